@@ -1,0 +1,57 @@
+//! Named crash points between durable steps, for tests that stop the process there.
+//!
+//! A process started with `SHARDMILL_CRASH_AT=name:n` aborts the n-th time it reaches the point `name`. Without the
+//! variable a point costs one atomic load.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// The environment variable that arms a point: `name` or `name:n`, n counted from one.
+pub const VARIABLE: &str = "SHARDMILL_CRASH_AT";
+
+/// Every crash point: name, and the two durable steps it lies between.
+pub const POINTS: &[(&str, &str)] = &[
+    ("stream.before-commit", "a put was received, its transaction is not committed"),
+    ("stream.after-commit", "the stream has the records, the collector has not answered"),
+    ("objects.before-link", "an object's bytes are on disk under a temporary name only"),
+    ("shard.after-take", "the shard's document names the new owner, nothing has been read"),
+    ("shard.after-segments", "segments are uploaded, the dead-letter file is not"),
+    ("shard.before-commit", "all objects of a commit are uploaded, the document does not name them"),
+    ("shard.after-commit", "the document names the objects, nothing else knows"),
+    ("dead.after-index", "a dead-letter file is indexed, its letters are not in the queue"),
+    ("dead.after-queue", "the letters are in the queue, the shard still lists the file"),
+    ("hour.after-take", "the hour's document names the new owner, nothing has been merged"),
+    ("hour.after-write", "a generation's file is uploaded, the document does not name it"),
+    ("hour.after-commit", "the document names the generation, the catalog does not"),
+    ("hour.after-catalog", "the catalog was switched, the switch is not recorded"),
+    ("hour.before-removal", "the switch is recorded, what was replaced still exists"),
+    ("hour.after-removal", "replaced objects are deleted, the document still lists them"),
+    ("redrive.after-segments", "late segments are uploaded, no manifest names them"),
+    ("redrive.after-manifest", "the manifest exists, the dead letters are not settled"),
+];
+
+struct Armed {
+    name: String,
+    left: AtomicU32,
+}
+
+fn armed() -> Option<&'static Armed> {
+    static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
+    ARMED
+        .get_or_init(|| {
+            let value = std::env::var(VARIABLE).ok()?;
+            let (name, count) = value.split_once(':').unwrap_or((&value, "1"));
+            Some(Armed { name: name.to_owned(), left: AtomicU32::new(count.parse().unwrap_or(1)) })
+        })
+        .as_ref()
+}
+
+/// Aborts the process when the point `name` is armed and this is its turn. `name` is one of [`POINTS`].
+pub fn point(name: &'static str) {
+    let Some(armed) = armed() else { return };
+    debug_assert!(POINTS.iter().any(|(known, _)| *known == name), "unlisted crash point {name}");
+    if armed.name == name && armed.left.fetch_sub(1, Ordering::SeqCst) == 1 {
+        eprintln!("crash point {name}: aborting");
+        std::process::abort();
+    }
+}

@@ -1,0 +1,1 @@
+//! The embedded backends: nothing to install, one data directory, safe for several processes.

@@ -1,0 +1,60 @@
+//! Names of objects and documents: where everything in the lake lies.
+
+use crate::hour::Hour;
+
+/// The folder of one generation of one hour: `tables/<table>/year=…/month=…/day=…/hour=…/g<generation>-<epoch>-<random>`.
+/// Every attempt has its own `random`, so that no attempt can touch what another wrote.
+pub fn generation(table: &str, hour: Hour, generation: u64, epoch: u64, random: &str) -> String {
+    format!("tables/{table}/{}/g{generation}-{epoch}-{random}", hour.path())
+}
+
+/// A segment: `segments/<stream>/<shard>/<epoch>-<random>-<table>-<hour>.parquet`. Epoch and random part make the name one
+/// that nobody else can write.
+pub fn segment(stream: &str, shard: &str, epoch: u64, random: &str, of: (&str, Hour)) -> String {
+    format!("segments/{stream}/{shard}/{epoch}-{random}-{}-{}.parquet", of.0, of.1)
+}
+
+/// A file of dead letters of one shard: `dead/<stream>/<shard>/<epoch>-<random>.ndjson`.
+pub fn dead_letters(stream: &str, shard: &str, epoch: u64, random: &str) -> String {
+    format!("dead/{stream}/{shard}/{epoch}-{random}.ndjson")
+}
+
+/// The folder of one attempt to write the late inputs of a source: `late/<source>/<random>`.
+pub fn late(source: &str, random: &str) -> String {
+    format!("late/{source}/{random}")
+}
+
+/// The epoch in the name of a segment or dead-letter file, if it has one.
+pub fn epoch_of(key: &str) -> Option<u64> {
+    key.rsplit('/').next()?.split('-').next()?.parse().ok()
+}
+
+/// Names of documents.
+pub mod documents {
+    use crate::hour::Hour;
+
+    /// The document of a shard.
+    pub fn shard(stream: &str, shard: &str) -> String {
+        format!("shards/{stream}/{shard}")
+    }
+
+    /// The document of an hour of a table.
+    pub fn hour(table: &str, hour: Hour) -> String {
+        format!("hours/{table}/{hour}")
+    }
+
+    /// The manifest of a late source.
+    pub fn late(source: &str) -> String {
+        format!("late/{source}")
+    }
+
+    /// The index entry of a dead-letter file, named after the file's object.
+    pub fn dead_letters(object: &str) -> String {
+        format!("dead/{}", object.trim_start_matches("dead/"))
+    }
+
+    /// What has been settled of a dead-letter file.
+    pub fn settled(object: &str) -> String {
+        format!("settled/{}", object.trim_start_matches("dead/"))
+    }
+}

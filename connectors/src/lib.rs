@@ -1,0 +1,21 @@
+//! Everything at the boundary: records and events, the ports and their backends, Parquet segments and their merge.
+//!
+//! One attempt, classify, no waiting: what happens next is decided in `shardmill-actors`.
+
+pub mod clock;
+pub mod crash;
+pub mod embedded;
+pub mod failure;
+pub mod hour;
+pub mod json;
+pub mod layout;
+pub mod parquet;
+pub mod ports;
+pub mod record;
+pub mod schema;
+pub mod setsum;
+pub mod standardise;
+
+pub use clock::Millis;
+pub use failure::{Class, Failure};
+pub use hour::Hour;

@@ -1,0 +1,58 @@
+//! The catalog port: which tables there are, where the file of each hour is, and SQL over them.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+
+use crate::failure::Failure;
+use crate::hour::Hour;
+
+/// One Parquet file that a reader of the lake must see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LakeFile {
+    /// The partition it belongs to.
+    pub hour: Hour,
+    /// Its object name.
+    pub key: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+/// What the lake holds at one moment: per table the columns, and the files that hold each row once.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// Tables by name: columns (without the partition columns) and files.
+    pub tables: BTreeMap<String, (SchemaRef, Vec<LakeFile>)>,
+}
+
+/// The answer to a query.
+#[derive(Debug)]
+pub struct QueryResult {
+    /// The result's columns.
+    pub schema: SchemaRef,
+    /// Its rows.
+    pub batches: Vec<RecordBatch>,
+}
+
+/// A catalog of hourly partitioned tables, with SQL over them. All changes are idempotent.
+#[async_trait]
+pub trait Catalog: Send + Sync + Debug {
+    /// Creates the table, or adds the columns it lacks.
+    async fn ensure_table(&self, table: &str, columns: &SchemaRef) -> Result<(), Failure>;
+
+    /// Points the partition at the folder `location`, creating it if needed.
+    async fn set_location(&self, table: &str, hour: Hour, location: &str) -> Result<(), Failure>;
+
+    /// Where the partition points, or `None` when it is not registered.
+    async fn location(&self, table: &str, hour: Hour) -> Result<Option<String>, Failure>;
+
+    /// Every registered partition of the table with its location, ascending.
+    async fn partitions(&self, table: &str) -> Result<Vec<(Hour, String)>, Failure>;
+
+    /// Runs one SELECT. Engines that can read only their own catalog ignore `lake`. A query that cannot run is
+    /// [`crate::failure::Class::Rejected`] with the engine's reason.
+    async fn query(&self, sql: &str, lake: &Snapshot) -> Result<QueryResult, Failure>;
+}

@@ -1,0 +1,1 @@
+//! Table schemas: a JSON Schema document compiled to columns and checks.

@@ -1,0 +1,1 @@
+//! Standardising: events to rows of typed columns.
