@@ -1,1 +1,40 @@
-//! placeholder
+//! Who is alive, who restarts whom, and what each actor does.
+//!
+//! ```mermaid
+//! flowchart LR
+//!   S[(stream)] -->|"fetch budget, bytes"| R[reader]
+//!   R -->|"batches, 4 at most"| W[lake writer]
+//!   W -->|segments, dead-letter file| O[(objects)]
+//!   W -->|one compare-and-set| D[(documents)]
+//!   D --> F[forwarder] -->|letters| Q[(queue)]
+//!   D --> C[coordinator] -->|world| H[hour compactor]
+//!   H -->|generation| O
+//!   H -->|compare-and-set| D
+//!   H -->|switch| K[(catalog)]
+//! ```
+//!
+//! The supervision tree is the table in [`tree`]; what a supervisor does about a failure is decided in [`supervision`].
+//! [`state`] holds the documents and the pure rules over them, [`world`] the order they are read in.
+
+pub mod admin;
+pub mod budget;
+pub mod coordinator;
+pub mod dead_letters;
+pub mod hour;
+pub mod lake;
+pub mod ledger;
+pub mod node;
+pub mod reshard;
+pub mod shard;
+pub mod shared;
+pub mod standardise;
+pub mod state;
+pub mod supervision;
+pub mod sweeper;
+pub mod telemetry;
+pub mod tree;
+pub mod verify;
+pub mod world;
+
+pub use node::Node;
+pub use shared::Shared;

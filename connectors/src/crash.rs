@@ -1,13 +1,16 @@
 //! Named crash points between durable steps, for tests that stop the process there.
 //!
-//! A process started with `SHARDMILL_CRASH_AT=name:n` aborts the n-th time it reaches the point `name`. Without the
-//! variable a point costs one atomic load.
+//! A process started with `SHARDMILL_CRASH_AT=name:n` aborts the n-th time it reaches the point `name`; one started with
+//! `SHARDMILL_HOLD_AT=name` stays there for ever. Without the variables a point costs one atomic load.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The environment variable that arms a point: `name` or `name:n`, n counted from one.
 pub const VARIABLE: &str = "SHARDMILL_CRASH_AT";
+
+/// The environment variable that names a point where work is held for ever.
+pub const HOLD_VARIABLE: &str = "SHARDMILL_HOLD_AT";
 
 /// Every crash point: name, and the two durable steps it lies between.
 pub const POINTS: &[(&str, &str)] = &[
@@ -53,5 +56,14 @@ pub fn point(name: &'static str) {
     if armed.name == name && armed.left.fetch_sub(1, Ordering::SeqCst) == 1 {
         eprintln!("crash point {name}: aborting");
         std::process::abort();
+    }
+}
+
+/// Like [`point`], and waits for ever when the point is the one to be held at.
+pub async fn pass(name: &'static str) {
+    static HELD: OnceLock<Option<String>> = OnceLock::new();
+    point(name);
+    if HELD.get_or_init(|| std::env::var(HOLD_VARIABLE).ok()).as_deref() == Some(name) {
+        std::future::pending::<()>().await;
     }
 }

@@ -1,0 +1,143 @@
+//! One dead letter: the envelope around a payload that was given up.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use shardmill_connectors::clock::Millis;
+use shardmill_connectors::failure::Class;
+use shardmill_connectors::json::Object;
+use shardmill_connectors::record::Origin;
+use shardmill_connectors::standardise::Rejection;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::shared::StreamSettings;
+
+/// A dead letter.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Letter {
+    /// Hash of identity, target and redrive count: the same letter, however often it is forwarded.
+    pub id: String,
+    /// Why it was given up.
+    pub class: Class,
+    /// The same in words: field, rule, and what was found.
+    pub reason: String,
+    /// The destination that gave it up; `None` for the lake.
+    pub destination: Option<String>,
+    /// The table it was meant for, when the lake gave it up.
+    pub table: Option<String>,
+    /// The failing field, as a JSON pointer.
+    pub field: Option<String>,
+    /// The event's name.
+    pub event: Option<String>,
+    /// The partition key.
+    pub key: String,
+    /// Where the event comes from.
+    pub origin: Origin,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When it was first tried.
+    pub first_at: Millis,
+    /// When it was last tried.
+    pub last_at: Millis,
+    /// How often it had been redriven before.
+    pub redrives: u32,
+    /// The payload as received, when it is JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Box<RawValue>>,
+    /// The payload in base64, when it is not JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload_base64: Option<String>,
+}
+
+/// What a letter of the lake is made from.
+#[derive(Debug)]
+pub struct Refused<'a> {
+    /// The stream it came by.
+    pub stream: &'a StreamSettings,
+    /// Its origin.
+    pub origin: Origin,
+    /// Its partition key.
+    pub key: &'a str,
+    /// The payload.
+    pub data: &'a [u8],
+    /// Why it is invalid.
+    pub rejection: Rejection,
+    /// How often it had been redriven before.
+    pub redrives: u32,
+    /// Now.
+    pub at: Millis,
+}
+
+impl Letter {
+    /// The letter for an event that the lake refused.
+    pub fn lake(refused: Refused<'_>) -> Self {
+        let Refused { stream, origin, key, data, rejection, redrives, at } = refused;
+        let event = Object::parse(data).ok().and_then(|event| stream.fields.name(&event));
+        let (payload, payload_base64) = pack(data);
+        Letter {
+            id: id(&origin, "lake", redrives),
+            class: Class::Rejected,
+            reason: rejection.to_string(),
+            destination: None,
+            table: Some(stream.table.clone()),
+            field: Some(rejection.field).filter(|field| !field.is_empty()),
+            event,
+            key: key.to_owned(),
+            origin,
+            attempts: 1,
+            first_at: at,
+            last_at: at,
+            redrives,
+            payload,
+            payload_base64,
+        }
+    }
+
+    /// Who gave it up: a destination's name, or `lake`.
+    pub fn target(&self) -> &str {
+        self.destination.as_deref().unwrap_or("lake")
+    }
+
+    /// The payload's bytes.
+    pub fn data(&self) -> Result<Vec<u8>, String> {
+        match (&self.payload, &self.payload_base64) {
+            (Some(json), _) => Ok(json.get().as_bytes().to_vec()),
+            (None, Some(text)) => base64::Engine::decode(&base64::engine::general_purpose::STANDARD, text)
+                .map_err(|error| format!("dead letter {}: its payload is not base64: {error}", self.id)),
+            (None, None) => Err(format!("dead letter {} has no payload", self.id)),
+        }
+    }
+}
+
+/// The letter's id.
+fn id(origin: &Origin, target: &str, redrives: u32) -> String {
+    let mut hash = Xxh3::new();
+    hash.update(&origin.identity().to_le_bytes());
+    hash.update(target.as_bytes());
+    hash.update(&[0xff]);
+    hash.update(&redrives.to_le_bytes());
+    format!("{:032x}", hash.digest128())
+}
+
+/// JSON goes in as it is, on one line; anything else as base64.
+fn pack(data: &[u8]) -> (Option<Box<RawValue>>, Option<String>) {
+    let json = std::str::from_utf8(data).ok().and_then(|text| RawValue::from_string(text.to_owned()).ok());
+    match json {
+        Some(json) if !json.get().contains(['\n', '\r']) => (Some(json), None),
+        _ => (None, Some(base64::Engine::encode(&base64::engine::general_purpose::STANDARD, data))),
+    }
+}
+
+/// Letters as they are stored: one JSON object a line.
+pub fn to_ndjson(letters: &[Letter]) -> Result<Vec<u8>, serde_json::Error> {
+    let mut bytes = Vec::new();
+    for letter in letters {
+        serde_json::to_writer(&mut bytes, letter)?;
+        bytes.push(b'\n');
+    }
+    Ok(bytes)
+}
+
+/// Letters from a stored file.
+pub fn from_ndjson(bytes: &[u8]) -> Result<Vec<Letter>, serde_json::Error> {
+    bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(serde_json::from_slice).collect()
+}

@@ -1,0 +1,142 @@
+//! The compactor of one hour of one table: absorbs segments and late inputs into one file, generation after generation.
+//!
+//! A generation is written under a name of its own, its books are balanced and read back from the file, one
+//! compare-and-set of the hour's document commits it, the catalog is switched and read back, and after a grace what was
+//! replaced is deleted. Each step leaves a state from which the next owner goes on.
+
+pub mod plan;
+mod steps;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use serde_json::{Value, json};
+use shardmill_cluster::{Cell, Take, ownership};
+use shardmill_connectors::clock::Millis;
+use shardmill_connectors::crash;
+use shardmill_connectors::failure::Failure;
+use shardmill_connectors::hour::Hour;
+use shardmill_connectors::layout;
+use tracing::Instrument;
+
+use crate::shared::Shared;
+use crate::state::HourState;
+use crate::supervision::registry::View;
+use crate::supervision::{Body, ChildSpec, Next, Worker};
+use crate::tree::Kind;
+use plan::{Facts, Step};
+
+/// How long a compactor sleeps at most before it looks again.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// The name of an hour's compactor among its siblings.
+pub fn name(table: &str, hour: Hour) -> String {
+    format!("{table}/{hour}")
+}
+
+/// The child that is an hour's compactor.
+pub fn spec(shared: &Shared, table: &str, hour: Hour) -> ChildSpec {
+    let view: View = {
+        let (shared, key) = (shared.clone(), (table.to_owned(), hour));
+        Arc::new(move || {
+            let world = shared.world.borrow().clone();
+            world.hours.get(&key).map_or(Value::Null, |hour| {
+                json!({"generation": hour.generation, "rows": hour.tally.rows, "complete": hour.complete})
+            })
+        })
+    };
+    let (shared, table) = (shared.clone(), table.to_owned());
+    let child = name(&table, hour);
+    let make = move || {
+        let compactor = Compactor::new(shared.clone(), table.clone(), hour);
+        async move { Ok(Box::new(compactor) as Box<dyn Worker>) }.boxed()
+    };
+    ChildSpec { name: child, kind: Kind::Hour, body: Body::Worker(Arc::new(make)), view }
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Compactor {
+    shared: Shared,
+    table: String,
+    hour: Hour,
+    cell: Option<Cell<HourState>>,
+    /// How often compaction had been asked for when nothing was left to absorb.
+    answered: u64,
+}
+
+impl Compactor {
+    fn new(shared: Shared, table: String, hour: Hour) -> Self {
+        Compactor { shared, table, hour, cell: None, answered: 0 }
+    }
+
+    /// The hour's document, taken for this node.
+    async fn take(&mut self) -> Result<&mut Cell<HourState>, Failure> {
+        if self.cell.is_none() {
+            let documents = self.shared.ports.documents.clone();
+            let mut cell = Cell::load(documents, layout::documents::hour(&self.table, self.hour)).await?;
+            if cell.state().is_none() {
+                cell.replace(HourState::new(&self.table, self.hour)).await?;
+            }
+            let take = ownership::take(&mut cell, &self.shared.me, self.shared.liveness.as_ref()).await?;
+            if let Take::HeldBy(owner) = take {
+                return Err(Failure::transient(format!("{} is held by {owner}, which lives", cell.key())));
+            }
+            crash::point("hour.after-take");
+            self.cell = Some(cell);
+        }
+        let cell = self.cell.as_mut().ok_or_else(|| Failure::crashed("the hour was not taken"))?;
+        cell.settle().await?;
+        Ok(cell)
+    }
+
+    /// The streams whose events land in this table.
+    fn streams(&self) -> Vec<&str> {
+        let mine = self.shared.streams.iter().filter(|(_, stream)| stream.table == self.table);
+        mine.map(|(name, _)| name.as_str()).collect()
+    }
+}
+
+#[async_trait]
+impl Worker for Compactor {
+    async fn step(&mut self) -> Result<Next, Failure> {
+        // The lists were read before; this hour's document is known to its owner in its newest state: the safe order.
+        let asked = self.shared.control.compactions();
+        let world = self.shared.world.borrow().clone();
+        let state = self.take().await?.state().cloned();
+        let state = state.ok_or_else(|| Failure::crashed("the hour's document vanished"))?;
+        let inputs = world.inputs(&state);
+        let grace = i64::try_from(self.shared.lake.late_grace.as_millis()).unwrap_or(i64::MAX);
+        let complete = world.is_complete(self.hour, &self.streams(), grace);
+        let facts = Facts {
+            state: &state,
+            inputs: &inputs,
+            complete,
+            forced: asked != self.answered,
+            now: Millis::now(),
+            delete_grace: self.shared.lake.delete_grace,
+        };
+        match plan::next(facts) {
+            Step::Merge { complete } => {
+                let span = tracing::info_span!("compact", table = %self.table, hour = %self.hour);
+                self.merge(&state, &inputs, complete).instrument(span).await?;
+                Ok(Next::Again)
+            }
+            Step::MarkComplete => {
+                let next = HourState { complete: true, ..state };
+                self.take().await?.replace(next).await?;
+                Ok(Next::Again)
+            }
+            Step::Switch => self.switch(&state).await.map(|()| Next::Again),
+            Step::Clean => self.clean(&state).await.map(|()| Next::Again),
+            Step::Wait(ms) => {
+                self.answered = asked;
+                let wait = Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+                Ok(Next::After(wait.min(LOOK)))
+            }
+            Step::Done => Ok(Next::Done),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! What an hour's compactor does next. Pure: the documents and the clock come in, one step comes out.
+
+use std::time::Duration;
+
+use shardmill_connectors::clock::Millis;
+
+use crate::state::HourState;
+use crate::world::Inputs;
+
+/// An hour that is not complete is compacted anyway this long after its end, and marked so.
+const INCOMPLETE_AFTER_MS: i64 = 20 * 60_000;
+/// The shortest interval between generations of a complete hour; it doubles with every late one.
+const FIRST_INTERVAL_MS: i64 = 5 * 60_000;
+/// The longest such interval.
+const LAST_INTERVAL_MS: i64 = 24 * 3_600_000;
+/// An open hour whose shards list this many segments is compacted early, so that lists stay short.
+const CROWDED: usize = 128;
+
+/// What is known when the next step is chosen.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// The hour's document, owned here.
+    pub state: &'a HourState,
+    /// What it has not absorbed.
+    pub inputs: &'a Inputs,
+    /// Every shard has passed the hour.
+    pub complete: bool,
+    /// An operator asked for compaction.
+    pub forced: bool,
+    /// Now.
+    pub now: Millis,
+    /// How long replaced files stay readable.
+    pub delete_grace: Duration,
+}
+
+/// The next step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Make a new generation; `complete` is what it will be marked.
+    Merge {
+        /// Every shard has passed the hour.
+        complete: bool,
+    },
+    /// Mark the present generation complete.
+    MarkComplete,
+    /// Point the catalog at the present generation and record it.
+    Switch,
+    /// Delete what was replaced and absorbed.
+    Clean,
+    /// Look again after this many milliseconds.
+    Wait(i64),
+    /// Nothing is left to do until something new is listed.
+    Done,
+}
+
+/// The next step of an hour. What was begun is finished before anything new is merged: the catalog first.
+pub fn next(facts: Facts<'_>) -> Step {
+    let Facts { state, inputs, complete, now, .. } = facts;
+    if state.generation > 0 && state.catalog.switched_at.is_none() {
+        return Step::Switch;
+    }
+    if !inputs.is_empty() && merge_in(&facts) <= 0 {
+        return Step::Merge { complete };
+    }
+    if complete && !state.complete && state.generation > 0 && inputs.is_empty() {
+        return Step::MarkComplete;
+    }
+    let clean_in = clean_in(&facts);
+    if clean_in.is_some_and(|wait| wait <= 0) {
+        return Step::Clean;
+    }
+    let merge_in = (!inputs.is_empty()).then(|| merge_in(&facts));
+    let idle = state.generation > 0 && !state.complete && now < state.hour.end().plus(INCOMPLETE_AFTER_MS);
+    match (merge_in, clean_in) {
+        (None, None) if idle => Step::Wait(60_000),
+        (None, None) => Step::Done,
+        (merge, clean) => Step::Wait(merge.into_iter().chain(clean).min().unwrap_or(60_000).max(1)),
+    }
+}
+
+/// In how many milliseconds the inputs should be merged.
+fn merge_in(facts: &Facts<'_>) -> i64 {
+    let Facts { state, inputs, complete, forced, now, .. } = *facts;
+    if forced || inputs.segments.len() >= CROWDED {
+        return 0;
+    }
+    if !complete && !state.complete {
+        return state.hour.end().plus(INCOMPLETE_AFTER_MS).since(now);
+    }
+    match state.committed_at {
+        Some(committed) if state.complete => committed.plus(interval(state.late_generations)).since(now),
+        _ => 0,
+    }
+}
+
+/// The interval after `late` late generations.
+fn interval(late: u32) -> i64 {
+    FIRST_INTERVAL_MS.checked_shl(late.min(16)).unwrap_or(LAST_INTERVAL_MS).min(LAST_INTERVAL_MS)
+}
+
+/// In how many milliseconds the garbage may be deleted, if there is any.
+fn clean_in(facts: &Facts<'_>) -> Option<i64> {
+    let Facts { state, now, delete_grace, .. } = *facts;
+    let grace = i64::try_from(delete_grace.as_millis()).unwrap_or(i64::MAX);
+    let switched = state.catalog.switched_at?;
+    (!state.garbage.is_empty()).then(|| switched.plus(grace).since(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use shardmill_connectors::hour::Hour;
+
+    use super::*;
+    use crate::state::{Manifest, ManifestEntry};
+
+    const MINUTE: i64 = 60_000;
+
+    fn hour() -> Hour {
+        "2026-11-21T07".parse().unwrap()
+    }
+
+    fn state(generation: u64, complete: bool) -> HourState {
+        let mut state = HourState::new("events", hour());
+        state.generation = generation;
+        state.complete = complete;
+        if generation > 0 {
+            state.committed_at = Some(hour().end());
+            state.catalog.switched_at = Some(hour().end());
+        }
+        state
+    }
+
+    fn late() -> Inputs {
+        let entry = ManifestEntry {
+            table: "events".into(),
+            hour: hour(),
+            key: "k".into(),
+            bytes: 1,
+            tally: Default::default(),
+        };
+        let _ = Manifest::default();
+        Inputs { segments: vec![], late: vec![("s".into(), entry)] }
+    }
+
+    fn step(state: &HourState, inputs: &Inputs, complete: bool, minutes: i64) -> Step {
+        let now = hour().end().plus(minutes * MINUTE);
+        next(Facts { state, inputs, complete, forced: false, now, delete_grace: Duration::from_secs(3600) })
+    }
+
+    #[test]
+    fn an_open_hour_waits_for_its_shards_until_minute_twenty() {
+        assert_eq!(step(&state(0, false), &late(), false, 5), Step::Wait(15 * MINUTE));
+        assert_eq!(step(&state(0, false), &late(), false, 20), Step::Merge { complete: false });
+        assert_eq!(step(&state(0, false), &late(), true, 1), Step::Merge { complete: true });
+    }
+
+    #[test]
+    fn an_incomplete_generation_becomes_complete() {
+        assert_eq!(step(&state(1, false), &Inputs::default(), true, 30), Step::MarkComplete);
+        assert_eq!(step(&state(1, false), &late(), true, 30), Step::Merge { complete: true });
+    }
+
+    #[test]
+    fn late_data_waits_for_an_interval_that_doubles() {
+        let mut state = state(1, true);
+        assert_eq!(step(&state, &late(), true, 2), Step::Wait(3 * MINUTE));
+        assert_eq!(step(&state, &late(), true, 5), Step::Merge { complete: true });
+        state.late_generations = 3;
+        assert_eq!(step(&state, &late(), true, 39), Step::Wait(MINUTE));
+        assert_eq!([0, 1, 5, 9, 60].map(|late| interval(late) / MINUTE), [5, 10, 160, 1440, 1440]);
+    }
+
+    #[test]
+    fn the_catalog_comes_before_anything_new_and_garbage_waits_for_the_grace() {
+        let mut state = state(1, true);
+        state.catalog.switched_at = None;
+        assert_eq!(step(&state, &late(), true, 90), Step::Switch);
+        state.catalog.switched_at = Some(hour().end());
+        state.garbage.push("old".into());
+        assert_eq!(step(&state, &Inputs::default(), true, 59), Step::Wait(MINUTE));
+        assert_eq!(step(&state, &Inputs::default(), true, 60), Step::Clean);
+        state.garbage.clear();
+        assert_eq!(step(&state, &Inputs::default(), true, 60), Step::Done);
+    }
+}

@@ -1,0 +1,205 @@
+//! The durable steps of a compactor: merge and commit, switch the catalog, delete what was replaced.
+
+use std::collections::BTreeMap;
+
+use shardmill_connectors::clock::Millis;
+use shardmill_connectors::crash;
+use shardmill_connectors::failure::{Class, Failure};
+use shardmill_connectors::layout;
+use shardmill_connectors::parquet::{self, Input, MergeError, MergeRequest, Merged};
+use shardmill_connectors::setsum::Tally;
+use uuid::Uuid;
+
+use super::Compactor;
+use crate::state::hour::{CatalogState, GenerationFile, Quarantined};
+use crate::state::{Absorbed, HourState};
+use crate::telemetry;
+use crate::world::Inputs;
+
+impl Compactor {
+    /// Makes the next generation out of the present one and `inputs`, proves it, and commits it.
+    pub(super) async fn merge(
+        &mut self,
+        state: &HourState,
+        inputs: &Inputs,
+        complete: bool,
+    ) -> Result<(), Failure> {
+        let mut quarantined = state.quarantined.clone();
+        let (key, merged) = loop {
+            let key = self.new_key(state);
+            match parquet::merge(self.request(&key, state, inputs, &quarantined)).await {
+                Ok(merged) => break (key, merged),
+                Err(MergeError::Failed(failure)) => return Err(failure),
+                Err(MergeError::Corrupt { key, reason }) => {
+                    quarantined.push(quarantine(state, inputs, &key, &reason)?);
+                }
+            }
+        };
+        crash::point("hour.after-write");
+        self.prove(&key, merged.summary.tally).await?;
+        let file = GenerationFile { key, bytes: merged.summary.bytes, tally: merged.summary.tally };
+        let next = succeed(state, inputs, Outcome { merged, file, quarantined, complete });
+        if !next.balances() {
+            return Err(Failure::crashed(format!(
+                "{}/{}: the books of generation {} do not balance",
+                self.table, self.hour, next.generation
+            )));
+        }
+        let (generation, rows) = (next.generation, next.tally.rows);
+        self.take().await?.replace(next).await?;
+        crash::point("hour.after-commit");
+        metrics::counter!(telemetry::GENERATIONS, "table" => self.table.clone()).increment(1);
+        tracing::info!(table = %self.table, hour = %self.hour, generation, rows, complete, "generation committed");
+        Ok(())
+    }
+
+    fn new_key(&self, state: &HourState) -> String {
+        let random = &Uuid::new_v4().simple().to_string()[..12];
+        let epoch = state.ownership.epoch;
+        let folder = layout::generation(&self.table, self.hour, state.generation + 1, epoch, random);
+        format!("{folder}/part-0000.parquet")
+    }
+
+    fn request(
+        &self,
+        key: &str,
+        state: &HourState,
+        inputs: &Inputs,
+        quarantined: &[Quarantined],
+    ) -> MergeRequest {
+        let sound = |key: &str| !quarantined.iter().any(|file| file.key == key);
+        let input = |key: &str, tally: Tally| Input { key: key.to_owned(), tally };
+        MergeRequest {
+            objects: self.shared.ports.objects.clone(),
+            key: key.to_owned(),
+            base: state.files.iter().map(|file| input(&file.key, file.tally)).collect(),
+            segments: inputs
+                .segments
+                .iter()
+                .filter(|(_, s)| sound(&s.key))
+                .map(|(_, s)| input(&s.key, s.tally))
+                .collect(),
+            late: inputs
+                .late
+                .iter()
+                .filter(|(_, e)| sound(&e.key))
+                .map(|(_, e)| input(&e.key, e.tally))
+                .collect(),
+            options: self.shared.lake.write.clone(),
+            meta: vec![
+                ("shardmill.table".to_owned(), self.table.clone()),
+                ("shardmill.hour".to_owned(), self.hour.to_string()),
+            ],
+        }
+    }
+
+    /// Reads the identities back from the written file.
+    async fn prove(&self, key: &str, expected: Tally) -> Result<(), Failure> {
+        let found = parquet::tally(self.shared.ports.objects.clone(), key).await?;
+        if found == expected {
+            return Ok(());
+        }
+        Err(Failure::crashed(format!("{key}: {found} were read back where {expected} were written")))
+    }
+
+    /// Points the catalog at the present generation, reads that back, and records it.
+    pub(super) async fn switch(&mut self, state: &HourState) -> Result<(), Failure> {
+        let Some(location) = state.location() else {
+            return Err(Failure::crashed("a generation without a file"));
+        };
+        let catalog = self.shared.ports.catalog.clone();
+        let columns = self.columns(state).await?;
+        catalog.ensure_table(&self.table, &columns).await?;
+        catalog.set_location(&self.table, self.hour, &location).await?;
+        if catalog.location(&self.table, self.hour).await?.as_ref() != Some(&location) {
+            return Err(Failure::transient(format!(
+                "the catalog does not show {location} for {}/{} yet",
+                self.table, self.hour
+            )));
+        }
+        crash::point("hour.after-catalog");
+        let catalog = CatalogState { location: Some(location), switched_at: Some(Millis::now()) };
+        self.take().await?.replace(HourState { catalog, ..state.clone() }).await
+    }
+
+    /// The columns of the present generation.
+    async fn columns(&self, state: &HourState) -> Result<arrow::datatypes::SchemaRef, Failure> {
+        let Some(file) = state.files.first() else {
+            return Err(Failure::crashed("a generation without a file"));
+        };
+        let reader = parquet::open(self.shared.ports.objects.clone(), &file.key).await?;
+        Ok(reader.schema().clone())
+    }
+
+    /// Deletes what was replaced and absorbed, once the catalog is seen to look elsewhere.
+    pub(super) async fn clean(&mut self, state: &HourState) -> Result<(), Failure> {
+        let location = self.shared.ports.catalog.location(&self.table, self.hour).await?;
+        if location != state.location() {
+            // Somebody's late word has moved it: say it again, and the grace starts anew.
+            let catalog = CatalogState { switched_at: None, ..state.catalog.clone() };
+            return self.take().await?.replace(HourState { catalog, ..state.clone() }).await;
+        }
+        crash::point("hour.before-removal");
+        for key in &state.garbage {
+            self.shared.ports.objects.delete(key).await?;
+        }
+        crash::point("hour.after-removal");
+        self.take().await?.replace(HourState { garbage: Vec::new(), ..state.clone() }).await
+    }
+}
+
+/// What a merge brought.
+struct Outcome {
+    merged: Merged,
+    file: GenerationFile,
+    quarantined: Vec<Quarantined>,
+    complete: bool,
+}
+
+/// The hour's state after a merge of `inputs`.
+fn succeed(state: &HourState, inputs: &Inputs, outcome: Outcome) -> HourState {
+    let Outcome { merged, file, quarantined, complete } = outcome;
+    let mut absorbed: BTreeMap<String, Absorbed> = state.absorbed.clone();
+    for (shard, segment) in &inputs.segments {
+        let entry = absorbed.entry(shard.clone()).or_default();
+        entry.through = entry.through.max(segment.number);
+        entry.tally += segment.tally;
+    }
+    let mut late = state.late.clone();
+    for (source, entry) in &inputs.late {
+        *late.entry(source.clone()).or_default() += entry.tally;
+    }
+    let replaced = state.files.iter().map(|file| file.key.clone());
+    let segments = inputs.segments.iter().map(|(_, segment)| segment.key.clone());
+    let sources = inputs.late.iter().map(|(_, entry)| entry.key.clone());
+    let sound = |key: &String| !quarantined.iter().any(|file| file.key == *key);
+    let garbage = replaced.chain(segments).chain(sources).filter(sound);
+    HourState {
+        generation: state.generation + 1,
+        committed_at: Some(Millis::now()),
+        tally: file.tally,
+        files: vec![file],
+        absorbed,
+        late,
+        dropped: state.dropped + merged.dropped,
+        complete: complete || state.complete,
+        late_generations: state.late_generations + u32::from(state.complete),
+        catalog: CatalogState { switched_at: None, ..state.catalog.clone() },
+        garbage: state.garbage.iter().cloned().chain(garbage).collect(),
+        quarantined,
+        ..state.clone()
+    }
+}
+
+/// Sets an input that cannot be read aside, loudly. A present generation that cannot be read is not an input: nothing may
+/// be built on it.
+fn quarantine(state: &HourState, inputs: &Inputs, key: &str, reason: &str) -> Result<Quarantined, Failure> {
+    let segments = inputs.segments.iter().map(|(_, segment)| (&segment.key, segment.tally));
+    let late = inputs.late.iter().map(|(_, entry)| (&entry.key, entry.tally));
+    let Some((_, tally)) = segments.chain(late).find(|(input, _)| *input == key) else {
+        let what = format!("{}/{}: the present generation is damaged: {reason}", state.table, state.hour);
+        return Err(Failure::new(Class::Rejected, what));
+    };
+    tracing::error!(%key, %reason, rows = tally.rows, "corrupt input quarantined: its rows are missing from the hour");
+    Ok(Quarantined { key: key.to_owned(), tally, reason: reason.to_owned() })
+}

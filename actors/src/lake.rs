@@ -1,0 +1,65 @@
+//! The lake as a reader sees it: the present generations and the fresh segments, each row once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use shardmill_connectors::failure::Failure;
+use shardmill_connectors::hour::Hour;
+use shardmill_connectors::parquet::{self, unify};
+use shardmill_connectors::ports::{LakeFile, Snapshot};
+use shardmill_connectors::schema::TableSchema;
+
+use crate::shared::Ports;
+use crate::state::HourState;
+use crate::world::{Reader, World};
+
+/// The files that hold each row of the lake once, at this moment. `schemas` are today's, for tables known by configuration.
+///
+/// Shard documents are read before the hours': a segment that was absorbed in between is then seen as absorbed, and its rows
+/// are in the generation. Late inputs count once they are absorbed.
+pub async fn snapshot(
+    ports: &Ports,
+    schemas: &BTreeMap<String, Arc<TableSchema>>,
+) -> Result<Snapshot, Failure> {
+    let world = Reader::default().read(ports.documents.as_ref()).await?;
+    let mut files: BTreeMap<String, Vec<LakeFile>> = BTreeMap::new();
+    for (table, hour) in world.all_hours() {
+        files.entry(table.clone()).or_default().extend(files_of(&world, &table, hour));
+    }
+    let mut snapshot = Snapshot::default();
+    for (table, schema) in schemas {
+        files.entry(table.clone()).or_default();
+        snapshot.tables.insert(table.clone(), (schema.arrow(), Vec::new()));
+    }
+    for (table, files) in files {
+        let today = schemas.get(&table).map(|schema| schema.arrow());
+        let columns = columns(ports, today, &files).await?;
+        snapshot.tables.insert(table, (columns, files));
+    }
+    Ok(snapshot)
+}
+
+/// The files of one hour.
+fn files_of(world: &World, table: &str, hour: Hour) -> Vec<LakeFile> {
+    let new = HourState::new(table, hour);
+    let state = world.hours.get(&(table.to_owned(), hour)).map_or(&new, |state| state.as_ref());
+    let generation = state.files.iter().map(|file| (file.key.clone(), file.bytes));
+    let quarantined = |key: &str| state.quarantined.iter().any(|file| file.key == key);
+    let inputs = world.inputs(state);
+    let fresh = inputs.segments.into_iter().map(|(_, segment)| (segment.key, segment.bytes));
+    generation
+        .chain(fresh)
+        .filter(|(key, _)| !quarantined(key))
+        .map(|(key, bytes)| LakeFile { hour, key, bytes })
+        .collect()
+}
+
+/// A table's columns: today's, and whatever its newest and oldest files have besides.
+async fn columns(ports: &Ports, today: Option<SchemaRef>, files: &[LakeFile]) -> Result<SchemaRef, Failure> {
+    let mut schemas: Vec<SchemaRef> = today.into_iter().collect();
+    for file in files.first().into_iter().chain(files.last()) {
+        schemas.push(parquet::open(ports.objects.clone(), &file.key).await?.schema().clone());
+    }
+    unify::union(schemas.iter().map(AsRef::as_ref)).map_err(Failure::rejected)
+}

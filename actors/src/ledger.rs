@@ -1,0 +1,159 @@
+//! A shard's document in the hands of its owner: changes are staged and one compare-and-set commits them all.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use shardmill_cluster::{Cell, Liveness, NodeId, Take, ownership};
+use shardmill_connectors::crash;
+use shardmill_connectors::failure::Failure;
+use shardmill_connectors::hour::Hour;
+use shardmill_connectors::layout;
+use shardmill_connectors::ports::Documents;
+use shardmill_connectors::record::Position;
+use tokio::sync::Mutex;
+
+use crate::state::shard::LakeCommit;
+use crate::state::{HourState, ShardState};
+use crate::telemetry;
+
+/// A change to a shard's document.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// The lake writer moved on.
+    Lake(Box<LakeCommit>),
+    /// The queue has got a dead-letter file.
+    Forwarded(String),
+    /// The end of the batch that was open when caution began.
+    Suspect(Position),
+}
+
+#[derive(Debug)]
+struct Inner {
+    cell: Cell<ShardState>,
+    staged: Vec<Change>,
+    /// How many of the staged changes the pending write holds.
+    sent: usize,
+}
+
+/// The owner's hold on a shard's document. Shared by the parts of one shard.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    documents: Arc<dyn Documents>,
+    epoch: u64,
+    inner: Arc<Mutex<Inner>>,
+}
+
+impl Ledger {
+    /// Takes the shard for `me`; its document must exist.
+    ///
+    /// # Errors
+    /// `Transient` while another living node holds it.
+    pub async fn take(
+        documents: Arc<dyn Documents>,
+        key: &str,
+        me: &NodeId,
+        liveness: &dyn Liveness,
+    ) -> Result<Self, Failure> {
+        let mut cell: Cell<ShardState> = Cell::load(documents.clone(), key).await?;
+        match ownership::take(&mut cell, me, liveness).await? {
+            Take::HeldBy(owner) => Err(Failure::transient(format!("{key} is held by {owner}, which lives"))),
+            Take::Taken(epoch) => {
+                crash::point("shard.after-take");
+                tracing::info!(shard = %key, epoch, "shard taken");
+                let inner = Inner { cell, staged: Vec::new(), sent: 0 };
+                Ok(Ledger { documents, epoch, inner: Arc::new(Mutex::new(inner)) })
+            }
+        }
+    }
+
+    /// The epoch of this hold.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The last committed state.
+    pub async fn state(&self) -> ShardState {
+        self.inner.lock().await.cell.state().cloned().unwrap_or_default()
+    }
+
+    /// Stages a change for the next commit.
+    pub async fn stage(&self, change: Change) {
+        self.inner.lock().await.staged.push(change);
+    }
+
+    /// Whether anything waits to be committed.
+    pub async fn is_staged(&self) -> bool {
+        !self.inner.lock().await.staged.is_empty()
+    }
+
+    /// Commits everything staged, and forgets segments that their hours have absorbed. After a failure other than `Fenced`
+    /// the same changes stay staged, and the next call finds out first whether they were written.
+    pub async fn commit(&self) -> Result<(), Failure> {
+        let mut inner = self.inner.lock().await;
+        inner.settle().await?;
+        if inner.staged.is_empty() {
+            return Ok(());
+        }
+        let mut next = inner.cell.state().cloned().unwrap_or_default();
+        for hour in self.absorbing_hours(&next).await? {
+            next.unlist(&hour);
+        }
+        for change in &inner.staged {
+            apply(&mut next, change)?;
+        }
+        inner.sent = inner.staged.len();
+        inner.cell.replace(next).await?;
+        inner.clear();
+        metrics::counter!(telemetry::COMMITS).increment(1);
+        Ok(())
+    }
+
+    /// Commits what is staged and releases the shard.
+    pub async fn release(&self) -> Result<(), Failure> {
+        self.commit().await?;
+        let mut inner = self.inner.lock().await;
+        let mut next = inner.cell.state().cloned().unwrap_or_default();
+        next.release();
+        inner.cell.replace(next).await
+    }
+
+    /// The documents of the hours that listed segments belong to. Read after the shard's own document: they can only know
+    /// more than it.
+    async fn absorbing_hours(&self, state: &ShardState) -> Result<Vec<HourState>, Failure> {
+        let hours: BTreeSet<(&str, Hour)> =
+            state.segments.iter().map(|s| (s.table.as_str(), s.hour)).collect();
+        let mut found = Vec::new();
+        for (table, hour) in hours {
+            let key = layout::documents::hour(table, hour);
+            found.extend(shardmill_cluster::cell::read::<HourState>(self.documents.as_ref(), &key).await?);
+        }
+        Ok(found)
+    }
+}
+
+impl Inner {
+    /// Finds out about a write whose outcome is unknown.
+    async fn settle(&mut self) -> Result<(), Failure> {
+        if self.cell.is_pending() {
+            self.cell.settle().await?;
+            self.clear();
+        }
+        Ok(())
+    }
+
+    fn clear(&mut self) {
+        let sent = std::mem::take(&mut self.sent);
+        self.staged.drain(..sent);
+    }
+}
+
+fn apply(state: &mut ShardState, change: &Change) -> Result<(), Failure> {
+    match change {
+        Change::Lake(commit) => state.commit(commit).map_err(|error| Failure::crashed(error.to_string()))?,
+        Change::Forwarded(key) => state.dead_letters.retain(|file| file.key != *key),
+        Change::Suspect(until) => {
+            state.suspect_until.get_or_insert_with(|| until.clone());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! A running node: the root of the tree and the handles to it.
+
+use async_trait::async_trait;
+use shardmill_connectors::failure::Failure;
+use tokio::sync::mpsc;
+
+use crate::admin::{self, AdminHandle};
+use crate::coordinator::{self, Pool};
+use crate::shared::Shared;
+use crate::supervision::{ChildSpec, Group, SupervisorHandle, supervisor};
+use crate::sweeper;
+use crate::tree::Kind;
+
+/// A running node.
+#[derive(Debug)]
+pub struct Node {
+    /// What its actors share.
+    pub shared: Shared,
+    /// The admin actor.
+    pub admin: AdminHandle,
+    root: SupervisorHandle,
+    fatal: mpsc::UnboundedReceiver<Failure>,
+}
+
+struct Root {
+    children: Vec<ChildSpec>,
+}
+
+#[async_trait]
+impl Group for Root {
+    async fn open(&mut self, _: &SupervisorHandle) -> Result<Vec<ChildSpec>, Failure> {
+        Ok(self.children.clone())
+    }
+}
+
+impl Node {
+    /// Starts the tree.
+    pub async fn start(shared: Shared) -> Result<Node, Failure> {
+        let (admin_spec, admin) = admin::spec(&shared);
+        let children = vec![
+            admin_spec,
+            Pool::spec(&shared, "shards", Kind::Shards),
+            Pool::spec(&shared, "hours", Kind::Hours),
+            coordinator::spec(&shared),
+            sweeper::spec(&shared),
+        ];
+        let (send, fatal) = mpsc::unbounded_channel();
+        let root = supervisor::root(Box::new(Root { children }), shared.registry.clone(), send).await?;
+        Ok(Node { shared, admin, root, fatal })
+    }
+
+    /// Waits until a failure of the node itself reaches the root.
+    pub async fn failed(&mut self) -> Failure {
+        match self.fatal.recv().await {
+            Some(failure) => failure,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Stops reading, commits what is held, releases every shard, ends.
+    pub async fn stop(self) {
+        self.root.stop().await;
+    }
+}

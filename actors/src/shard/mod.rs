@@ -1,0 +1,144 @@
+//! One shard: its document is taken, then read, written and emptied of dead letters by three workers.
+//!
+//! The reader lends batches to the lake writer; the position moves only with the writer's commit. What a part cannot mend
+//! by itself restarts the shard as a whole, from the last commit: the stream is the buffer.
+
+pub mod forwarder;
+pub mod open;
+pub mod reader;
+pub mod writer;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use serde_json::json;
+use shardmill_connectors::clock::Millis;
+use shardmill_connectors::failure::Failure;
+use shardmill_connectors::layout;
+use shardmill_connectors::record::{Record, ShardId};
+use tokio::sync::{Mutex, mpsc};
+
+use crate::budget::Share;
+use crate::ledger::Ledger;
+use crate::shared::{Gauge, Shared, StreamSettings};
+use crate::supervision::registry::View;
+use crate::supervision::{Body, ChildSpec, Group, SupervisorHandle, Worker};
+use crate::tree::Kind;
+
+/// Batches that may wait between reader and writer; their bytes are bounded by the node's fetch budget.
+const WAITING: usize = 4;
+
+/// Records read together, lent to the writer. The memory they take is given back when the batch is dropped.
+#[derive(Debug)]
+pub struct Batch {
+    /// The records, in order; may be empty.
+    pub records: Vec<Record>,
+    /// The fetch budget they are counted in.
+    pub share: Share,
+    /// Every row that arrived before this moment has been passed on.
+    pub complete_until: Option<Millis>,
+    /// The shard is read to its end.
+    pub ended: bool,
+    /// These records ended their readers too often: set them aside without looking at them.
+    pub set_aside: bool,
+}
+
+/// What the parts of one shard share.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// The node.
+    pub shared: Shared,
+    /// The stream's settings.
+    pub stream: StreamSettings,
+    /// The shard.
+    pub shard: ShardId,
+    /// `stream/shard`.
+    pub name: String,
+    /// The shard's document.
+    pub ledger: Ledger,
+}
+
+/// The supervisor's part of a shard.
+#[derive(Debug)]
+pub struct ShardGroup {
+    shared: Shared,
+    stream: StreamSettings,
+    shard: ShardId,
+    ledger: Option<Ledger>,
+}
+
+/// The child that is a whole shard.
+pub fn spec(shared: &Shared, stream: &StreamSettings, shard: &ShardId) -> ChildSpec {
+    let name = format!("{}/{}", stream.stream.name(), shard);
+    let view: View = {
+        let (shared, name) = (shared.clone(), name.clone());
+        Arc::new(move || {
+            let gauge = shared.read_gauge(&name);
+            json!({"lag_ms": gauge.lag_ms, "records": gauge.records, "uncommitted": gauge.uncommitted})
+        })
+    };
+    let (shared, stream, shard) = (shared.clone(), stream.clone(), shard.clone());
+    let make = move || -> Box<dyn Group> {
+        Box::new(ShardGroup {
+            shared: shared.clone(),
+            stream: stream.clone(),
+            shard: shard.clone(),
+            ledger: None,
+        })
+    };
+    ChildSpec { name, kind: Kind::Shard, body: Body::Group(Arc::new(make)), view }
+}
+
+#[async_trait]
+impl Group for ShardGroup {
+    async fn open(&mut self, supervisor: &SupervisorHandle) -> Result<Vec<ChildSpec>, Failure> {
+        let key = layout::documents::shard(self.stream.stream.name(), &self.shard);
+        let documents = self.shared.ports.documents.clone();
+        let ledger = Ledger::take(documents, &key, &self.shared.me, self.shared.liveness.as_ref()).await?;
+        self.ledger = Some(ledger.clone());
+        // What an earlier opening held is read again.
+        self.shared.gauge(&format!("{}/{}", self.stream.stream.name(), self.shard), |gauge| {
+            *gauge = Gauge::default()
+        });
+        let parts = Parts {
+            shared: self.shared.clone(),
+            stream: self.stream.clone(),
+            shard: self.shard.clone(),
+            name: format!("{}/{}", self.stream.stream.name(), self.shard),
+            ledger,
+        };
+        let (send, receive) = mpsc::channel(WAITING);
+        let reader = reader::Reader::new(parts.clone(), send);
+        let writer = writer::Writer::new(parts.clone(), receive, supervisor.clone());
+        let forwarder = forwarder::Forwarder::new(parts);
+        Ok(vec![
+            once("writer", Kind::Writer, writer),
+            once("forwarder", Kind::Forwarder, forwarder),
+            once("reader", Kind::Reader, reader),
+        ])
+    }
+
+    async fn close(&mut self) -> Result<(), Failure> {
+        match &self.ledger {
+            Some(ledger) => ledger.release().await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// A child that exists once per opening of the shard: its restarts are the shard's.
+fn once<W: Worker>(name: &str, kind: Kind, worker: W) -> ChildSpec {
+    let slot = Arc::new(Mutex::new(Some(worker)));
+    let make = move || {
+        let slot = slot.clone();
+        async move {
+            let worker = slot.lock().await.take();
+            let worker = worker.ok_or_else(|| Failure::crashed("a part of a shard cannot restart alone"))?;
+            Ok(Box::new(worker) as Box<dyn Worker>)
+        }
+        .boxed()
+    };
+    let view: View = Arc::new(|| serde_json::Value::Null);
+    ChildSpec { name: name.to_owned(), kind, body: Body::Worker(Arc::new(make)), view }
+}

@@ -1,0 +1,164 @@
+//! What a lake writer holds between two commits: open rows by hour, the events that were invalid, the books.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use arrow::record_batch::RecordBatch;
+use shardmill_connectors::clock::Millis;
+use shardmill_connectors::hour::Hour;
+use shardmill_connectors::record::{Position, Record, ShardId};
+use shardmill_connectors::setsum::Tally;
+use shardmill_connectors::standardise::{Rejection, Rows};
+
+use crate::dead_letters::Letter;
+use crate::dead_letters::letter::Refused;
+use crate::shared::StreamSettings;
+use crate::standardise;
+
+/// Hours open at once, at most: events of more hours than this close what is open.
+const HOURS: usize = 8;
+
+/// Rows that wait for their commit.
+#[derive(Debug, Default)]
+pub struct Open {
+    rows: BTreeMap<Hour, Rows>,
+    tallies: BTreeMap<Hour, Tally>,
+    invalid: Vec<Letter>,
+    invalid_bytes: usize,
+    invalid_tally: Tally,
+    read: Tally,
+    position: Option<Position>,
+    watermark: Option<Millis>,
+    ended: bool,
+    since: Option<Instant>,
+}
+
+/// Rows and letters taken out of [`Open`], ready to be uploaded.
+#[derive(Debug)]
+pub struct Sealed {
+    /// The rows of each hour, with their books.
+    pub rows: Vec<(Hour, RecordBatch, Tally)>,
+    /// The events that were invalid.
+    pub invalid: Vec<Letter>,
+    /// Their books.
+    pub invalid_tally: Tally,
+    /// All records read.
+    pub read: Tally,
+    /// The last record's position.
+    pub position: Option<Position>,
+    /// Every row that arrived before this moment is in here or committed.
+    pub watermark: Option<Millis>,
+    /// The shard is read to its end.
+    pub ended: bool,
+}
+
+/// What a record is standardised by.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The stream's settings.
+    pub stream: &'a StreamSettings,
+    /// The shard.
+    pub shard: &'a ShardId,
+    /// Now, for dead letters.
+    pub at: Millis,
+    /// Set the record aside without looking at it.
+    pub set_aside: bool,
+}
+
+impl Open {
+    /// Adds a record: as a row of its hour, or as a dead letter. `false` when another hour would have to be opened and
+    /// [`HOURS`] are open: commit first.
+    pub fn append(&mut self, context: Context<'_>, record: &Record) -> bool {
+        let origin = standardise::origin(context.stream, context.shard, record);
+        let identity = origin.identity();
+        let outcome = match context.set_aside {
+            true => Err(Rejection {
+                field: String::new(),
+                rule: "an event that can be processed".into(),
+                found: "one whose processing ended the process again and again".into(),
+            }),
+            false => standardise::parse(&record.data).and_then(|event| {
+                let hour = standardise::hour(context.stream, &event, record.arrived_at)?;
+                if !self.rows.contains_key(&hour) && self.rows.len() >= HOURS {
+                    return Ok(None);
+                }
+                let rows = self.rows.entry(hour).or_insert_with(|| Rows::new(context.stream.schema.clone()));
+                rows.append(&event, &origin).map(|()| Some(hour))
+            }),
+        };
+        match outcome {
+            Ok(None) => return false,
+            Ok(Some(hour)) => self.tallies.entry(hour).or_default().insert(identity),
+            Err(rejection) => {
+                let letter = Letter::lake(Refused {
+                    stream: context.stream,
+                    origin,
+                    key: &record.key,
+                    data: &record.data,
+                    rejection,
+                    redrives: 0,
+                    at: context.at,
+                });
+                self.invalid_bytes += record.data.len() + 600;
+                self.invalid.push(letter);
+                self.invalid_tally.insert(identity);
+            }
+        }
+        self.read.insert(identity);
+        self.position = Some(record.position.clone());
+        self.since.get_or_insert_with(Instant::now);
+        true
+    }
+
+    /// Notes what the reader knows beyond the records themselves.
+    pub fn note(&mut self, complete_until: Option<Millis>, ended: bool) {
+        self.watermark = self.watermark.max(complete_until);
+        self.ended |= ended;
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> u64 {
+        (self.rows.values().map(Rows::bytes).sum::<usize>() + self.invalid_bytes) as u64
+    }
+
+    /// Whether no record is held.
+    pub fn is_empty(&self) -> bool {
+        self.read == Tally::default()
+    }
+
+    /// Whether the shard was read to its end.
+    pub fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The watermark a commit would set.
+    pub fn watermark(&self) -> Option<Millis> {
+        self.watermark
+    }
+
+    /// How old the oldest record held is.
+    pub fn age(&self) -> Duration {
+        self.since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// Takes everything out.
+    pub fn seal(&mut self) -> Sealed {
+        let open = std::mem::take(self);
+        let mut tallies = open.tallies;
+        let rows = open
+            .rows
+            .into_iter()
+            .filter(|(_, rows)| !rows.is_empty())
+            .map(|(hour, mut rows)| (hour, rows.finish(), tallies.remove(&hour).unwrap_or_default()))
+            .collect();
+        Sealed {
+            rows,
+            invalid: open.invalid,
+            invalid_tally: open.invalid_tally,
+            read: open.read,
+            position: open.position,
+            watermark: open.watermark,
+            ended: open.ended,
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The reader: fetches one shard's records, never more than the node's memory budget has room for.
+
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use shardmill_connectors::failure::Failure;
+use shardmill_connectors::ports::{Fetched, Limit, ShardReader, Start};
+use tokio::sync::mpsc;
+use tracing::Instrument;
+
+use super::{Batch, Parts};
+use crate::ledger::Change;
+use crate::supervision::{Next, Worker};
+use crate::telemetry;
+
+/// How long a fetch waits for records when there are none.
+const LONG_POLL: Duration = Duration::from_millis(250);
+/// Records in a batch, at most.
+const RECORDS: usize = 5_000;
+/// What a fetch at the tip reserves; a full fetch doubles the reservation up to the settings' fetch size.
+const SMALL: usize = 64 << 10;
+/// What a record costs beside its payload, at least; see `Record::cost`.
+const BESIDE: usize = 200;
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Reader {
+    parts: Parts,
+    send: mpsc::Sender<Batch>,
+    cursor: Option<Box<dyn ShardReader>>,
+    /// Bytes the next fetch may bring.
+    reserve: usize,
+    ended: bool,
+    rate: Rate,
+}
+
+/// Counts what was read over about a second.
+#[derive(Debug)]
+struct Rate {
+    since: Instant,
+    records: u64,
+    bytes: u64,
+}
+
+impl Reader {
+    /// A reader that passes batches to `send`.
+    pub fn new(parts: Parts, send: mpsc::Sender<Batch>) -> Self {
+        let rate = Rate { since: Instant::now(), records: 0, bytes: 0 };
+        Reader { parts, send, cursor: None, reserve: SMALL, ended: false, rate }
+    }
+
+    async fn open(&mut self) -> Result<(), Failure> {
+        let state = self.parts.ledger.state().await;
+        self.ended = state.ended;
+        let start = match state.position {
+            Some(position) => Start::After(position),
+            // A child shard is read from its beginning, whatever the configuration says of the stream.
+            None if !state.parents.is_empty() => Start::Oldest,
+            None => self.parts.stream.start.clone(),
+        };
+        self.cursor = Some(self.parts.stream.stream.open(&self.parts.shard, start).await?);
+        Ok(())
+    }
+
+    async fn fetch(&mut self, records: usize) -> Result<Batch, Failure> {
+        let cursor = self.cursor.as_mut().ok_or_else(|| Failure::crashed("the reader is not open"))?;
+        let mut share = self.parts.shared.memory.fetch.take((self.reserve + self.reserve / 4) as u64).await;
+        // Small records cost more beside their payload than in it: fewer of them fit.
+        let limit = Limit { records: records.min(self.reserve / BESIDE).max(1), bytes: self.reserve };
+        let fetched = cursor.next(limit, LONG_POLL).await?;
+        let cost: usize = fetched.records.iter().map(shardmill_connectors::record::Record::cost).sum();
+        share.resize(cost as u64);
+        let payload: usize = fetched.records.iter().map(|record| record.data.len()).sum();
+        let full = payload * 2 >= self.reserve || fetched.records.len() == limit.records;
+        self.reserve = match full {
+            true => (self.reserve * 2).min(self.parts.shared.memory.fetch_bytes),
+            false => SMALL,
+        };
+        self.count(&fetched, payload as u64);
+        self.warn_if_trimmed(&fetched);
+        let Fetched { records, complete_until, ended, .. } = fetched;
+        Ok(Batch { records, share, complete_until, ended, set_aside: false })
+    }
+
+    fn count(&mut self, fetched: &Fetched, bytes: u64) {
+        let records = fetched.records.len() as u64;
+        self.rate.records += records;
+        self.rate.bytes += bytes;
+        let elapsed = self.rate.since.elapsed().as_secs_f64();
+        let rate = (elapsed >= 1.0).then(|| {
+            #[allow(clippy::cast_precision_loss)] // a rate for people
+            let rate = (self.rate.records as f64 / elapsed, self.rate.bytes as f64 / elapsed);
+            self.rate = Rate { since: Instant::now(), records: 0, bytes: 0 };
+            rate
+        });
+        if records > 0 {
+            let stream = self.parts.stream.stream.name().to_owned();
+            metrics::counter!(telemetry::RECORDS_READ, "stream" => stream).increment(records);
+        }
+        self.parts.shared.gauge(&self.parts.name, |gauge| {
+            gauge.lag_ms = fetched.behind_ms;
+            gauge.records += records;
+            gauge.bytes += bytes;
+            gauge.uncommitted += records;
+            gauge.at_tip = fetched.complete_until.is_some() || fetched.ended;
+            if let Some((records_per_s, bytes_per_s)) = rate {
+                (gauge.records_per_s, gauge.bytes_per_s) = (records_per_s, bytes_per_s);
+            }
+        });
+    }
+
+    fn warn_if_trimmed(&self, fetched: &Fetched) {
+        if fetched.trimmed {
+            tracing::error!(
+                shard = %self.parts.name,
+                "records were trimmed by the stream's retention before they were read: they are lost; raise the retention"
+            );
+        }
+    }
+}
+
+#[async_trait]
+impl Worker for Reader {
+    async fn step(&mut self) -> Result<Next, Failure> {
+        if self.cursor.is_none() {
+            self.open().await?;
+        }
+        if self.ended {
+            return Ok(Next::After(Duration::from_secs(60)));
+        }
+        let state = self.parts.ledger.state().await;
+        let (caution, hopeless) = (state.caution(), state.is_hopeless());
+        let mut batch =
+            self.fetch(caution.unwrap_or(RECORDS)).instrument(tracing::debug_span!("fetch")).await?;
+        batch.set_aside = hopeless;
+        if let (Some(_), Some(last)) = (caution, batch.records.last()) {
+            // The end of the batch that is open now must be known before it can do harm.
+            self.parts.ledger.stage(Change::Suspect(last.position.clone())).await;
+            self.parts.ledger.commit().await?;
+        }
+        self.ended = batch.ended;
+        let tip = batch.records.is_empty();
+        // The writer may be busy: waiting here is what stops the reading.
+        if self.send.send(batch).await.is_err() {
+            return Err(Failure::crashed("the lake writer is gone"));
+        }
+        if caution.is_some() && !tip {
+            // One batch at a time: the next is fetched when this one is committed.
+            self.send
+                .reserve_many(super::WAITING)
+                .await
+                .map_err(|_| Failure::crashed("the lake writer is gone"))?;
+        }
+        Ok(Next::Again)
+    }
+}

@@ -1,0 +1,279 @@
+//! The lake writer: batches to rows, rows to segments, and one compare-and-set that commits them.
+//!
+//! A commit is: upload the segments of every open hour and the file of invalid events under names nobody else can write,
+//! then write the shard's document. What fails between is tried again from where it stands; what is uploaded and never
+//! named does not exist, and the sweeper deletes it.
+
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use shardmill_connectors::clock::Millis;
+use shardmill_connectors::crash;
+use shardmill_connectors::failure::Failure;
+use shardmill_connectors::layout;
+use shardmill_connectors::parquet::FileWriter;
+use shardmill_connectors::setsum::Tally;
+use tokio::sync::mpsc;
+use tracing::Instrument;
+use uuid::Uuid;
+
+use super::open::{Context, Open, Sealed};
+use super::{Batch, Parts};
+use crate::budget::Share;
+use crate::dead_letters::letter;
+use crate::ledger::Change;
+use crate::state::shard::LakeCommit;
+use crate::state::{DeadFile, Segment};
+use crate::supervision::{Next, SupervisorHandle, Worker};
+use crate::telemetry;
+
+/// How long the writer listens for a batch before it looks at its clock.
+const TICK: Duration = Duration::from_millis(200);
+/// Above this share of the node's builder budget, the writer commits what it holds.
+const CROWDED_PERCENT: u64 = 75;
+/// Records standardised before other tasks get their turn.
+const SLICE: usize = 256;
+
+/// A commit on its way.
+#[derive(Debug)]
+enum Commit {
+    /// Nothing is being committed.
+    None,
+    /// Objects are being uploaded.
+    Uploading(Box<Sealed>),
+    /// Everything is uploaded and staged in the ledger.
+    Staged { records: u64 },
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Writer {
+    parts: Parts,
+    receive: mpsc::Receiver<Batch>,
+    siblings: SupervisorHandle,
+    open: Open,
+    /// A batch that was taken in only partly, and how far.
+    partial: Option<(Batch, usize)>,
+    share: Share,
+    commit: Commit,
+    committed_at: Instant,
+    flushes: u64,
+}
+
+impl Writer {
+    /// A writer that takes batches from `receive`.
+    pub fn new(parts: Parts, receive: mpsc::Receiver<Batch>, siblings: SupervisorHandle) -> Self {
+        let share = parts.shared.memory.builders.empty();
+        let flushes = parts.shared.control.flushes();
+        Writer {
+            parts,
+            receive,
+            siblings,
+            open: Open::default(),
+            partial: None,
+            share,
+            commit: Commit::None,
+            committed_at: Instant::now(),
+            flushes,
+        }
+    }
+
+    /// Takes a batch in, or what is left of one. Stops early when a commit is needed first.
+    async fn take_in(&mut self, batch: Batch, from: usize) {
+        let span = tracing::info_span!(
+            "standardise",
+            shard = %self.parts.name,
+            records = batch.records.len(),
+            link = batch.records.first().and_then(|record| record.trace.as_deref()),
+        );
+        let rest = self.append(&batch, from).instrument(span).await;
+        self.share.resize(self.open.bytes());
+        match rest {
+            Some(at) => self.partial = Some((batch, at)),
+            None => self.open.note(batch.complete_until, batch.ended),
+        }
+    }
+
+    /// Appends records from index `from`; the index of the first one that has no room.
+    async fn append(&mut self, batch: &Batch, from: usize) -> Option<usize> {
+        let context = Context {
+            stream: &self.parts.stream,
+            shard: &self.parts.shard,
+            at: Millis::now(),
+            set_aside: batch.set_aside,
+        };
+        for (index, record) in batch.records.iter().enumerate().skip(from) {
+            if !self.open.append(context, record) {
+                return Some(index);
+            }
+            if index % SLICE == SLICE - 1 {
+                tokio::task::yield_now().await;
+            }
+        }
+        None
+    }
+
+    /// Whether what is held should be committed now.
+    async fn is_due(&mut self, tip: bool) -> bool {
+        let asked = self.parts.shared.control.flushes();
+        let lake = &self.parts.shared.lake;
+        let state = self.parts.ledger.state().await;
+        if self.open.is_empty() {
+            let news = self.open.watermark() > state.watermark
+                || (self.open.is_ended() && !state.ended)
+                || self.parts.ledger.is_staged().await;
+            let wanted = asked != self.flushes && tip || self.open.is_ended() && !state.ended;
+            if !news && tip {
+                self.flushes = asked;
+            }
+            return news && (wanted || self.committed_at.elapsed() >= lake.idle_commit);
+        }
+        asked != self.flushes
+            || self.open.is_ended()
+            || self.open.age() >= lake.flush_every
+            || self.open.bytes() >= lake.flush_bytes
+            || self.is_crowding()
+            || state.caution().is_some()
+    }
+
+    /// Whether the node's builders are nearly full and this shard holds at least its share: the largest always does.
+    fn is_crowding(&self) -> bool {
+        let builders = &self.parts.shared.memory.builders;
+        let writers = self.parts.shared.writers().max(1);
+        builders.is_over(CROWDED_PERCENT) && self.open.bytes().saturating_mul(writers) >= builders.used()
+    }
+
+    /// Carries a commit as far as it goes.
+    async fn advance(&mut self) -> Result<(), Failure> {
+        if let Commit::Uploading(sealed) = &self.commit {
+            let commit = self.upload(sealed).await?;
+            let records = commit.read.rows;
+            crash::pass("shard.before-commit").await;
+            self.parts.ledger.stage(Change::Lake(Box::new(commit))).await;
+            self.commit = Commit::Staged { records };
+            self.share.resize(self.open.bytes());
+        }
+        if let Commit::Staged { records } = self.commit {
+            self.parts.ledger.commit().await?;
+            crash::point("shard.after-commit");
+            self.commit = Commit::None;
+            self.committed_at = Instant::now();
+            self.parts.shared.gauge(&self.parts.name, |gauge| {
+                gauge.uncommitted = gauge.uncommitted.saturating_sub(records);
+            });
+            self.siblings.nudge("forwarder");
+        }
+        Ok(())
+    }
+
+    /// Uploads everything sealed. A repeated attempt uses new names; what an earlier one left is swept.
+    async fn upload(&self, sealed: &Sealed) -> Result<LakeCommit, Failure> {
+        let mut segments = Vec::with_capacity(sealed.rows.len());
+        for (hour, rows, tally) in &sealed.rows {
+            let key = self.segment_key(*hour);
+            let meta = [
+                ("shardmill.schema".to_owned(), self.parts.stream.schema.version().to_owned()),
+                ("shardmill.shard".to_owned(), self.parts.name.clone()),
+            ];
+            let objects = self.parts.shared.ports.objects.as_ref();
+            let options = &self.parts.shared.lake.write;
+            let mut file = FileWriter::create(objects, &key, rows.schema(), options, &meta).await?;
+            file.write(rows).await?;
+            let summary = file.finish().await?;
+            self.must_agree(&key, summary.tally, *tally)?;
+            metrics::counter!(telemetry::ROWS_COMMITTED, "table" => self.parts.stream.table.clone())
+                .increment(tally.rows);
+            segments.push(Segment {
+                number: 0,
+                table: self.parts.stream.table.clone(),
+                hour: *hour,
+                key,
+                bytes: summary.bytes,
+                tally: *tally,
+                schema: self.parts.stream.schema.version().to_owned(),
+            });
+        }
+        crash::point("shard.after-segments");
+        let dead_letters = self.upload_invalid(sealed).await?;
+        Ok(LakeCommit {
+            position: sealed.position.clone(),
+            watermark: sealed.watermark,
+            ended: sealed.ended,
+            segments,
+            dead_letters,
+            read: sealed.read,
+        })
+    }
+
+    async fn upload_invalid(&self, sealed: &Sealed) -> Result<Option<DeadFile>, Failure> {
+        if sealed.invalid.is_empty() {
+            return Ok(None);
+        }
+        let random = Uuid::new_v4().simple().to_string();
+        let stream = self.parts.stream.stream.name();
+        let key = layout::dead_letters(stream, &self.parts.shard, self.parts.ledger.epoch(), &random);
+        let bytes = letter::to_ndjson(&sealed.invalid)
+            .map_err(|error| Failure::crashed(format!("dead letters cannot be written as JSON: {error}")))?;
+        self.parts.shared.ports.objects.put(&key, bytes.into()).await?;
+        metrics::counter!(telemetry::DEAD_LETTERS, "table" => self.parts.stream.table.clone())
+            .increment(sealed.invalid.len() as u64);
+        Ok(Some(DeadFile { key, tally: sealed.invalid_tally }))
+    }
+
+    fn segment_key(&self, hour: shardmill_connectors::Hour) -> String {
+        let random = Uuid::new_v4().simple().to_string();
+        let of = (self.parts.stream.table.as_str(), hour);
+        let stream = self.parts.stream.stream.name();
+        layout::segment(stream, &self.parts.shard, self.parts.ledger.epoch(), &random, of)
+    }
+
+    fn must_agree(&self, key: &str, written: Tally, expected: Tally) -> Result<(), Failure> {
+        if written == expected {
+            return Ok(());
+        }
+        Err(Failure::crashed(format!("segment {key}: {written} were written, {expected} were taken in")))
+    }
+
+    async fn commit_now(&mut self) -> Result<(), Failure> {
+        self.flushes = self.parts.shared.control.flushes();
+        self.commit = Commit::Uploading(Box::new(self.open.seal()));
+        let span = tracing::info_span!("commit", shard = %self.parts.name);
+        self.advance().instrument(span).await
+    }
+}
+
+#[async_trait]
+impl Worker for Writer {
+    async fn step(&mut self) -> Result<Next, Failure> {
+        if !matches!(self.commit, Commit::None) {
+            self.advance().await?;
+            return Ok(Next::Again);
+        }
+        let mut tip = false;
+        if let Some((batch, from)) = self.partial.take() {
+            self.take_in(batch, from).await;
+        } else {
+            match tokio::time::timeout(TICK, self.receive.recv()).await {
+                Ok(Some(batch)) => {
+                    tip = batch.records.is_empty();
+                    self.take_in(batch, 0).await;
+                }
+                Ok(None) => return Ok(Next::After(Duration::from_secs(1))), // the reader is being restarted
+                Err(_) => tip = true,
+            }
+        }
+        if self.partial.is_some() || self.is_due(tip).await {
+            self.commit_now().await?;
+        }
+        Ok(Next::Again)
+    }
+
+    async fn stop(&mut self) -> Result<(), Failure> {
+        self.advance().await?;
+        while let Some((batch, from)) = self.partial.take() {
+            self.commit_now().await?;
+            self.take_in(batch, from).await;
+        }
+        self.commit_now().await
+    }
+}

@@ -1,0 +1,252 @@
+//! What all actors of a node share: ports, settings, budgets, and the places where they leave word for each other.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use shardmill_cluster::{Liveness, NodeId};
+use shardmill_connectors::fields::Fields;
+use shardmill_connectors::hour::Hour;
+use shardmill_connectors::parquet::WriteOptions;
+use shardmill_connectors::ports::{Catalog, Documents, Objects, Queue, Start, Stream};
+use shardmill_connectors::schema::TableSchema;
+use tokio::sync::watch;
+
+use crate::budget::Budget;
+use crate::supervision::{Registry, SupervisorHandle};
+use crate::world::World;
+
+/// The stores of a node.
+#[derive(Debug, Clone)]
+pub struct Ports {
+    /// State documents.
+    pub documents: Arc<dyn Documents>,
+    /// The lake's objects.
+    pub objects: Arc<dyn Objects>,
+    /// Where dead letters are announced.
+    pub dead_letters: Arc<dyn Queue>,
+    /// Tables, partitions, SQL.
+    pub catalog: Arc<dyn Catalog>,
+}
+
+/// Which time decides about the hour an event lands in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PartitionBy {
+    /// The stream's arrival time.
+    #[default]
+    Arrival,
+    /// The event's own time.
+    Event,
+}
+
+/// One configured stream.
+#[derive(Debug, Clone)]
+pub struct StreamSettings {
+    /// The stream.
+    pub stream: Arc<dyn Stream>,
+    /// Where a shard without a document is read from.
+    pub start: Start,
+    /// The table its events land in.
+    pub table: String,
+    /// That table's schema.
+    pub schema: Arc<TableSchema>,
+    /// How name, time, id and key are found in an event.
+    pub fields: Fields,
+    /// Which time decides about the hour.
+    pub partition_by: PartitionBy,
+}
+
+/// How the lake is written.
+#[derive(Debug, Clone)]
+pub struct LakeSettings {
+    /// Compression and row groups.
+    pub write: WriteOptions,
+    /// Segments are committed when their oldest row is this old.
+    pub flush_every: Duration,
+    /// Segments are committed when a shard's open rows reach this many bytes.
+    pub flush_bytes: u64,
+    /// How long a shard without new rows goes without a commit.
+    pub idle_commit: Duration,
+    /// How long after its end an hour may still get rows in the ordinary way.
+    pub late_grace: Duration,
+    /// How long replaced files stay readable.
+    pub delete_grace: Duration,
+}
+
+/// The memory budgets of a node.
+#[derive(Debug, Clone)]
+pub struct Memory {
+    /// Records fetched and not yet standardised.
+    pub fetch: Budget,
+    /// Rows in open builders and in upload.
+    pub builders: Budget,
+    /// Bytes one fetch may bring.
+    pub fetch_bytes: usize,
+}
+
+impl Memory {
+    /// Cuts `limit` bytes into budgets: a quarter for fetches, half for builders; the rest is for the collector, compaction
+    /// and everything small.
+    pub fn new(limit: u64) -> Self {
+        Memory {
+            fetch: Budget::new("fetch", limit / 4),
+            builders: Budget::new("builders", limit / 2),
+            fetch_bytes: 1 << 20,
+        }
+    }
+}
+
+/// Words left by operators and by actors for each other.
+#[derive(Debug, Default)]
+pub struct Control {
+    flush: AtomicU64,
+    compact: AtomicU64,
+    shards: Mutex<Option<SupervisorHandle>>,
+    hours: Mutex<Option<SupervisorHandle>>,
+}
+
+impl Control {
+    /// Asks every lake writer to commit what it holds.
+    pub fn ask_flush(&self) {
+        self.flush.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How often a flush was asked for.
+    pub fn flushes(&self) -> u64 {
+        self.flush.load(Ordering::Acquire)
+    }
+
+    /// Asks every hour to absorb what there is, complete or not, ignoring minimum intervals.
+    pub fn ask_compact(&self) {
+        self.compact.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How often a compaction was asked for.
+    pub fn compactions(&self) -> u64 {
+        self.compact.load(Ordering::Acquire)
+    }
+
+    /// The supervisor of shards, once it is open.
+    pub fn shards(&self) -> Option<SupervisorHandle> {
+        self.shards.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The supervisor of hours, once it is open.
+    pub fn hours(&self) -> Option<SupervisorHandle> {
+        self.hours.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn shards_are(&self, handle: SupervisorHandle) {
+        *self.shards.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle);
+    }
+
+    pub(crate) fn hours_are(&self, handle: SupervisorHandle) {
+        *self.hours.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle);
+    }
+}
+
+/// How a shard is doing, for the admin actor; the document says the rest.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Gauge {
+    /// Milliseconds behind the tip.
+    pub lag_ms: i64,
+    /// Records read since the node took it.
+    pub records: u64,
+    /// Bytes read since the node took it.
+    pub bytes: u64,
+    /// Records per second, lately.
+    pub records_per_s: f64,
+    /// Bytes per second, lately.
+    pub bytes_per_s: f64,
+    /// Records that are with the writer and not yet committed.
+    pub uncommitted: u64,
+    /// The reader has reached the tip.
+    pub at_tip: bool,
+}
+
+/// Gauges of the shards this node reads, by `stream/shard`.
+pub type Gauges = Arc<Mutex<BTreeMap<String, Gauge>>>;
+
+/// Everything the actors of a node share. Cheap to clone.
+#[derive(Clone)]
+pub struct Shared {
+    /// This node.
+    pub me: NodeId,
+    /// The stores.
+    pub ports: Ports,
+    /// The streams, by name.
+    pub streams: Arc<BTreeMap<String, StreamSettings>>,
+    /// How the lake is written.
+    pub lake: Arc<LakeSettings>,
+    /// The memory budgets.
+    pub memory: Memory,
+    /// Who knows which nodes are gone.
+    pub liveness: Arc<dyn Liveness>,
+    /// What every actor shows.
+    pub registry: Registry,
+    /// Words left for each other.
+    pub control: Arc<Control>,
+    /// The documents as the coordinator last read them.
+    pub world: watch::Sender<Arc<World>>,
+    /// How shards are doing.
+    pub gauges: Gauges,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("me", &self.me).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// Changes the gauge of a shard.
+    pub fn gauge(&self, shard: &str, change: impl FnOnce(&mut Gauge)) {
+        let mut gauges = self.gauges.lock().unwrap_or_else(PoisonError::into_inner);
+        change(gauges.entry(shard.to_owned()).or_default());
+    }
+
+    /// The gauge of a shard.
+    pub fn read_gauge(&self, shard: &str) -> Gauge {
+        let gauges = self.gauges.lock().unwrap_or_else(PoisonError::into_inner);
+        gauges.get(shard).copied().unwrap_or_default()
+    }
+
+    /// Shows how far the slowest shard read here is behind its tip.
+    pub fn show_lag(&self) {
+        #[allow(clippy::cast_precision_loss)] // a gauge
+        metrics::gauge!(crate::telemetry::LAG).set(self.lag_ms() as f64);
+    }
+
+    /// How many shards are written here.
+    pub fn writers(&self) -> u64 {
+        self.gauges.lock().unwrap_or_else(PoisonError::into_inner).len() as u64
+    }
+
+    /// Records that are read here and not committed.
+    pub fn uncommitted(&self) -> u64 {
+        let gauges = self.gauges.lock().unwrap_or_else(PoisonError::into_inner);
+        gauges.values().map(|gauge| gauge.uncommitted).sum()
+    }
+
+    /// Milliseconds the slowest shard read here is behind its tip.
+    pub fn lag_ms(&self) -> i64 {
+        let gauges = self.gauges.lock().unwrap_or_else(PoisonError::into_inner);
+        gauges.values().map(|gauge| gauge.lag_ms).max().unwrap_or(0)
+    }
+
+    /// The schema that rows of `table` are made with now: that of the first stream that writes it.
+    pub fn schema_of(&self, table: &str) -> Option<Arc<TableSchema>> {
+        self.streams.values().find(|stream| stream.table == table).map(|stream| stream.schema.clone())
+    }
+
+    /// Wakes the compactor of an hour, if it runs here.
+    pub fn nudge_hour(&self, table: &str, hour: Hour) {
+        if let Some(hours) = self.control.hours() {
+            hours.nudge(crate::hour::name(table, hour));
+        }
+    }
+}

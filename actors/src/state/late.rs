@@ -1,0 +1,33 @@
+//! The manifest of a late source: created once, it names everything the source brought to every hour.
+
+use serde::{Deserialize, Serialize};
+use shardmill_connectors::hour::Hour;
+use shardmill_connectors::setsum::Tally;
+
+use super::shard::DeadFile;
+
+/// One file of late rows for one hour.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestEntry {
+    /// The table.
+    pub table: String,
+    /// The hour.
+    pub hour: Hour,
+    /// The object.
+    pub key: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Its rows.
+    pub tally: Tally,
+}
+
+/// A late source's manifest. Whoever comes second adopts what is there.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The source: a redrive selection, a file, a replayed range.
+    pub source: String,
+    /// Its rows, at most one file for each hour.
+    pub entries: Vec<ManifestEntry>,
+    /// Its events that were invalid again.
+    pub dead_letters: Option<DeadFile>,
+}

@@ -1,0 +1,265 @@
+//! A shard's document: who owns it, how far it is read, and what it has written that no hour has absorbed.
+
+use serde::{Deserialize, Serialize};
+use shardmill_cluster::{Owned, Ownership};
+use shardmill_connectors::clock::Millis;
+use shardmill_connectors::hour::Hour;
+use shardmill_connectors::record::{Position, ShardId};
+use shardmill_connectors::setsum::Tally;
+
+use super::hour::HourState;
+
+/// Starts after which a shard is read with caution: an open batch may be what ends its readers.
+pub const CAUTIOUS_FROM: u32 = 3;
+
+/// One committed segment. It counts for its hour iff its number is higher than the highest of this shard the hour has
+/// absorbed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    /// The shard's next number when it was committed.
+    pub number: u64,
+    /// The table it belongs to.
+    pub table: String,
+    /// The hour it belongs to.
+    pub hour: Hour,
+    /// Its object.
+    pub key: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Its rows.
+    pub tally: Tally,
+    /// The schema its rows were made with.
+    pub schema: String,
+}
+
+/// A file of dead letters that the queue has not got yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadFile {
+    /// Its object.
+    pub key: String,
+    /// Its letters: count and set-sum of their records' identities.
+    pub tally: Tally,
+}
+
+/// A shard's document.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct ShardState {
+    /// The stream's name.
+    pub stream: String,
+    /// The shard's name.
+    pub shard: String,
+    /// Owner and epoch.
+    #[serde(flatten)]
+    pub ownership: Ownership,
+    /// Takes since the position last passed the suspect batch, or since a clean release.
+    pub starts: u32,
+    /// While cautious: the end of the batch that was open when caution began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspect_until: Option<Position>,
+    /// The lake's position: every record up to here, included, is in a listed or absorbed segment or is a dead letter.
+    pub position: Option<Position>,
+    /// Every row that arrived before this moment, by the stream's clock, is in a committed segment.
+    pub watermark: Option<Millis>,
+    /// The shard is closed and the lake has read it to its end.
+    pub ended: bool,
+    /// The number of the next segment, from one.
+    pub next_segment: u64,
+    /// Committed segments no hour is known to have absorbed, by number.
+    pub segments: Vec<Segment>,
+    /// Dead-letter files the queue has not got yet.
+    pub dead_letters: Vec<DeadFile>,
+    /// Records read, since the beginning.
+    pub read: Tally,
+    /// Records that became dead letters at the lake, since the beginning.
+    pub invalid: Tally,
+    /// The shards it came from.
+    pub parents: Vec<ShardId>,
+}
+
+impl Owned for ShardState {
+    fn ownership(&self) -> &Ownership {
+        &self.ownership
+    }
+
+    fn ownership_mut(&mut self) -> &mut Ownership {
+        &mut self.ownership
+    }
+
+    fn on_take(&mut self) {
+        self.starts = self.starts.saturating_add(1);
+    }
+}
+
+/// What one commit of the lake writer adds.
+#[derive(Debug, Clone, Default)]
+pub struct LakeCommit {
+    /// The new position, if any record was read.
+    pub position: Option<Position>,
+    /// The new watermark, if it is known.
+    pub watermark: Option<Millis>,
+    /// The shard has been read to its end.
+    pub ended: bool,
+    /// New segments; their numbers are given by the document.
+    pub segments: Vec<Segment>,
+    /// The file of the events that were invalid.
+    pub dead_letters: Option<DeadFile>,
+    /// Records read.
+    pub read: Tally,
+}
+
+/// A commit whose books do not balance: a bug.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the commit's books do not balance: read {read}, but rows {rows} and dead letters {dead}")]
+pub struct Unbalanced {
+    read: Tally,
+    rows: Tally,
+    dead: Tally,
+}
+
+impl ShardState {
+    /// The document of a shard seen for the first time. It starts at the lowest watermark of its parents.
+    pub fn new(stream: &str, shard: &str, parents: Vec<ShardId>, watermark: Option<Millis>) -> Self {
+        ShardState {
+            stream: stream.to_owned(),
+            shard: shard.to_owned(),
+            parents,
+            watermark,
+            next_segment: 1,
+            ..ShardState::default()
+        }
+    }
+
+    /// `stream/shard`: how hours and manifests name a shard.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.stream, self.shard)
+    }
+
+    /// Applies a commit: read = rows + dead letters, or it is refused.
+    pub fn commit(&mut self, commit: &LakeCommit) -> Result<(), Unbalanced> {
+        let rows: Tally = commit.segments.iter().map(|segment| segment.tally).sum();
+        let dead = commit.dead_letters.as_ref().map_or_else(Tally::default, |file| file.tally);
+        if rows + dead != commit.read {
+            return Err(Unbalanced { read: commit.read, rows, dead });
+        }
+        for segment in &commit.segments {
+            self.segments.push(Segment { number: self.next_segment, ..segment.clone() });
+            self.next_segment += 1;
+        }
+        self.dead_letters.extend(commit.dead_letters.clone());
+        self.position = commit.position.clone().or(self.position.take());
+        self.watermark = self.watermark.max(commit.watermark);
+        self.ended |= commit.ended;
+        self.read += commit.read;
+        self.invalid += dead;
+        self.calm_down();
+        Ok(())
+    }
+
+    /// Whether reading must be cautious, and how many records a batch may hold then: each further start halves it.
+    pub fn caution(&self) -> Option<usize> {
+        let beyond = self.starts.checked_sub(CAUTIOUS_FROM)?;
+        Some((1024usize >> beyond.min(usize::BITS - 1)).max(1))
+    }
+
+    /// Whether even single records end their readers: the next one is set aside without being looked at.
+    pub fn is_hopeless(&self) -> bool {
+        self.starts > CAUTIOUS_FROM + 10
+    }
+
+    /// Ends the caution once the suspect batch is behind.
+    fn calm_down(&mut self) {
+        if let (Some(suspect), Some(position)) = (&self.suspect_until, &self.position)
+            && position >= suspect
+        {
+            self.starts = 0;
+            self.suspect_until = None;
+        }
+    }
+
+    /// Forgets the segments that `hour` has absorbed.
+    pub fn unlist(&mut self, hour: &HourState) {
+        let through = hour.absorbed_through(&self.name());
+        self.segments.retain(|s| s.table != hour.table || s.hour != hour.hour || s.number > through);
+    }
+
+    /// Releases the shard in good order.
+    pub fn release(&mut self) {
+        self.ownership.owner = None;
+        self.starts = 0;
+        self.suspect_until = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shardmill_connectors::record::Sequence;
+
+    use super::*;
+
+    fn tally(identities: &[u128]) -> Tally {
+        let mut tally = Tally::default();
+        identities.iter().for_each(|identity| tally.insert(*identity));
+        tally
+    }
+
+    fn segment(identities: &[u128]) -> Segment {
+        Segment {
+            number: 0,
+            table: "events".into(),
+            hour: "2026-11-21T07".parse().unwrap(),
+            key: "k".into(),
+            bytes: 1,
+            tally: tally(identities),
+            schema: "events@1".into(),
+        }
+    }
+
+    fn position(sequence: u64) -> Position {
+        Position { sequence: Sequence::from(sequence), subsequence: 0 }
+    }
+
+    #[test]
+    fn a_commit_numbers_segments_and_balances_its_books() {
+        let mut state = ShardState::new("web", "s0", vec![], None);
+        let commit = LakeCommit {
+            position: Some(position(3)),
+            segments: vec![segment(&[1]), segment(&[2])],
+            dead_letters: Some(DeadFile { key: "d".into(), tally: tally(&[3]) }),
+            read: tally(&[1, 2, 3]),
+            ..LakeCommit::default()
+        };
+        state.commit(&commit).unwrap();
+        assert_eq!(state.segments.iter().map(|s| s.number).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!((state.read.rows, state.invalid.rows, state.next_segment), (3, 1, 3));
+        let lost =
+            LakeCommit { read: tally(&[4, 5]), segments: vec![segment(&[4])], ..LakeCommit::default() };
+        let before = state.clone();
+        assert!(state.commit(&lost).is_err());
+        assert_eq!(state, before);
+    }
+
+    #[test]
+    fn a_position_never_goes_back_to_nothing() {
+        let mut state = ShardState::new("web", "s0", vec![], None);
+        state.position = Some(position(7));
+        state.commit(&LakeCommit { watermark: Some(Millis(5)), ..LakeCommit::default() }).unwrap();
+        assert_eq!((state.position, state.watermark), (Some(position(7)), Some(Millis(5))));
+    }
+
+    #[test]
+    fn caution_halves_batches_and_ends_behind_the_suspect() {
+        let mut state = ShardState { starts: 3, suspect_until: Some(position(9)), ..ShardState::default() };
+        assert_eq!(state.caution(), Some(1024));
+        state.starts = 8;
+        assert_eq!(state.caution(), Some(32));
+        state.starts = 13;
+        assert_eq!((state.caution(), state.is_hopeless()), (Some(1), false));
+        state.starts = 14;
+        assert!(state.is_hopeless());
+        let at = |sequence| LakeCommit { position: Some(position(sequence)), ..LakeCommit::default() };
+        state.commit(&at(8)).unwrap();
+        assert_eq!(state.starts, 14);
+        state.commit(&at(9)).unwrap();
+        assert_eq!((state.starts, state.caution()), (0, None));
+    }
+}

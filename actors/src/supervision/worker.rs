@@ -1,0 +1,171 @@
+//! A child: an actor that does one unit of work per step and never decides what a failure means.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use shardmill_connectors::failure::Failure;
+
+use super::supervisor::Message as SupervisorMessage;
+
+/// When a worker wants its next step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// At once: there is more to do.
+    Again,
+    /// After this time, or when nudged.
+    After(Duration),
+    /// Never: the work is done and the child ends.
+    Done,
+}
+
+/// One supervised piece of work. A step that fails has changed nothing that the next step cannot take up again.
+#[async_trait]
+pub trait Worker: Send + 'static {
+    /// Does one unit of work.
+    async fn step(&mut self) -> Result<Next, Failure>;
+
+    /// Gives the present unit up: records it durably as a dead letter and moves past it.
+    async fn dead_letter(&mut self, failure: &Failure) -> Result<(), Failure> {
+        Err(failure.clone())
+    }
+
+    /// Ends in good order: what was begun is finished or handed back.
+    async fn stop(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+/// What a supervisor tells a child, worker or supervisor alike.
+pub(crate) enum Order {
+    /// Do a step; `turn` tells late answers of an earlier attempt from those of this one.
+    Step { turn: u64 },
+    /// There may be work: step now if waiting.
+    Nudge,
+    /// Give the present unit up.
+    DeadLetter { turn: u64, failure: Failure },
+    /// End in good order.
+    Stop(RpcReplyPort<()>),
+}
+
+impl fmt::Debug for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Order::Step { .. } => "Step",
+            Order::Nudge => "Nudge",
+            Order::DeadLetter { .. } => "DeadLetter",
+            Order::Stop(_) => "Stop",
+        })
+    }
+}
+
+/// The ractor actor around a [`Worker`].
+pub(crate) struct WorkerActor;
+
+/// What starts a [`WorkerActor`].
+pub(crate) struct Start {
+    pub(crate) name: String,
+    pub(crate) worker: Box<dyn Worker>,
+    pub(crate) parent: ActorRef<SupervisorMessage>,
+}
+
+pub(crate) struct State {
+    name: String,
+    worker: Box<dyn Worker>,
+    parent: ActorRef<SupervisorMessage>,
+    turn: u64,
+    /// Set while waiting for the next step; aborted by a nudge.
+    waiting: Option<tokio::task::JoinHandle<()>>,
+    /// A failure was reported: only a new turn continues.
+    failed: bool,
+    /// The supervisor waits to hear of a success: at the start, and after a failure.
+    expected: bool,
+}
+
+impl Actor for WorkerActor {
+    type Msg = Order;
+    type State = State;
+    type Arguments = Start;
+
+    async fn pre_start(&self, _: ActorRef<Order>, start: Start) -> Result<State, ActorProcessingErr> {
+        let Start { name, worker, parent } = start;
+        Ok(State { name, worker, parent, turn: 0, waiting: None, failed: false, expected: true })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Order>,
+        order: Order,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match order {
+            Order::Step { turn } if turn < state.turn || (turn == state.turn && state.failed) => {}
+            Order::Step { turn } => state.step(&myself, turn).await,
+            Order::Nudge => {
+                if let Some(waiting) = state.waiting.take() {
+                    waiting.abort();
+                    state.step(&myself, state.turn).await;
+                }
+            }
+            Order::DeadLetter { turn, failure } => match state.worker.dead_letter(&failure).await {
+                Ok(()) => state.step(&myself, turn).await,
+                Err(failure) => state.report(turn, failure),
+            },
+            Order::Stop(reply) => {
+                if let Err(failure) = state.worker.stop().await {
+                    tracing::warn!(actor = %state.name, %failure, "stopping left work to the next owner");
+                }
+                let _ = reply.send(());
+                myself.stop(None);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    async fn step(&mut self, myself: &ActorRef<Order>, turn: u64) {
+        if let Some(waiting) = self.waiting.take() {
+            waiting.abort();
+        }
+        (self.turn, self.failed) = (turn, false);
+        match self.worker.step().await {
+            Ok(next) => {
+                if std::mem::take(&mut self.expected) || next == Next::Done {
+                    let name = self.name.clone();
+                    let _ = self.parent.cast(SupervisorMessage::Progress {
+                        name,
+                        turn,
+                        done: next == Next::Done,
+                    });
+                }
+                match next {
+                    Next::Again => _ = myself.cast(Order::Step { turn }),
+                    Next::After(wait) => {
+                        let (myself, wait) = (myself.clone(), wait);
+                        self.waiting = Some(tokio::spawn(async move {
+                            tokio::time::sleep(wait).await;
+                            let _ = myself.cast(Order::Nudge);
+                        }));
+                    }
+                    Next::Done => {}
+                }
+            }
+            Err(failure) => self.report(turn, failure),
+        }
+    }
+
+    fn report(&mut self, turn: u64, failure: Failure) {
+        (self.failed, self.expected) = (true, true);
+        let _ = self.parent.cast(SupervisorMessage::Failed { name: self.name.clone(), turn, failure });
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        if let Some(waiting) = self.waiting.take() {
+            waiting.abort();
+        }
+    }
+}

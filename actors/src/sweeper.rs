@@ -1,0 +1,148 @@
+//! The sweeper: deletes objects that no document lists and no living owner can still list.
+//!
+//! Objects are listed *first*, documents read afterwards: an object uploaded in between is not in the list, and one that was
+//! listed by a document in between is seen there. Of what is unlisted only objects of an epoch lower than the present one
+//! are deleted, because the present owner may be about to commit its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use serde_json::Value;
+use shardmill_connectors::failure::Failure;
+use shardmill_connectors::hour::Hour;
+use shardmill_connectors::layout;
+
+use crate::dead_letters::DeadIndex;
+use crate::shared::{Ports, Shared};
+use crate::supervision::{Body, ChildSpec, Next, Worker};
+use crate::telemetry;
+use crate::tree::Kind;
+use crate::world::{Reader, World};
+
+/// How often the objects are swept.
+const EVERY: Duration = Duration::from_secs(600);
+
+/// The sweeper as a child of the root.
+pub fn spec(shared: &Shared) -> ChildSpec {
+    let shared = shared.clone();
+    let make = move || {
+        let sweeper = Sweeper { shared: shared.clone() };
+        async move { Ok(Box::new(sweeper) as Box<dyn Worker>) }.boxed()
+    };
+    ChildSpec {
+        name: "sweeper".into(),
+        kind: Kind::Sweeper,
+        body: Body::Worker(Arc::new(make)),
+        view: Arc::new(|| Value::Null),
+    }
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Sweeper {
+    shared: Shared,
+}
+
+#[async_trait]
+impl Worker for Sweeper {
+    async fn step(&mut self) -> Result<Next, Failure> {
+        let survey = survey(&self.shared.ports).await?;
+        for key in &survey.abandoned {
+            self.shared.ports.objects.delete(key).await?;
+        }
+        metrics::counter!(telemetry::SWEPT).increment(survey.abandoned.len() as u64);
+        if !survey.abandoned.is_empty() {
+            tracing::info!(objects = survey.abandoned.len(), "abandoned objects deleted");
+        }
+        Ok(Next::After(EVERY))
+    }
+}
+
+/// Every object of the lake, by what the documents say of it.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// The documents it was judged by.
+    pub world: World,
+    /// Objects that a document lists.
+    pub listed: BTreeSet<String>,
+    /// Unlisted objects that nobody can list any more.
+    pub abandoned: Vec<String>,
+    /// Unlisted objects of a present epoch: an upload that is under way, or was given up by its living owner.
+    pub in_flight: Vec<String>,
+    /// Objects that no rule explains.
+    pub unknown: Vec<String>,
+}
+
+/// Looks at every object and every document.
+pub async fn survey(ports: &Ports) -> Result<Survey, Failure> {
+    let mut objects = Vec::new();
+    for prefix in ["segments/", "dead/", "late/", "tables/"] {
+        objects.extend(ports.objects.list(prefix).await?);
+    }
+    let documents = ports.documents.as_ref();
+    let world = Reader::default().read(documents).await?;
+    let mut survey = Survey { listed: listed(&world), ..Survey::default() };
+    survey.listed.extend(DeadIndex::all(documents).await?.into_iter().map(|file| file.key));
+    for object in objects {
+        let key = object.key;
+        if survey.listed.contains(&key) {
+            continue;
+        }
+        match fate(&key, &world) {
+            Some(true) => survey.abandoned.push(key),
+            Some(false) => survey.in_flight.push(key),
+            None => survey.unknown.push(key),
+        }
+    }
+    survey.world = world;
+    Ok(survey)
+}
+
+/// Every object that a shard, an hour or a manifest lists.
+fn listed(world: &World) -> BTreeSet<String> {
+    let mut keys = BTreeSet::new();
+    for shard in world.shards.values() {
+        keys.extend(shard.segments.iter().map(|segment| segment.key.clone()));
+        keys.extend(shard.dead_letters.iter().map(|file| file.key.clone()));
+    }
+    for manifest in world.late.values() {
+        keys.extend(manifest.entries.iter().map(|entry| entry.key.clone()));
+        keys.extend(manifest.dead_letters.iter().map(|file| file.key.clone()));
+    }
+    for hour in world.hours.values() {
+        keys.extend(hour.files.iter().map(|file| file.key.clone()));
+        keys.extend(hour.garbage.iter().cloned());
+        keys.extend(hour.quarantined.iter().map(|file| file.key.clone()));
+    }
+    keys
+}
+
+/// Whether an unlisted object is abandoned (`true`) or may still be committed by its living owner (`false`); `None` when its
+/// name explains nothing.
+fn fate(key: &str, world: &World) -> Option<bool> {
+    let parts: Vec<&str> = key.split('/').collect();
+    match parts.as_slice() {
+        ["segments" | "dead", stream, shard, _] => {
+            let state = world.shards.get(&format!("{stream}/{shard}"))?;
+            Some(layout::epoch_of(key)? < state.ownership.epoch)
+        }
+        ["tables", table, year, month, day, hour, generation, _] => {
+            let hour = parse_hour([year, month, day, hour])?;
+            let state = world.hours.get(&((*table).to_owned(), hour))?;
+            let epoch: u64 = generation.split('-').nth(1)?.parse().ok()?;
+            Some(epoch < state.ownership.epoch)
+        }
+        // An attempt that lost to another of the same source; without a manifest, one that may be under way.
+        ["late", source, ..] => Some(world.late.contains_key(*source)),
+        _ => None,
+    }
+}
+
+fn parse_hour(parts: [&str; 4]) -> Option<Hour> {
+    let values: BTreeMap<&str, &str> = parts.iter().filter_map(|part| part.split_once('=')).collect();
+    let [year, month, day, hour] = ["year", "month", "day", "hour"].map(|name| values.get(name));
+    format!("{}-{}-{}T{}", year?, month?, day?, hour?).parse().ok()
+}

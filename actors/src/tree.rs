@@ -1,0 +1,179 @@
+//! The whole supervision tree, as one table: who is whose child, and what is done about each class of failure.
+//!
+//! This table is what runs: supervisors look their directives up here and nowhere else, and `shardmill admin tree` prints
+//! it with live state.
+//!
+//! ```mermaid
+//! flowchart TD
+//!   root --> admin
+//!   root --> coordinator
+//!   root --> sweeper
+//!   root --> shards
+//!   root --> hours
+//!   shards --> shard["shard (one each)"]
+//!   shard --> reader
+//!   shard --> writer["lake writer"]
+//!   shard --> forwarder["dead-letter forwarder"]
+//!   hours --> hour["hour compactor (one each)"]
+//! ```
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::supervision::strategy::Backoff;
+use crate::supervision::{Answer, Intensity, Rule, Scope, Strategy};
+
+/// Every kind of actor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The top: what reaches it ends the process.
+    Root,
+    /// Answers questions and commands of operators.
+    Admin,
+    /// Lists shards and hours and says which run here.
+    Coordinator,
+    /// Deletes objects that no document lists.
+    Sweeper,
+    /// The supervisor of all shards of this node.
+    Shards,
+    /// The supervisor of one shard.
+    Shard,
+    /// Fetches one shard's records within the memory budget.
+    Reader,
+    /// Turns one shard's records into segments and commits them.
+    Writer,
+    /// Hands one shard's dead letters to the queue.
+    Forwarder,
+    /// The supervisor of all hours of this node.
+    Hours,
+    /// The compactor of one hour of one table.
+    Hour,
+}
+
+/// A row: a kind, its parent, its strategy.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Row {
+    /// The kind of actor.
+    pub kind: Kind,
+    /// Its parent; `None` for the root.
+    pub parent: Option<Kind>,
+    /// What its parent does about its failures.
+    pub strategy: Strategy,
+}
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+const fn backoff(base_ms: u64, max: u64, probe: u64) -> Backoff {
+    Backoff { base: Duration::from_millis(base_ms), max: seconds(max), probe: seconds(probe) }
+}
+
+const fn intensity(restarts: u32, period: u64, exceeded: Answer) -> Intensity {
+    Intensity { restarts, period: seconds(period), exceeded }
+}
+
+/// What most workers do: retry what may pass, pause on wrong credentials, restart on a bug, stop when fenced. Never the root.
+const WORKER: Strategy = Strategy {
+    transient: Rule::always(Answer::Resume),
+    throttled: Rule::always(Answer::Resume),
+    rejected: Rule::always(Answer::Pause),
+    unauthorized: Rule::always(Answer::Pause),
+    fenced: Rule::always(Answer::Stop),
+    crashed: Rule::always(Answer::Restart),
+    backoff: backoff(100, 30, 30),
+    intensity: intensity(5, 300, Answer::Pause),
+    scope: Scope::One,
+};
+
+/// What a part of a shard does: what it cannot mend itself restarts the shard as a whole, from the last commit.
+const PART: Strategy = Strategy {
+    rejected: Rule::always(Answer::Escalate),
+    fenced: Rule::always(Answer::Escalate),
+    crashed: Rule::always(Answer::Escalate),
+    scope: Scope::All,
+    ..WORKER
+};
+
+/// What the parts of the node itself do: an unmended bug ends the process, and whatever starts it replaces it.
+const FIXED: Strategy = Strategy {
+    rejected: Rule::always(Answer::Escalate),
+    fenced: Rule::always(Answer::Escalate),
+    intensity: intensity(3, 60, Answer::Escalate),
+    ..WORKER
+};
+
+/// The table.
+pub const TREE: &[Row] = &[
+    Row { kind: Kind::Root, parent: None, strategy: FIXED },
+    Row { kind: Kind::Admin, parent: Some(Kind::Root), strategy: FIXED },
+    Row { kind: Kind::Coordinator, parent: Some(Kind::Root), strategy: FIXED },
+    Row {
+        kind: Kind::Sweeper,
+        parent: Some(Kind::Root),
+        strategy: Strategy { backoff: backoff(1_000, 300, 60), ..WORKER },
+    },
+    Row { kind: Kind::Shards, parent: Some(Kind::Root), strategy: FIXED },
+    Row {
+        // A poison record or a bad bucket must not take the node down: a shard ends at a pause with slow retries.
+        kind: Kind::Shard,
+        parent: Some(Kind::Shards),
+        strategy: Strategy {
+            backoff: backoff(100, 10, 15),
+            intensity: intensity(20, 300, Answer::Pause),
+            ..WORKER
+        },
+    },
+    Row { kind: Kind::Reader, parent: Some(Kind::Shard), strategy: PART },
+    Row { kind: Kind::Writer, parent: Some(Kind::Shard), strategy: PART },
+    Row { kind: Kind::Forwarder, parent: Some(Kind::Shard), strategy: PART },
+    Row { kind: Kind::Hours, parent: Some(Kind::Root), strategy: FIXED },
+    Row {
+        kind: Kind::Hour,
+        parent: Some(Kind::Hours),
+        strategy: Strategy { backoff: backoff(500, 300, 60), ..WORKER },
+    },
+];
+
+/// The strategy for failures of `kind`.
+pub fn strategy(kind: Kind) -> &'static Strategy {
+    static FALLBACK: Strategy = FIXED;
+    TREE.iter().find(|row| row.kind == kind).map_or(&FALLBACK, |row| &row.strategy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_one_row_below_a_parent_that_has_one() {
+        for (index, row) in TREE.iter().enumerate() {
+            assert_eq!(TREE.iter().filter(|other| other.kind == row.kind).count(), 1, "{:?}", row.kind);
+            if let Some(parent) = row.parent {
+                assert!(TREE[..index].iter().any(|above| above.kind == parent), "{:?}", row.kind);
+            }
+        }
+        assert_eq!(TREE.iter().filter(|row| row.parent.is_none()).count(), 1);
+    }
+
+    #[test]
+    fn no_shard_and_no_hour_can_reach_the_root() {
+        for kind in [Kind::Shard, Kind::Hour] {
+            let strategy = strategy(kind);
+            for rule in [
+                strategy.transient,
+                strategy.throttled,
+                strategy.rejected,
+                strategy.unauthorized,
+                strategy.fenced,
+                strategy.crashed,
+            ] {
+                assert_ne!(rule.answer, Answer::Escalate, "{kind:?}");
+                assert_ne!(rule.exhausted, Answer::Escalate, "{kind:?}");
+            }
+            assert_ne!(strategy.intensity.exceeded, Answer::Escalate, "{kind:?}");
+        }
+    }
+}

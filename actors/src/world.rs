@@ -1,0 +1,148 @@
+//! What the documents say, read in the one order that neither misses nor doubles rows.
+//!
+//! Late manifests first, shard documents second, the hours' documents last. An hour absorbs only what was listed before, so
+//! an hour's document read after the lists can only know more than they do.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use shardmill_cluster::cell;
+use shardmill_connectors::clock::Millis;
+use shardmill_connectors::failure::Failure;
+use shardmill_connectors::hour::Hour;
+use shardmill_connectors::ports::{Documents, Tag};
+
+use crate::state::{HourState, Manifest, ManifestEntry, Segment, ShardState};
+
+/// The state documents at about one moment.
+#[derive(Debug, Clone, Default)]
+pub struct World {
+    /// Late manifests, by source.
+    pub late: BTreeMap<String, Arc<Manifest>>,
+    /// Shards, by `stream/shard`.
+    pub shards: BTreeMap<String, Arc<ShardState>>,
+    /// Hours.
+    pub hours: BTreeMap<(String, Hour), Arc<HourState>>,
+    /// Shards that their streams list and that have no document yet: nobody knows how far they are.
+    pub unknown: Vec<String>,
+}
+
+/// Documents kept from one reading to the next, so that only changed ones are read again.
+#[derive(Debug, Default)]
+pub struct Reader {
+    late: BTreeMap<String, (Tag, Arc<Manifest>)>,
+    shards: BTreeMap<String, (Tag, Arc<ShardState>)>,
+    hours: BTreeMap<String, (Tag, Arc<HourState>)>,
+}
+
+impl Reader {
+    /// Reads everything that changed since the last reading.
+    pub async fn read(&mut self, documents: &dyn Documents) -> Result<World, Failure> {
+        refresh(documents, "late/", &mut self.late).await?;
+        refresh(documents, "shards/", &mut self.shards).await?;
+        refresh(documents, "hours/", &mut self.hours).await?;
+        Ok(World {
+            late: self.late.values().map(|(_, late)| (late.source.clone(), late.clone())).collect(),
+            shards: self.shards.values().map(|(_, shard)| (shard.name(), shard.clone())).collect(),
+            hours: self
+                .hours
+                .values()
+                .map(|(_, hour)| ((hour.table.clone(), hour.hour), hour.clone()))
+                .collect(),
+            unknown: Vec::new(),
+        })
+    }
+}
+
+async fn refresh<T: serde::de::DeserializeOwned>(
+    documents: &dyn Documents,
+    prefix: &str,
+    known: &mut BTreeMap<String, (Tag, Arc<T>)>,
+) -> Result<(), Failure> {
+    let listed = documents.list(prefix).await?;
+    let mut next = BTreeMap::new();
+    for (key, tag) in listed {
+        match known.remove(&key) {
+            Some((old, state)) if old == tag => _ = next.insert(key, (tag, state)),
+            _ => {
+                // Between listing and reading it may have changed again: then the next listing shows yet another tag.
+                let Some(document) = documents.read(&key).await? else { continue };
+                let state = Arc::new(cell::decode(&key, &document.body)?);
+                next.insert(key, (document.tag, state));
+            }
+        }
+    }
+    *known = next;
+    Ok(())
+}
+
+/// What an hour has to absorb.
+#[derive(Debug, Clone, Default)]
+pub struct Inputs {
+    /// Segments with the name of their shard, in order of shard and number.
+    pub segments: Vec<(String, Segment)>,
+    /// Late files with the name of their source.
+    pub late: Vec<(String, ManifestEntry)>,
+}
+
+impl Inputs {
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.segments.is_empty() && self.late.is_empty()
+    }
+}
+
+impl World {
+    /// What `hour` has not absorbed of what is listed. `hour` must have been read after this world, or be owned here.
+    pub fn inputs(&self, hour: &HourState) -> Inputs {
+        let mut inputs = Inputs::default();
+        for (name, shard) in &self.shards {
+            let through = hour.absorbed_through(name);
+            let mine = |s: &&Segment| s.table == hour.table && s.hour == hour.hour && s.number > through;
+            inputs.segments.extend(shard.segments.iter().filter(mine).map(|s| (name.clone(), s.clone())));
+        }
+        for (source, manifest) in &self.late {
+            if hour.late.contains_key(source) {
+                continue;
+            }
+            let mine = |entry: &&ManifestEntry| entry.table == hour.table && entry.hour == hour.hour;
+            inputs.late.extend(manifest.entries.iter().filter(mine).map(|e| (source.clone(), e.clone())));
+        }
+        inputs
+    }
+
+    /// Whether no row of `hour` can still come in the ordinary way: every shard of every stream in `streams` has passed the
+    /// hour's end plus the grace. Shards without a document, and ended shards whose children have none, hold the hour.
+    pub fn is_complete(&self, hour: Hour, streams: &[&str], grace_ms: i64) -> bool {
+        let passed = |watermark: Option<Millis>| watermark.is_some_and(|at| at >= hour.end().plus(grace_ms));
+        let mine = |name: &str| name.split_once('/').is_some_and(|(stream, _)| streams.contains(&stream));
+        !self.unknown.iter().any(|name| mine(name))
+            && self
+                .shards
+                .iter()
+                .filter(|(name, _)| mine(name))
+                .all(|(name, shard)| passed(shard.watermark) || (shard.ended && self.has_children(name)))
+    }
+
+    fn has_children(&self, name: &str) -> bool {
+        let Some((stream, parent)) = name.split_once('/') else { return false };
+        self.shards.values().any(|s| s.stream == stream && s.parents.iter().any(|p| &**p == parent))
+    }
+
+    /// The lowest watermark of `parents`: where a child shard starts.
+    pub fn lowest_watermark(&self, stream: &str, parents: &[Arc<str>]) -> Option<Millis> {
+        parents
+            .iter()
+            .filter_map(|parent| self.shards.get(&format!("{stream}/{parent}")))
+            .map(|shard| shard.watermark)
+            .min()
+            .flatten()
+    }
+
+    /// Every hour that a document names.
+    pub fn all_hours(&self) -> std::collections::BTreeSet<(String, Hour)> {
+        let listed = self.shards.values().flat_map(|s| &s.segments).map(|s| (s.table.clone(), s.hour));
+        let late = self.late.values().flat_map(|m| &m.entries).map(|e| (e.table.clone(), e.hour));
+        listed.chain(late).chain(self.hours.keys().cloned()).collect()
+    }
+}
