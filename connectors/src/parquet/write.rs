@@ -1,0 +1,198 @@
+//! Writing one Parquet file, row group by row group, as an upload.
+
+use std::fmt;
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::encoder::Encoder;
+use crate::clock::Millis;
+use crate::failure::Failure;
+use crate::ports::{Objects, Put, Upload};
+use crate::setsum::Tally;
+
+/// How pages are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// Zstandard: the smallest files.
+    #[default]
+    Zstd,
+    /// Snappy: larger, and read by everything.
+    Snappy,
+    /// Not at all.
+    None,
+}
+
+/// How a file is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WriteOptions {
+    /// How pages are compressed.
+    pub compression: Compression,
+    /// Rows of a row group, at most.
+    pub row_group_rows: usize,
+}
+
+impl Default for WriteOptions {
+    fn default() -> Self {
+        WriteOptions { compression: Compression::default(), row_group_rows: 100_000 }
+    }
+}
+
+/// What a finished file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Summary {
+    /// Its rows and their set-sum.
+    pub tally: Tally,
+    /// Its size.
+    pub bytes: u64,
+    /// Whether the name was free. When it was not, nothing was written.
+    pub put: Put,
+    /// The earliest `_arrived_at` among its rows.
+    pub first_arrival: Option<Millis>,
+    /// The latest `_arrived_at` among its rows.
+    pub last_arrival: Option<Millis>,
+}
+
+/// A file being written. Dropped unfinished, it never existed; after a failure every further call fails too.
+pub struct FileWriter {
+    key: String,
+    upload: Box<dyn Upload>,
+    /// Away while it encodes, and for good after a failure: its state is then unknown.
+    encoder: Option<Encoder>,
+}
+
+impl FileWriter {
+    /// Starts the file `key`. `meta` goes into its footer.
+    pub async fn create(
+        objects: &dyn Objects,
+        key: &str,
+        schema: SchemaRef,
+        options: &WriteOptions,
+        meta: &[(String, String)],
+    ) -> Result<Self, Failure> {
+        let encoder = Some(Encoder::new(schema, options, meta)?);
+        Ok(FileWriter { key: key.to_owned(), upload: objects.upload(key).await?, encoder })
+    }
+
+    /// Appends the rows of `batch`, which has the file's columns.
+    pub async fn write(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
+        let (mut encoder, batch) = (self.encoder()?, batch.clone());
+        let (encoder, encoded) = self
+            .compute(move || {
+                let encoded = encoder.write(&batch);
+                (encoder, encoded)
+            })
+            .await?;
+        self.send(encoded?).await?;
+        self.encoder = Some(encoder);
+        Ok(())
+    }
+
+    /// The rows written so far.
+    pub fn tally(&self) -> Tally {
+        self.encoder.as_ref().map(|encoder| encoder.account().tally).unwrap_or_default()
+    }
+
+    /// Closes the file and makes it durable, if its name is free.
+    pub async fn finish(mut self) -> Result<Summary, Failure> {
+        let encoder = self.encoder()?;
+        let (tail, account) = self.compute(move || encoder.finish()).await??;
+        self.send(tail).await?;
+        let put = self.upload.finish().await?;
+        Ok(Summary {
+            tally: account.tally,
+            bytes: account.bytes,
+            put,
+            first_arrival: account.arrivals.map(|(first, _)| first),
+            last_arrival: account.arrivals.map(|(_, last)| last),
+        })
+    }
+
+    fn encoder(&mut self) -> Result<Encoder, Failure> {
+        let gone =
+            || Failure::crashed(format!("writing {}: an earlier step failed or was cancelled", self.key));
+        self.encoder.take().ok_or_else(gone)
+    }
+
+    /// Encoding a row group takes long enough to starve whatever shares the thread.
+    async fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        let crashed = |e| Failure::crashed(format!("writing {}: the encoder died: {e}", self.key));
+        tokio::task::spawn_blocking(work).await.map_err(crashed)
+    }
+
+    async fn send(&mut self, bytes: Bytes) -> Result<(), Failure> {
+        if bytes.is_empty() { Ok(()) } else { self.upload.write(bytes).await }
+    }
+}
+
+impl fmt::Debug for FileWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileWriter")
+            .field("key", &self.key)
+            .field("tally", &self.tally())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::parquet::testing::{Memory, rows};
+    use crate::parquet::{ROWS, SETSUM, open};
+
+    #[tokio::test]
+    async fn a_file_tells_what_it_holds() {
+        let objects = Memory::shared();
+        let batch = rows(&(0..25).map(|i| ("s", "a", i)).collect::<Vec<_>>());
+        let options = WriteOptions { compression: Compression::Snappy, row_group_rows: 10 };
+        let meta = [("shardmill.shard".to_owned(), "s/a".to_owned())];
+        let mut writer = FileWriter::create(&*objects, "f", batch.schema(), &options, &meta).await.unwrap();
+        writer.write(&batch).await.unwrap();
+        let summary = writer.finish().await.unwrap();
+        assert_eq!((summary.tally.rows, summary.put), (25, Put::Created));
+        assert_eq!((summary.first_arrival, summary.last_arrival), (Some(Millis(0)), Some(Millis(24))));
+        assert_eq!(summary.bytes, objects.get("f").await.unwrap().len() as u64);
+
+        let reader = open(objects as Arc<dyn Objects>, "f").await.unwrap();
+        assert_eq!(reader.rows(), 25);
+        assert_eq!(reader.row_groups(), 3);
+        assert_eq!(reader.metadata("shardmill.shard"), Some("s/a"));
+        assert_eq!(reader.metadata(ROWS), Some("25"));
+        assert_eq!(reader.metadata(SETSUM), Some(summary.tally.sum.to_string().as_str()));
+    }
+
+    #[tokio::test]
+    async fn an_unfinished_file_never_existed_and_a_name_is_taken_once() {
+        let objects = Memory::shared();
+        let batch = rows(&[("s", "a", 1)]);
+        for expected in [None, Some(Put::Created), Some(Put::Exists)] {
+            let options = WriteOptions::default();
+            let mut writer = FileWriter::create(&*objects, "f", batch.schema(), &options, &[]).await.unwrap();
+            writer.write(&batch).await.unwrap();
+            match expected {
+                None => drop(writer),
+                Some(put) => assert_eq!(writer.finish().await.unwrap().put, put),
+            }
+            assert_eq!(objects.head("f").await.unwrap().is_some(), expected.is_some());
+        }
+    }
+
+    #[tokio::test]
+    async fn rows_without_origin_are_not_written_and_end_the_file() {
+        let objects = Memory::shared();
+        let batch = rows(&[("s", "a", 1)]).project(&[0]).unwrap();
+        let options = WriteOptions::default();
+        let mut writer = FileWriter::create(&*objects, "f", batch.schema(), &options, &[]).await.unwrap();
+        assert!(writer.write(&batch).await.is_err());
+        assert!(writer.finish().await.is_err());
+    }
+}
