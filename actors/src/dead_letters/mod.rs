@@ -8,7 +8,9 @@ pub mod index;
 pub mod letter;
 pub mod redrive;
 pub mod selection;
+mod settle;
 
 pub use index::{DeadIndex, Settled, Settlement};
 pub use letter::Letter;
 pub use selection::Selection;
+pub use settle::settle;

@@ -19,9 +19,10 @@ use shardmill_connectors::standardise::{Rejection, Rows};
 use uuid::Uuid;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::index::{Settled, Settlement};
+use super::index::Settlement;
 use super::letter::{self, Letter, Refused};
 use super::selection::Found;
+use super::settle::settle;
 use crate::shared::{Ports, StreamSettings};
 use crate::standardise;
 use crate::state::{DeadFile, Manifest, ManifestEntry};
@@ -83,7 +84,7 @@ impl Redrive<'_> {
         result.rows = manifest.entries.iter().map(|entry| entry.tally.rows).sum();
         result.came_back = manifest.dead_letters.as_ref().map_or(0, |file| file.tally.rows);
         result.source = Some(source);
-        self.settle(&mine).await?;
+        settle(self.ports, &mine, Settlement::Redriven).await?;
         Ok(result)
     }
 
@@ -142,17 +143,6 @@ impl Redrive<'_> {
             Err(failure) if failure.class == Class::Fenced => cell.state().cloned().ok_or(failure),
             Err(failure) => Err(failure),
         }
-    }
-
-    async fn settle(&self, found: &[Found]) -> Result<(), Failure> {
-        let mut by_file: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-        for found in found {
-            by_file.entry(&found.file).or_default().push(found.letter.id.clone());
-        }
-        for (file, ids) in by_file {
-            Settled::settle(&self.ports.documents, file, &ids, Settlement::Redriven).await?;
-        }
-        Ok(())
     }
 }
 
