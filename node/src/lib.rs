@@ -1,1 +1,5 @@
-//! placeholder
+//! The node: configuration, command line, HTTP doors (collector, ops, dashboard), telemetry, and the commands that wire
+//! them together.
+
+pub mod boundary;
+pub mod config;
