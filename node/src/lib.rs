@@ -3,3 +3,5 @@
 
 pub mod boundary;
 pub mod config;
+pub mod names;
+pub mod telemetry;
