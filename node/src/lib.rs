@@ -2,6 +2,7 @@
 //! them together.
 
 pub mod boundary;
+pub mod collector;
 pub mod config;
 pub mod names;
 pub mod telemetry;
