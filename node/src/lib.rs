@@ -5,4 +5,5 @@ pub mod boundary;
 pub mod collector;
 pub mod config;
 pub mod names;
+pub mod ops;
 pub mod telemetry;
