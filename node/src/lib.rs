@@ -2,8 +2,12 @@
 //! them together.
 
 pub mod boundary;
+pub mod cli;
 pub mod collector;
+pub mod commands;
 pub mod config;
+pub mod generate;
 pub mod names;
 pub mod ops;
+pub mod output;
 pub mod telemetry;
