@@ -1,1 +1,13 @@
-//! placeholder
+//! The node: configuration, command line, HTTP doors (collector, ops, dashboard), telemetry, and the commands that wire
+//! them together.
+
+pub mod boundary;
+pub mod cli;
+pub mod collector;
+pub mod commands;
+pub mod config;
+pub mod generate;
+pub mod names;
+pub mod ops;
+pub mod output;
+pub mod telemetry;

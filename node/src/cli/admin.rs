@@ -1,0 +1,226 @@
+//! Flags of the commands that look after a node, its lake and its dead letters.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+/// Which node to ask, or which data to read when it is down.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Reach {
+    /// The ops listener of a node [default: http://127.0.0.1:9090]
+    #[arg(long, value_name = "URL")]
+    pub ops: Option<String>,
+    /// The data directory of an embedded node, up or down
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// The configuration file
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The token that changes need
+    #[arg(long, value_name = "TOKEN", env = "SHARDMILL_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+}
+
+/// Flags of `dlq`.
+#[derive(Debug, Clone, Args)]
+pub struct DlqArgs {
+    /// What to do
+    #[command(subcommand)]
+    pub command: DlqCommand,
+}
+
+/// Which dead letters.
+#[derive(Debug, Clone, Default, Args)]
+pub struct DlqFilter {
+    /// Given up by this destination (`lake`: by the table)
+    #[arg(long, value_name = "NAME")]
+    pub destination: Option<String>,
+    /// Of this table
+    #[arg(long, value_name = "TABLE")]
+    pub table: Option<String>,
+    /// Of this failure class
+    #[arg(long, value_name = "CLASS")]
+    pub class: Option<String>,
+    /// Whose reason contains this text
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Given up at or after this time
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<jiff::Timestamp>,
+    /// Given up before this time
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<jiff::Timestamp>,
+    /// With one of these ids
+    #[arg(long, value_name = "ID")]
+    pub id: Vec<String>,
+}
+
+impl DlqFilter {
+    /// Whether it selects everything.
+    pub fn is_empty(&self) -> bool {
+        let texts = [&self.destination, &self.table, &self.class, &self.reason];
+        texts.iter().all(|text| text.is_none())
+            && self.since.is_none()
+            && self.until.is_none()
+            && self.id.is_empty()
+    }
+}
+
+/// What `dlq` does.
+#[derive(Debug, Clone, Subcommand)]
+pub enum DlqCommand {
+    /// List dead letters
+    List {
+        /// Which
+        #[command(flatten)]
+        filter: DlqFilter,
+        /// Count by this field instead of listing
+        #[arg(long, value_name = "FIELD")]
+        group_by: Option<String>,
+        /// Where
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Show dead letters whole, with payload and history
+    Show {
+        /// Which
+        #[command(flatten)]
+        filter: DlqFilter,
+        /// Where
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Process dead letters again
+    Redrive {
+        /// Which
+        #[command(flatten)]
+        filter: DlqFilter,
+        /// Only tell what would be done
+        #[arg(long)]
+        dry_run: bool,
+        /// Where
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Remove dead letters for good
+    #[command(group = clap::ArgGroup::new("which").required(true).multiple(true)
+        .args(["destination", "table", "class", "reason", "since", "until", "id", "all"]))]
+    Purge {
+        /// Which
+        #[command(flatten)]
+        filter: DlqFilter,
+        /// All of them
+        #[arg(long)]
+        all: bool,
+        /// Only tell what would be done
+        #[arg(long)]
+        dry_run: bool,
+        /// Where
+        #[command(flatten)]
+        reach: Reach,
+    },
+}
+
+/// Flags of `lake`.
+#[derive(Debug, Clone, Args)]
+pub struct LakeArgs {
+    /// What to do
+    #[command(subcommand)]
+    pub command: LakeCommand,
+}
+
+/// What `lake` does.
+#[derive(Debug, Clone, Subcommand)]
+pub enum LakeCommand {
+    /// Verify that the books balance and every object is accounted for
+    Verify {
+        /// Only this table
+        #[arg(long, value_name = "TABLE")]
+        table: Option<String>,
+        /// Only this hour (2026-11-21T07)
+        #[arg(long, value_name = "HOUR")]
+        hour: Option<shardmill_connectors::Hour>,
+        /// Read every row and recompute the sums
+        #[arg(long)]
+        deep: bool,
+        /// Mend what can be mended
+        #[arg(long)]
+        repair: bool,
+        /// Where
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// List the current generation's files
+    Files {
+        /// Only this table
+        #[arg(long, value_name = "TABLE")]
+        table: Option<String>,
+        /// From this hour on
+        #[arg(long, value_name = "HOUR")]
+        since: Option<shardmill_connectors::Hour>,
+        /// Before this hour
+        #[arg(long, value_name = "HOUR")]
+        until: Option<shardmill_connectors::Hour>,
+        /// Where
+        #[command(flatten)]
+        reach: Reach,
+    },
+}
+
+/// Flags of `admin`.
+#[derive(Debug, Clone, Args)]
+pub struct AdminArgs {
+    /// What to do
+    #[command(subcommand)]
+    pub command: AdminCommand,
+    /// The ops listener of a node
+    #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:9090")]
+    pub ops: String,
+    /// The token that changes need
+    #[arg(long, global = true, value_name = "TOKEN", env = "SHARDMILL_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+}
+
+/// What `admin` does.
+#[derive(Debug, Clone, Subcommand)]
+pub enum AdminCommand {
+    /// The node and its cluster in short
+    Status,
+    /// The supervision tree with live state
+    Tree,
+    /// The shards and how far they are
+    Shards,
+    /// The hours of the lake
+    Hours,
+    /// The nodes of the cluster
+    Nodes,
+    /// Compact now what has something to absorb, whatever the minimum interval
+    Compact {
+        /// Only this table
+        #[arg(long, value_name = "TABLE")]
+        table: Option<String>,
+        /// Only this hour (2026-11-21T07)
+        #[arg(long, value_name = "HOUR")]
+        hour: Option<shardmill_connectors::Hour>,
+    },
+    /// Split a shard, or merge two adjacent ones
+    Reshard(ReshardArgs),
+}
+
+/// Flags of `admin reshard`.
+#[derive(Debug, Clone, Args)]
+#[command(group = clap::ArgGroup::new("how").required(true).args(["split", "merge"]))]
+pub struct ReshardArgs {
+    /// The stream
+    #[arg(value_name = "STREAM")]
+    pub stream: String,
+    /// Split this shard
+    #[arg(long, value_name = "SHARD")]
+    pub split: Option<String>,
+    /// Where the second half starts, a 128-bit hash key; default: the middle
+    #[arg(long, value_name = "HASH", requires = "split")]
+    pub at: Option<u128>,
+    /// Merge these two shards
+    #[arg(long, num_args = 2, value_names = ["LEFT", "RIGHT"])]
+    pub merge: Option<Vec<String>>,
+}

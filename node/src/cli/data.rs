@@ -1,0 +1,140 @@
+//! Flags of the commands that make, send, read and describe data.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::Reach;
+use crate::config::{Period, Size};
+use crate::output::Format;
+
+/// How a file of events is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SourceFormat {
+    /// One JSON object a line
+    Ndjson,
+    /// One JSON object, or an array of them
+    Json,
+    /// Comma-separated with a header; every value becomes a string
+    Csv,
+}
+
+impl SourceFormat {
+    /// The format `named`, else what the file's name says, else NDJSON.
+    pub fn of(named: Option<SourceFormat>, file: &str) -> SourceFormat {
+        let ending = file.rsplit('.').next().unwrap_or_default().to_lowercase();
+        named.unwrap_or(match ending.as_str() {
+            "csv" => SourceFormat::Csv,
+            "json" => SourceFormat::Json,
+            _ => SourceFormat::Ndjson,
+        })
+    }
+}
+
+/// Flags of `generate`.
+#[derive(Debug, Clone, Args)]
+pub struct GenerateArgs {
+    /// How many events
+    #[arg(long, value_name = "N")]
+    pub events: u64,
+    /// What makes the events: the same seed gives the same ones
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub seed: u64,
+    /// Over how long the sessions are spread
+    #[arg(long, value_name = "DURATION", default_value = "3h")]
+    pub spread: Period,
+    /// When the spread ends (RFC 3339); default: now. With it the same seed gives the same bytes on any day
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<jiff::Timestamp>,
+    /// The share of events that break the built-in schema, 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
+    pub invalid: f64,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..=1.0).contains(&number) { Ok(number) } else { Err("not between 0 and 1".to_owned()) }
+}
+
+/// Flags of `send`.
+#[derive(Debug, Clone, Args)]
+pub struct SendArgs {
+    /// The file, or - for standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The collector
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    pub to: String,
+    /// The stream; may be left out where the collector has only one
+    #[arg(long, value_name = "NAME")]
+    pub stream: Option<String>,
+    /// How the file is written; default: by its ending, else NDJSON
+    #[arg(long, value_enum)]
+    pub format: Option<SourceFormat>,
+    /// The text that stands for null in CSV
+    #[arg(long, value_name = "TEXT")]
+    pub null: Option<String>,
+    /// Events in a request, at most
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    pub batch: u32,
+    /// Bytes in a request, at most (a single larger event is sent alone)
+    #[arg(long, value_name = "SIZE", default_value = "1MiB")]
+    pub batch_bytes: Size,
+    /// Requests under way at a time; 1 keeps the order of the whole file
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub in_flight: u16,
+    /// How long one batch is tried before giving up
+    #[arg(long, value_name = "DURATION", default_value = "60s")]
+    pub give_up: Period,
+}
+
+/// Flags of `query`.
+#[derive(Debug, Clone, Args)]
+pub struct QueryArgs {
+    /// One SELECT
+    #[arg(value_name = "SQL")]
+    pub sql: String,
+    /// How to print the rows
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// Which node or data
+    #[command(flatten)]
+    pub reach: Reach,
+}
+
+/// Flags of `schema`.
+#[derive(Debug, Clone, Args)]
+pub struct SchemaArgs {
+    /// What to do
+    #[command(subcommand)]
+    pub command: SchemaCommand,
+}
+
+/// What `schema` does.
+#[derive(Debug, Clone, Subcommand)]
+pub enum SchemaCommand {
+    /// Print a JSON Schema that holds for every event of a file
+    Infer {
+        /// The file, or - for standard input
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// How the file is written; default: by its ending, else NDJSON
+        #[arg(long, value_enum)]
+        format: Option<SourceFormat>,
+        /// The text that stands for null in CSV
+        #[arg(long, value_name = "TEXT")]
+        null: Option<String>,
+    },
+    /// Print the CREATE TABLE statement of a schema
+    Ddl {
+        /// The schema; default: the built-in `events` columns
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// The table
+        #[arg(long, value_name = "NAME", default_value = "events")]
+        table: String,
+        /// Where its files are
+        #[arg(long, value_name = "URL", default_value = "s3://BUCKET/PREFIX/")]
+        location: String,
+    },
+}

@@ -1,0 +1,105 @@
+//! The command line: every command with its flags.
+
+mod admin;
+mod data;
+mod node;
+
+use clap::{Parser, Subcommand};
+
+pub use admin::{
+    AdminArgs, AdminCommand, DlqArgs, DlqCommand, DlqFilter, LakeArgs, LakeCommand, Reach, ReshardArgs,
+};
+pub use data::{GenerateArgs, QueryArgs, SchemaArgs, SchemaCommand, SendArgs, SourceFormat};
+pub use node::{CheckArgs, DemoArgs, RunArgs};
+
+/// Event streams in, an exactly-once hourly Parquet lake and reliable deliveries out.
+#[derive(Debug, Parser)]
+#[command(name = "shardmill", version, propagate_version = true, max_term_width = 110)]
+pub struct Cli {
+    /// Print one JSON value on standard output, and nothing else there
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a node; without a configuration file everything is embedded and kept in ./shardmill-data
+    Run(RunArgs),
+    /// Try it: embedded node(s) fed with generated sessions
+    Demo(DemoArgs),
+    /// Write realistic events to standard output, one JSON object a line
+    Generate(GenerateArgs),
+    /// Send a file of events to a collector; succeeds only if all were accepted
+    Send(SendArgs),
+    /// Run one SELECT over the lake
+    Query(QueryArgs),
+    /// Check configuration, schemas and rules: what is wrong, where, and what would mend it
+    Check(CheckArgs),
+    /// Infer a schema from events, or print a table definition
+    Schema(SchemaArgs),
+    /// Look at dead letters, redrive them, remove them
+    Dlq(DlqArgs),
+    /// Verify the lake's books, or list its files
+    Lake(LakeArgs),
+    /// Ask a running node about itself and its cluster, or change something
+    Admin(AdminArgs),
+}
+
+impl Command {
+    /// What is logged unless the environment says otherwise: a node tells what it does, a client only what goes wrong.
+    pub fn log_level(&self) -> &'static str {
+        match self {
+            Command::Run(_) | Command::Demo(_) => "info",
+            _ => "warn",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_contracts_commands_parse() {
+        for line in [
+            "run -c shardmill.toml --data-dir d --http 127.0.0.1:0 --ops 127.0.0.1:0 --cluster 127.0.0.1:0 --json",
+            "demo --once --events 20000 --nodes 1 --data-dir d --json",
+            "generate --events 10 --seed 1 --spread 3h --invalid 0.01",
+            "send - --to http://127.0.0.1:8080 --stream web --format csv --null NA --json",
+            "query SELECT --format csv",
+            "check -c x.toml --json",
+            "schema infer f.csv --format csv --null NA",
+            "schema ddl s.json --table t --location s3://b/t",
+            "dlq list --class rejected --since 2026-11-20T00:00:00Z --group-by reason --json",
+            "dlq show --id 1",
+            "dlq redrive --table events --dry-run",
+            "dlq purge --id 1",
+            "lake verify --table t --hour 2026-11-21T07 --deep --repair --json",
+            "lake files --since 2026-11-21T07",
+            "admin status --json --ops http://127.0.0.1:9090",
+            "admin compact --table events --hour 2026-11-21T07",
+            "admin reshard events --split 0",
+            "admin reshard events --merge 0 1",
+        ] {
+            let words = std::iter::once("shardmill").chain(line.split(' '));
+            assert!(Cli::try_parse_from(words).is_ok(), "{line}");
+        }
+        for wrong in
+            ["", "run --htpp x", "generate --spread soon", "dlq purge", "admin reshard events", "query"]
+        {
+            let words = std::iter::once("shardmill").chain(wrong.split_whitespace());
+            assert!(Cli::try_parse_from(words).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! What a configuration says, with every default in one place.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::Serialize;
+use shardmill_connectors::Millis;
+
+use super::secret::{Secret, Settings};
+use super::units::{Period, Rate, Size};
+
+/// The whole configuration of a node.
+#[derive(Debug, Clone, Serialize)]
+pub struct Config {
+    /// The file it came from; `None` for the embedded default.
+    pub file: Option<PathBuf>,
+    /// Which backends the ports have.
+    pub backend: Backend,
+    /// Where the embedded backends keep everything; default `./shardmill-data`.
+    pub data_dir: PathBuf,
+    /// The streams, by name; at least one.
+    pub streams: BTreeMap<String, Stream>,
+    /// Where and how tables are written.
+    pub lake: Lake,
+    /// How to reach Athena (aws only).
+    pub athena: Option<Athena>,
+    /// Where documents are kept.
+    pub documents: Documents,
+    /// What the process may hold in memory.
+    pub memory: Memory,
+    /// The HTTP door for events.
+    pub collector: Collector,
+    /// Raw files announced by notices, by name.
+    pub intake: BTreeMap<String, Intake>,
+    /// Where dead letters are handed out.
+    pub dead_letters: DeadLetters,
+    /// Third parties, by name.
+    pub destinations: BTreeMap<String, Destination>,
+    /// The HTTP door for operators.
+    pub ops: Ops,
+    /// How nodes find each other; `None`: a node by itself.
+    pub cluster: Option<Cluster>,
+}
+
+/// Which backends the ports have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Backend {
+    /// SQLite, files and DataFusion in the data directory.
+    Embedded,
+    /// Kinesis, S3, SQS and Athena.
+    Aws,
+}
+
+/// One stream and the tables its events go to.
+#[derive(Debug, Clone, Serialize)]
+pub struct Stream {
+    /// The Kinesis stream's name (aws).
+    pub kinesis: Option<String>,
+    /// Shards a new embedded stream starts with; default 4.
+    pub shards: u32,
+    /// How long the embedded stream keeps records; default 24 h.
+    pub retention: Period,
+    /// Where a shard never read before is read from; default `trim_horizon`.
+    pub start: StartAt,
+    /// The JSON Schema of `table`: a path, or `s3://…`; `None`: the built-in `events` columns.
+    pub schema: Option<String>,
+    /// The table events go to that no entry of `tables` takes; default: the stream's name.
+    pub table: String,
+    /// Routing rules: a path, or `s3://…`; `None`: every event to every destination.
+    pub rules: Option<String>,
+    /// What decides an event's hour; default `arrival`.
+    pub partition_by: PartitionBy,
+    /// Where to find an event's name, time, id and key.
+    pub fields: Fields,
+    /// Tables by event name, first match wins.
+    pub tables: Vec<Table>,
+}
+
+/// Where a shard never read before is read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StartAt {
+    /// The oldest record there is.
+    TrimHorizon,
+    /// Only records put from now on.
+    Latest,
+    /// Records that arrived at or after a moment.
+    At(Millis),
+}
+
+/// What decides an event's hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PartitionBy {
+    /// When the stream took it.
+    Arrival,
+    /// When it happened, by its own time field.
+    Event,
+}
+
+/// Where to find things in an event: JSON pointers, the first that exists counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fields {
+    /// The event's name.
+    pub name: Vec<String>,
+    /// Its time.
+    pub time: Vec<TimeField>,
+    /// Its id.
+    pub id: Vec<String>,
+    /// Its partition key.
+    pub key: Vec<String>,
+}
+
+/// Where an event's time is and how it is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TimeField {
+    /// The JSON pointer.
+    pub pointer: String,
+    /// A `strptime` format; `None`: RFC 3339 with T or space, epoch seconds or milliseconds.
+    pub format: Option<String>,
+}
+
+/// A table for some of a stream's events.
+#[derive(Debug, Clone, Serialize)]
+pub struct Table {
+    /// Its name.
+    pub table: String,
+    /// Patterns of event names (`*` matches anything).
+    pub events: Vec<String>,
+    /// Its JSON Schema: a path, or `s3://…`.
+    pub schema: Option<String>,
+}
+
+/// Where and how tables are written.
+#[derive(Debug, Clone, Serialize)]
+pub struct Lake {
+    /// `s3://bucket/prefix` (aws); embedded: in the data directory.
+    pub url: Option<String>,
+    /// How pages are compressed; default `zstd`.
+    pub compression: Compression,
+    /// When a segment is committed.
+    pub flush: Flush,
+    /// How long after an hour's end late events are waited for; default 1 min.
+    pub late_grace: Period,
+    /// How long a replaced generation stays readable; default 1 h.
+    pub delete_grace: Period,
+    /// The template of partition folders; `None`: `year=/month=/day=/hour=`.
+    pub layout: Option<String>,
+}
+
+/// How Parquet pages are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    /// Zstandard.
+    Zstd,
+    /// Snappy.
+    Snappy,
+    /// Not at all.
+    None,
+}
+
+/// When a segment is committed: whichever comes first.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Flush {
+    /// Its age; default 60 s.
+    pub every: Period,
+    /// Its size; default 64 MiB.
+    pub bytes: Size,
+}
+
+/// How to reach Athena.
+#[derive(Debug, Clone, Serialize)]
+pub struct Athena {
+    /// The Glue database.
+    pub database: String,
+    /// The workgroup; default `primary`.
+    pub workgroup: String,
+    /// Where results are written, `s3://…`.
+    pub output: Option<String>,
+}
+
+/// Where documents are kept.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Documents {
+    /// `s3://bucket/prefix/` (aws); embedded: in the data directory.
+    pub url: Option<String>,
+}
+
+/// What the process may hold in memory.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Memory {
+    /// Bytes of events and buffers; default: half of the machine's memory, at most 4 GiB.
+    pub limit: Size,
+}
+
+/// The HTTP door for events.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Collector {
+    /// Where it listens; default `127.0.0.1:8080`.
+    pub listen: SocketAddr,
+    /// The largest body taken, after decompression; default 4 MiB.
+    pub max_body: Size,
+}
+
+/// Raw files announced by notices.
+#[derive(Debug, Clone, Serialize)]
+pub struct Intake {
+    /// The queue with the notices.
+    pub queue: String,
+    /// The table their events go to.
+    pub table: String,
+}
+
+/// Where dead letters are handed out.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct DeadLetters {
+    /// The queue's URL (aws); embedded: in the data directory.
+    pub queue: Option<String>,
+}
+
+/// One third party.
+#[derive(Debug, Clone, Serialize)]
+pub struct Destination {
+    /// Which connector delivers.
+    pub kind: String,
+    /// How many events at most in a period, over all nodes.
+    pub rate: Option<Rate>,
+    /// How failures are repeated; what is `None` is the connector's default.
+    pub retry: Retry,
+    /// Everything else, read by the connector.
+    pub settings: Settings,
+}
+
+/// How failed deliveries are repeated.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Retry {
+    /// The first wait.
+    pub base: Option<Period>,
+    /// The longest wait.
+    pub max: Option<Period>,
+    /// How often at most.
+    pub attempts: Option<u32>,
+    /// For how long at most.
+    pub max_age: Option<Period>,
+}
+
+/// The HTTP door for operators.
+#[derive(Debug, Clone, Serialize)]
+pub struct Ops {
+    /// Where it listens; default `127.0.0.1:9090`.
+    pub listen: SocketAddr,
+    /// What changes must carry as a bearer token; mandatory off loopback.
+    pub token: Option<Secret>,
+}
+
+/// How nodes find each other.
+#[derive(Debug, Clone, Serialize)]
+pub struct Cluster {
+    /// Where this node listens for others; default `127.0.0.1:4710`.
+    pub listen: SocketAddr,
+    /// The folder with the certificates for mutual TLS.
+    pub certificates: Option<PathBuf>,
+}
+
+/// An address on loopback.
+pub(super) const fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}
+
+impl Default for Fields {
+    fn default() -> Self {
+        let list = |pointers: &[&str]| pointers.iter().map(|pointer| (*pointer).to_owned()).collect();
+        Fields {
+            name: list(&["/event", "/name", "/eventType", "/type"]),
+            time: vec![TimeField { pointer: "/timestamp".into(), format: None }],
+            id: list(&["/messageId"]),
+            key: list(&["/userId", "/anonymousId"]),
+        }
+    }
+}
+
+impl Stream {
+    /// A stream with every default, feeding the table `table`.
+    pub fn new(table: impl Into<String>) -> Self {
+        Stream {
+            kinesis: None,
+            shards: 4,
+            retention: Period::seconds(24 * 3_600),
+            start: StartAt::TrimHorizon,
+            schema: None,
+            table: table.into(),
+            rules: None,
+            partition_by: PartitionBy::Arrival,
+            fields: Fields::default(),
+            tables: Vec::new(),
+        }
+    }
+}
+
+impl Default for Lake {
+    fn default() -> Self {
+        Lake {
+            url: None,
+            compression: Compression::Zstd,
+            flush: Flush { every: Period::seconds(60), bytes: Size(64 << 20) },
+            late_grace: Period::seconds(60),
+            delete_grace: Period::seconds(3_600),
+            layout: None,
+        }
+    }
+}
+
+impl Default for Collector {
+    fn default() -> Self {
+        Collector { listen: loopback(8080), max_body: Size(4 << 20) }
+    }
+}
+
+impl Default for Ops {
+    fn default() -> Self {
+        Ops { listen: loopback(9090), token: None }
+    }
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Cluster { listen: loopback(4710), certificates: None }
+    }
+}
+
+impl Default for Memory {
+    /// Half of the machine's memory, at most 4 GiB; 1 GiB when the machine does not tell.
+    fn default() -> Self {
+        let total_kib = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+            text.lines().find_map(|line| {
+                line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse::<u64>().ok()
+            })
+        });
+        let half = total_kib.map_or(1 << 30, |kib| kib.saturating_mul(512));
+        Memory { limit: Size(half.min(4 << 30)) }
+    }
+}

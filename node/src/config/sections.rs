@@ -1,0 +1,253 @@
+//! From the sections of a configuration file to [`Config`]: which keys there are and what they must look like.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::model::{
+    Athena, Backend, Cluster, Collector, Compression, Config, DeadLetters, Destination, Documents, Flush,
+    Intake, Lake, Memory, Ops, Retry,
+};
+use super::reader::{Section, Setting};
+use super::stream;
+use super::units::{Period, Rate, Size};
+
+impl Setting for Period {
+    const EXAMPLE: &'static str = "\"60s\", \"15m\", \"1h\" or \"400d\"";
+}
+
+impl Setting for Size {
+    const EXAMPLE: &'static str = "\"64MiB\"";
+}
+
+impl Setting for Rate {
+    const EXAMPLE: &'static str = "\"100/s\"";
+}
+
+/// An IP address and port to listen on.
+struct Listen(SocketAddr);
+
+impl std::str::FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse().map(Listen).map_err(|_| format!("`{text}` is not an IP address with a port"))
+    }
+}
+
+impl Setting for Listen {
+    const EXAMPLE: &'static str = "\"127.0.0.1:8080\"";
+}
+
+/// A name that may stand in object names and SQL.
+pub(super) struct TableName(pub(super) String);
+
+impl std::str::FromStr for TableName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+        if !text.is_empty() && text.len() <= 128 && text.bytes().all(fits) {
+            return Ok(TableName(text.to_owned()));
+        }
+        Err(format!("`{text}` is not a table name: lower-case letters, digits and `_`"))
+    }
+}
+
+impl Setting for TableName {
+    const EXAMPLE: &'static str = "\"web_events\"";
+}
+
+/// Reads the whole document.
+pub(super) fn config(mut root: Section<'_>) -> Config {
+    let backend = root.choice("backend", &[("embedded", Backend::Embedded), ("aws", Backend::Aws)]);
+    let backend = backend.unwrap_or(Backend::Embedded);
+    let data_dir = root.text("data_dir").map_or_else(|| PathBuf::from(super::DATA_DIR), PathBuf::from);
+    let streams = root.named("streams");
+    if streams.is_empty() {
+        root.report("streams", "no stream is configured", "add a section [streams.events]");
+    }
+    let config = Config {
+        file: None,
+        backend,
+        data_dir,
+        streams: streams.into_iter().map(|(name, section)| stream::read(name, section, backend)).collect(),
+        lake: root.section("lake").map_or_else(Lake::default, |section| lake(section, backend)),
+        athena: root.section("athena").map(athena),
+        documents: root.section("documents").map(documents).unwrap_or_default(),
+        memory: root.section("memory").map(memory).unwrap_or_default(),
+        collector: root.section("collector").map(collector).unwrap_or_default(),
+        intake: root
+            .named("intake")
+            .into_iter()
+            .filter_map(|(name, section)| Some((name, intake(section)?)))
+            .collect(),
+        dead_letters: root.section("dead_letters").map(dead_letters).unwrap_or_default(),
+        destinations: destinations(root.named("destinations")),
+        ops: root.section("ops").map(ops).unwrap_or_default(),
+        cluster: root.section("cluster").map(cluster),
+    };
+    if backend == Backend::Aws {
+        needed_on_aws(&config, &root);
+    }
+    root.finish();
+    config
+}
+
+fn needed_on_aws(config: &Config, root: &Section<'_>) {
+    if config.lake.url.is_none() {
+        root.report(
+            "lake",
+            "the backend \"aws\" needs lake.url",
+            "add url = \"s3://bucket/prefix\" to [lake]",
+        );
+    }
+    if config.documents.url.is_none() {
+        root.report(
+            "documents",
+            "the backend \"aws\" needs documents.url",
+            "add url = \"s3://bucket/state/\"",
+        );
+    }
+}
+
+fn lake(mut section: Section<'_>, backend: Backend) -> Lake {
+    let defaults = Lake::default();
+    let compressions =
+        [("zstd", Compression::Zstd), ("snappy", Compression::Snappy), ("none", Compression::None)];
+    let url = section.text("url");
+    if backend == Backend::Aws && url.as_ref().is_some_and(|url| !url.starts_with("s3://")) {
+        section.report(
+            "url",
+            "the backend \"aws\" keeps its lake in S3",
+            "write it like \"s3://bucket/prefix\"",
+        );
+    }
+    let flush = section.section("flush").map_or(defaults.flush, |mut flush| {
+        let read = Flush {
+            every: flush.setting("every").unwrap_or(defaults.flush.every),
+            bytes: flush.setting("bytes").unwrap_or(defaults.flush.bytes),
+        };
+        flush.finish();
+        read
+    });
+    let lake = Lake {
+        url,
+        compression: section.choice("compression", &compressions).unwrap_or(defaults.compression),
+        flush,
+        late_grace: section.setting("late_grace").unwrap_or(defaults.late_grace),
+        delete_grace: section.setting("delete_grace").unwrap_or(defaults.delete_grace),
+        layout: section.text("layout"),
+    };
+    section.finish();
+    lake
+}
+
+fn athena(mut section: Section<'_>) -> Athena {
+    let database = section.text("database");
+    let athena = Athena {
+        database: section.required("database", database, "\"acme\"").unwrap_or_default(),
+        workgroup: section.text("workgroup").unwrap_or_else(|| "primary".into()),
+        output: section.text("output"),
+    };
+    section.finish();
+    athena
+}
+
+fn documents(mut section: Section<'_>) -> Documents {
+    let documents = Documents { url: section.text("url") };
+    section.finish();
+    documents
+}
+
+fn memory(mut section: Section<'_>) -> Memory {
+    let limit = section.setting("limit").unwrap_or_else(|| Memory::default().limit);
+    if limit < Size(64 << 20) {
+        section.report("limit", format!("{limit} is too little to work with"), "at least \"64MiB\"");
+    }
+    section.finish();
+    Memory { limit }
+}
+
+fn listen(section: &mut Section<'_>, default: SocketAddr) -> SocketAddr {
+    section.setting::<Listen>("listen").map_or(default, |listen| listen.0)
+}
+
+fn collector(mut section: Section<'_>) -> Collector {
+    let defaults = Collector::default();
+    let collector = Collector {
+        listen: listen(&mut section, defaults.listen),
+        max_body: section.setting("max_body").unwrap_or(defaults.max_body),
+    };
+    if collector.max_body > Size(256 << 20) || collector.max_body == Size(0) {
+        section.report(
+            "max_body",
+            format!("{} is out of range", collector.max_body),
+            "from 1B to \"256MiB\"",
+        );
+    }
+    section.finish();
+    collector
+}
+
+fn intake(mut section: Section<'_>) -> Option<Intake> {
+    let (queue, table) = (section.text("queue"), section.setting::<TableName>("table"));
+    let queue = section.required("queue", queue, "\"https://sqs…/raw-files\"");
+    let table = section.required("table", table, "\"web_events\"");
+    section.finish();
+    Some(Intake { queue: queue?, table: table?.0 })
+}
+
+fn dead_letters(mut section: Section<'_>) -> DeadLetters {
+    let dead_letters = DeadLetters { queue: section.text("queue") };
+    section.finish();
+    dead_letters
+}
+
+fn destinations(sections: Vec<(String, Section<'_>)>) -> BTreeMap<String, Destination> {
+    let read = |(name, mut section): (String, Section<'_>)| {
+        let kind = section.text("kind");
+        let kind = section.required("kind", kind, "\"webhook\"");
+        let rate = section.setting("rate");
+        let retry = section.section("retry").map(retry).unwrap_or_default();
+        let settings = section.settings();
+        Some((name, Destination { kind: kind?, rate, retry, settings }))
+    };
+    sections.into_iter().filter_map(read).collect()
+}
+
+fn retry(mut section: Section<'_>) -> Retry {
+    let retry = Retry {
+        base: section.setting("base"),
+        max: section.setting("max"),
+        attempts: section.integer("attempts", 1..1_000_001).and_then(|n| u32::try_from(n).ok()),
+        max_age: section.setting("max_age"),
+    };
+    if retry.base.zip(retry.max).is_some_and(|(base, max)| base > max) {
+        section.report("base", "the first wait is longer than the longest", "make base at most max");
+    }
+    section.finish();
+    retry
+}
+
+fn ops(mut section: Section<'_>) -> Ops {
+    let ops = Ops { listen: listen(&mut section, Ops::default().listen), token: section.secret("token") };
+    if ops.token.as_ref().is_some_and(|token| token.reveal().is_empty()) {
+        section.report("token", "the token is empty", "write a token of at least 16 characters");
+    }
+    if !ops.listen.ip().is_loopback() && ops.token.is_none() {
+        let fix = "add token = \"${SHARDMILL_TOKEN}\", or listen on 127.0.0.1";
+        section.report("listen", "listening off loopback needs a token", fix);
+    }
+    section.finish();
+    ops
+}
+
+fn cluster(mut section: Section<'_>) -> Cluster {
+    let cluster = Cluster {
+        listen: listen(&mut section, Cluster::default().listen),
+        certificates: section.text("certificates").map(PathBuf::from),
+    };
+    section.finish();
+    cluster
+}

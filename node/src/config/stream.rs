@@ -1,0 +1,138 @@
+//! Reading `[streams.NAME]`: where its records come from, what their fields mean, which tables they feed.
+
+use std::str::FromStr;
+
+use shardmill_connectors::Millis;
+
+use super::model::{Backend, Fields, PartitionBy, StartAt, Stream, Table, TimeField};
+use super::reader::{Section, Setting};
+use super::sections::TableName;
+
+impl FromStr for StartAt {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "trim_horizon" => Ok(StartAt::TrimHorizon),
+            "latest" => Ok(StartAt::Latest),
+            moment => moment
+                .parse::<jiff::Timestamp>()
+                .map(|moment| StartAt::At(Millis(moment.as_millisecond())))
+                .map_err(|_| format!("`{text}` is not a place to start")),
+        }
+    }
+}
+
+impl Setting for StartAt {
+    const EXAMPLE: &'static str = "\"trim_horizon\", \"latest\" or \"2026-11-20T10:00:00Z\"";
+}
+
+/// Reads one stream.
+pub(super) fn read(name: String, mut section: Section<'_>, backend: Backend) -> (String, Stream) {
+    let defaults = Stream::new(table_of(&name));
+    check_name(&name, &section);
+    let kinesis = section.text("kinesis");
+    let kinesis = match backend {
+        Backend::Aws => section.required("kinesis", kinesis, "\"data-collection-stream\""),
+        Backend::Embedded => kinesis,
+    };
+    let partitions = [("arrival", PartitionBy::Arrival), ("event", PartitionBy::Event)];
+    let stream = Stream {
+        kinesis,
+        shards: section
+            .integer("shards", 1..1_025)
+            .and_then(|n| u32::try_from(n).ok())
+            .unwrap_or(defaults.shards),
+        retention: section.setting("retention").unwrap_or(defaults.retention),
+        start: section.setting("start").unwrap_or(defaults.start),
+        schema: section.text("schema"),
+        table: section.setting("table").map_or(defaults.table, |TableName(table)| table),
+        rules: section.text("rules"),
+        partition_by: section.choice("partition_by", &partitions).unwrap_or(defaults.partition_by),
+        fields: section.section("fields").map_or_else(Fields::default, fields),
+        tables: section.list("tables").into_iter().filter_map(table).collect(),
+    };
+    section.finish();
+    (name, stream)
+}
+
+/// A stream's name stands in object names and URLs.
+fn check_name(name: &str, section: &Section<'_>) {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    let plain = !name.is_empty() && name.len() <= 128 && name.bytes().all(fits) && !name.starts_with('.');
+    if !plain {
+        section.report("", format!("`{name}` is not a stream name"), "letters, digits, `_`, `-` and `.`");
+    }
+}
+
+/// The table a stream feeds when it names none.
+fn table_of(stream: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
+    stream.chars().map(plain).collect()
+}
+
+fn table(mut section: Section<'_>) -> Option<Table> {
+    let name = section.setting::<TableName>("table");
+    let name = section.required("table", name, "\"orders\"");
+    let events = section.texts("events");
+    let events = section.required("events", events, "[\"Order *\"]");
+    let schema = section.text("schema");
+    section.finish();
+    Some(Table { table: name?.0, events: events?, schema })
+}
+
+fn fields(mut section: Section<'_>) -> Fields {
+    let defaults = Fields::default();
+    let fields = Fields {
+        name: pointers(&mut section, "name").unwrap_or(defaults.name),
+        time: times(&mut section).unwrap_or(defaults.time),
+        id: pointers(&mut section, "id").unwrap_or(defaults.id),
+        key: pointers(&mut section, "key").unwrap_or(defaults.key),
+    };
+    section.finish();
+    fields
+}
+
+fn pointers(section: &mut Section<'_>, key: &'static str) -> Option<Vec<String>> {
+    let pointers = section.texts(key)?;
+    for pointer in &pointers {
+        check_pointer(section, key, pointer);
+    }
+    Some(pointers)
+}
+
+/// RFC 6901: every token starts with `/`, and `~` is followed by 0 or 1.
+fn check_pointer(section: &Section<'_>, key: &str, pointer: &str) {
+    let escapes_fit = pointer.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
+    if pointer.starts_with('/') && escapes_fit {
+        return;
+    }
+    let fix = match pointer.starts_with('/') {
+        true => "write `~0` for `~` and `~1` for `/` within a name".to_owned(),
+        false => format!("write \"/{}\"", pointer.trim_start_matches("$.").replace('.', "/")),
+    };
+    section.report(key, format!("`{pointer}` is not a JSON pointer"), fix);
+}
+
+fn times(section: &mut Section<'_>) -> Option<Vec<TimeField>> {
+    let mut times = Vec::new();
+    for item in section.mixed("time")? {
+        match item {
+            Ok((pointer, _)) => {
+                check_pointer(section, "time", &pointer);
+                times.push(TimeField { pointer, format: None });
+            }
+            Err(mut table) => {
+                let pointer = table.text("pointer");
+                let pointer = table.required("pointer", pointer, "\"/timestamp\"");
+                let format = table.text("format");
+                if let Some(pointer) = pointer {
+                    check_pointer(&table, "pointer", &pointer);
+                    times.push(TimeField { pointer, format });
+                }
+                table.finish();
+            }
+        }
+    }
+    Some(times)
+}
