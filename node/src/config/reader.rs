@@ -67,6 +67,12 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// An item of a list that holds texts and tables.
+pub(super) enum Item<'t> {
+    Text(String),
+    Table(Section<'t>),
+}
+
 type Place<'t> = &'t Spanned<DeValue<'t>>;
 
 /// One table of the document. Every key asked for is known; [`Section::finish`] reports the others.
@@ -187,14 +193,11 @@ impl<'t> Section<'t> {
     }
 
     /// A list whose items are texts or tables.
-    pub(super) fn mixed(
-        &mut self,
-        key: &'static str,
-    ) -> Option<Vec<Result<(String, Range<usize>), Section<'t>>>> {
+    pub(super) fn mixed(&mut self, key: &'static str) -> Option<Vec<Item<'t>>> {
         let places = self.items(key)?;
         let read = |place: Place<'t>| match place.get_ref().as_table() {
-            Some(table) => Some(Err(self.within(key, table, place.span()))),
-            None => Some(Ok((self.expanded(key, place, "a string or a table")?, place.span()))),
+            Some(table) => Some(Item::Table(self.within(key, table, place.span()))),
+            None => Some(Item::Text(self.expanded(key, place, "a string or a table")?)),
         };
         Some(places.into_iter().filter_map(read).collect())
     }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use shardmill_connectors::Millis;
 
 use super::model::{Backend, Fields, PartitionBy, StartAt, Stream, Table, TimeField};
-use super::reader::{Section, Setting};
+use super::reader::{Item, Section, Setting};
 use super::sections::TableName;
 
 impl FromStr for StartAt {
@@ -118,11 +118,11 @@ fn times(section: &mut Section<'_>) -> Option<Vec<TimeField>> {
     let mut times = Vec::new();
     for item in section.mixed("time")? {
         match item {
-            Ok((pointer, _)) => {
+            Item::Text(pointer) => {
                 check_pointer(section, "time", &pointer);
                 times.push(TimeField { pointer, format: None });
             }
-            Err(mut table) => {
+            Item::Table(mut table) => {
                 let pointer = table.text("pointer");
                 let pointer = table.required("pointer", pointer, "\"/timestamp\"");
                 let format = table.text("format");
