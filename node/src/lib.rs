@@ -1,7 +1,6 @@
 //! The node: configuration, command line, HTTP doors (collector, ops, dashboard), telemetry, and the commands that wire
 //! them together.
 
-pub mod boundary;
 pub mod cli;
 pub mod collector;
 pub mod commands;
@@ -10,4 +9,6 @@ pub mod generate;
 pub mod names;
 pub mod ops;
 pub mod output;
+pub mod serve;
 pub mod telemetry;
+pub mod wire;

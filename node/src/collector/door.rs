@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use shardmill_connectors::Failure;
+use shardmill_connectors::fields::Fields;
 use shardmill_connectors::json::Object;
 use shardmill_connectors::ports::Stream;
 use shardmill_connectors::record::{NewRecord, Position};
@@ -33,20 +34,9 @@ pub trait Keys: Send + Sync + fmt::Debug {
     fn key(&self, event: &Object<'_>) -> Option<String>;
 }
 
-/// Keys by JSON pointers: the first that names a text that is not empty, or a number.
-#[derive(Debug, Clone)]
-pub struct Pointers(pub Vec<String>);
-
-impl Keys for Pointers {
+impl Keys for Fields {
     fn key(&self, event: &Object<'_>) -> Option<String> {
-        self.0.iter().find_map(|pointer| {
-            let raw = event.pointer(pointer)?.get();
-            match raw.as_bytes().first()? {
-                b'"' => serde_json::from_str::<String>(raw).ok().filter(|text| !text.is_empty()),
-                b'-' | b'0'..=b'9' => Some(raw.to_owned()),
-                _ => None,
-            }
-        })
+        Fields::key(self, event)
     }
 }
 

@@ -27,7 +27,7 @@ use axum::routing::post;
 use tokio::sync::Semaphore;
 
 pub use answer::Refused;
-pub use door::{Door, Keys, Pointers, Streams, Target};
+pub use door::{Door, Keys, Streams, Target};
 
 /// The largest event taken at `/v1/events`: what a Kinesis record holds, key included.
 pub const MAX_EVENT: usize = (1 << 20) - 256;

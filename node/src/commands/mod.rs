@@ -8,6 +8,7 @@ pub mod generate;
 pub mod lake;
 pub mod ops_client;
 pub mod query;
+mod reach;
 pub mod run;
 pub mod schema;
 pub mod send;

@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use super::{Backend, Config, Problem};
-use crate::boundary;
+use super::{Backend, Config, Problem, schema_file};
 
 /// Everything that is wrong with the file (the embedded default when `None`), its schemas and its rules.
 pub fn check(path: Option<&Path>) -> Vec<Problem> {
@@ -42,7 +41,7 @@ fn local(config: &Config, stream: &str, name: &str, judge: fn(&str, &str) -> Vec
 }
 
 fn schema_problems(file: &str, text: &str) -> Vec<Problem> {
-    boundary::schema_problems(file, text)
+    schema_file::compile(file, text).err().unwrap_or_default()
 }
 
 fn rules_problems(file: &str, text: &str) -> Vec<Problem> {

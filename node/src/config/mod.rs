@@ -5,6 +5,7 @@ mod environment;
 mod model;
 mod problem;
 mod reader;
+pub mod schema_file;
 mod secret;
 mod sections;
 mod stream;

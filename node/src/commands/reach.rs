@@ -1,0 +1,47 @@
+//! Which data a command works on: the embedded stores that a configuration file or a data directory names.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use shardmill_connectors::schema::TableSchema;
+
+use super::Error;
+use crate::cli::Reach;
+use crate::config::Config;
+use crate::wire::{self, Stores};
+
+/// A configuration with its stores opened, whether a node runs on them or not.
+#[derive(Debug)]
+pub struct Reached {
+    /// The configuration.
+    pub config: Config,
+    /// Its stores.
+    pub stores: Stores,
+}
+
+impl Reached {
+    /// Opens what `reach` names. A data directory that does not exist is an error: nothing is created by looking.
+    pub fn open(reach: &Reach) -> Result<Reached, Error> {
+        let mut config = match &reach.config {
+            Some(file) => Config::load(file)?,
+            None => Config::embedded_default(),
+        };
+        if let Some(dir) = &reach.data_dir {
+            config.data_dir = dir.clone();
+        }
+        if !config.data_dir.is_dir() {
+            return Err(Error::Usage(format!(
+                "there is no data directory {}: name one with --data-dir, or a configuration with -c",
+                config.data_dir.display()
+            )));
+        }
+        let stores = wire::open(&config)?;
+        Ok(Reached { config, stores })
+    }
+
+    /// Today's schema of every configured table.
+    pub fn schemas(&self) -> BTreeMap<String, Arc<TableSchema>> {
+        let tables = self.stores.streams.values();
+        tables.map(|stream| (stream.table.clone(), stream.schema.clone())).collect()
+    }
+}

@@ -1,0 +1,119 @@
+//! A node in this process: its actors, its collector, its ops listener.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde_json::Value;
+use shardmill_actors::Node;
+use shardmill_actors::admin::AdminHandle;
+use shardmill_connectors::Failure;
+use shardmill_connectors::embedded::NodeLock;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::collector::{self, Streams, Target};
+use crate::commands::Error;
+use crate::config::Config;
+use crate::ops::{self, Access, Admin, Health, Ops};
+use crate::wire;
+
+/// How long open requests may take to end when the node stops.
+const LAST_REQUESTS: Duration = Duration::from_secs(10);
+
+/// A running node with its listeners.
+#[derive(Debug)]
+pub struct Running {
+    /// The actors.
+    pub node: Node,
+    /// Where the collector listens.
+    pub collector: SocketAddr,
+    /// Where operators are served.
+    pub ops: SocketAddr,
+    health: Arc<Health>,
+    stop: watch::Sender<bool>,
+    servers: Vec<JoinHandle<std::io::Result<()>>>,
+    _lock: NodeLock,
+}
+
+struct Asking(AdminHandle);
+
+#[async_trait]
+impl Admin for Asking {
+    async fn request(&self, command: &str, arguments: Value) -> Result<Value, Failure> {
+        self.0.request(command, arguments).await
+    }
+}
+
+impl Running {
+    /// Starts a node.
+    pub async fn start(config: &Config, metrics: PrometheusHandle) -> Result<Running, Error> {
+        let stores = wire::open(config)?;
+        let (shared, lock) = wire::shared(config, &stores)?;
+        let collector = listen(config.collector.listen, "the collector").await?;
+        let ops = listen(config.ops.listen, "the ops listener").await?;
+        let addresses = (address(&collector)?, address(&ops)?);
+        let node = Node::start(shared).await?;
+        let health = Arc::new(Health::default());
+        let (stop, stopped) = watch::channel(false);
+        let door = collector::router(Arc::new(door(&stores)), options(config));
+        let admin = ops::router(Ops {
+            admin: Arc::new(Asking(node.admin.clone())),
+            health: health.clone(),
+            metrics,
+            access: Access::new(config.ops.token.clone(), config.ops.listen),
+        });
+        let servers = vec![
+            tokio::spawn(serve(collector, door, stopped.clone())),
+            tokio::spawn(serve(ops, admin, stopped)),
+        ];
+        health.ready();
+        let (collector, ops) = addresses;
+        Ok(Running { node, collector, ops, health, stop, servers, _lock: lock })
+    }
+
+    /// Stops taking events, commits what is held, releases everything, ends.
+    pub async fn stop(self) {
+        self.health.not_ready("stopping");
+        self.stop.send_replace(true);
+        let ended = futures::future::join_all(self.servers);
+        if tokio::time::timeout(LAST_REQUESTS, ended).await.is_err() {
+            tracing::warn!("requests were still open when the node stopped");
+        }
+        self.node.stop().await;
+    }
+}
+
+async fn listen(at: SocketAddr, what: &str) -> Result<TcpListener, Failure> {
+    TcpListener::bind(at).await.map_err(|error| {
+        Failure::unauthorized(format!("{what} cannot listen on {at}: {error}; choose another address"))
+    })
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr, Failure> {
+    listener.local_addr().map_err(|error| Failure::crashed(format!("a listener without an address: {error}")))
+}
+
+async fn serve(listener: TcpListener, router: axum::Router, mut stopped: watch::Receiver<bool>) -> std::io::Result<()> {
+    let stop = async move {
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    };
+    axum::serve(listener, router).with_graceful_shutdown(stop).await
+}
+
+fn door(stores: &wire::Stores) -> Streams {
+    let target = |settings: &shardmill_actors::shared::StreamSettings| Target {
+        stream: settings.stream.clone(),
+        keys: Arc::new(settings.fields.clone()),
+    };
+    Streams(stores.streams.iter().map(|(name, settings)| (name.clone(), target(settings))).collect())
+}
+
+fn options(config: &Config) -> collector::Options {
+    let max_body = usize::try_from(config.collector.max_body.0).unwrap_or(usize::MAX);
+    let budget = usize::try_from(config.memory.limit.0 / 8).unwrap_or(usize::MAX);
+    collector::Options::new(max_body, budget)
+}

@@ -1,0 +1,175 @@
+//! Composition: from a configuration to open stores, and from those to a node. The only file that names concrete backends.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use shardmill_actors::Shared;
+use shardmill_actors::shared::{Control, LakeSettings, Memory, PartitionBy, Ports, StreamSettings};
+use shardmill_actors::supervision::Registry;
+use shardmill_cluster::{Liveness, NodeId};
+use shardmill_connectors::Failure;
+use shardmill_connectors::embedded::{
+    EmbeddedCatalog, EmbeddedDocuments, EmbeddedObjects, EmbeddedQueues, EmbeddedStream, NodeLock,
+};
+use shardmill_connectors::fields::{Fields, TimePointer};
+use shardmill_connectors::parquet::{Compression, WriteOptions};
+use shardmill_connectors::ports::Start;
+use tokio::sync::watch;
+
+use crate::config::{self, Config, Problem};
+
+/// Everything a configuration names, opened.
+#[derive(Debug, Clone)]
+pub struct Stores {
+    /// The stores.
+    pub ports: Ports,
+    /// The streams, by name.
+    pub streams: BTreeMap<String, StreamSettings>,
+    /// Where the embedded backends are.
+    pub data_dir: PathBuf,
+}
+
+/// Opens the stores that `config` names, creating what is missing.
+pub fn open(config: &Config) -> Result<Stores, Vec<Problem>> {
+    if config.backend == config::Backend::Aws {
+        let file = config.file.as_deref().unwrap_or(Path::new("")).display().to_string();
+        return Err(vec![Problem {
+            file,
+            line: 1,
+            key: "backend".into(),
+            message: "this build has no `aws` backend".into(),
+            fix: "use backend = \"embedded\"".into(),
+        }]);
+    }
+    let dir = &config.data_dir;
+    let opened = open_embedded(config).map_err(|failure| {
+        vec![Problem {
+            file: dir.display().to_string(),
+            line: 0,
+            key: "data_dir".into(),
+            message: failure.detail,
+            fix: "name a folder that can be written to with --data-dir".into(),
+        }]
+    });
+    let (ports, raw) = opened?;
+    let mut streams = BTreeMap::new();
+    for (name, stream) in raw {
+        let settings = &config.streams[&name];
+        streams.insert(name.clone(), stream_settings(config, settings, stream)?);
+    }
+    Ok(Stores { ports, streams, data_dir: dir.clone() })
+}
+
+type Opened = (Ports, Vec<(String, EmbeddedStream)>);
+
+fn open_embedded(config: &Config) -> Result<Opened, Failure> {
+    let dir = config.data_dir.as_path();
+    std::fs::create_dir_all(dir)
+        .map_err(|error| Failure::unauthorized(format!("{} cannot be created: {error}", dir.display())))?;
+    let objects = EmbeddedObjects::open(dir)?;
+    let ports = Ports {
+        documents: Arc::new(EmbeddedDocuments::open(dir)?),
+        dead_letters: Arc::new(EmbeddedQueues::open(dir)?.queue("dead-letters")),
+        catalog: Arc::new(EmbeddedCatalog::open(dir, objects.root())?),
+        objects: Arc::new(objects),
+    };
+    let mut streams = Vec::new();
+    for (name, stream) in &config.streams {
+        let retention = stream.retention.0;
+        streams.push((name.clone(), EmbeddedStream::open(dir, name, stream.shards, retention)?));
+    }
+    Ok((ports, streams))
+}
+
+fn stream_settings(
+    config: &Config,
+    stream: &config::Stream,
+    opened: EmbeddedStream,
+) -> Result<StreamSettings, Vec<Problem>> {
+    Ok(StreamSettings {
+        stream: Arc::new(opened),
+        start: match stream.start {
+            config::StartAt::TrimHorizon => Start::Oldest,
+            config::StartAt::Latest => Start::Latest,
+            config::StartAt::At(moment) => Start::At(moment),
+        },
+        table: stream.table.clone(),
+        schema: config.schema(stream.schema.as_deref())?,
+        fields: fields(&stream.fields),
+        partition_by: match stream.partition_by {
+            config::PartitionBy::Arrival => PartitionBy::Arrival,
+            config::PartitionBy::Event => PartitionBy::Event,
+        },
+    })
+}
+
+/// Fields as the boundary knows them.
+fn fields(fields: &config::Fields) -> Fields {
+    let time = |time: &config::TimeField| match &time.format {
+        Some(format) => TimePointer::Format { pointer: time.pointer.clone(), format: format.clone() },
+        None => TimePointer::Pointer(time.pointer.clone()),
+    };
+    Fields {
+        name: fields.name.clone(),
+        time: fields.time.iter().map(time).collect(),
+        id: fields.id.clone(),
+        key: fields.key.clone(),
+    }
+}
+
+/// Who lives, by the locks that the kernel lets go of when a process ends.
+#[derive(Debug)]
+struct Locks {
+    data_dir: PathBuf,
+}
+
+#[async_trait]
+impl Liveness for Locks {
+    async fn is_dead(&self, node: &NodeId) -> Result<bool, Failure> {
+        Ok(!NodeLock::is_alive(&self.data_dir, node.as_str()))
+    }
+}
+
+/// What the actors of a node share, and the lock that shows others that the node lives: hold it as long as the node runs.
+pub fn shared(config: &Config, stores: &Stores) -> Result<(Shared, NodeLock), Failure> {
+    let me = NodeId::boot("node");
+    let lock = NodeLock::acquire(&stores.data_dir, me.as_str())?;
+    let shared = Shared {
+        me,
+        ports: stores.ports.clone(),
+        streams: Arc::new(stores.streams.clone()),
+        lake: Arc::new(lake(config)),
+        memory: Memory::new(config.memory.limit.0),
+        liveness: Arc::new(Locks { data_dir: stores.data_dir.clone() }),
+        registry: Registry::default(),
+        control: Arc::new(Control::default()),
+        world: watch::channel(Arc::default()).0,
+        gauges: Arc::default(),
+    };
+    Ok((shared, lock))
+}
+
+/// How the lake is written.
+pub fn lake(config: &Config) -> LakeSettings {
+    LakeSettings {
+        write: write_options(config),
+        flush_every: config.lake.flush.every.0,
+        flush_bytes: config.lake.flush.bytes.0,
+        idle_commit: Duration::from_secs(10),
+        late_grace: config.lake.late_grace.0,
+        delete_grace: config.lake.delete_grace.0,
+    }
+}
+
+/// How Parquet files are written.
+pub fn write_options(config: &Config) -> WriteOptions {
+    let compression = match config.lake.compression {
+        config::Compression::Zstd => Compression::Zstd,
+        config::Compression::Snappy => Compression::Snappy,
+        config::Compression::None => Compression::None,
+    };
+    WriteOptions { compression, ..WriteOptions::default() }
+}
