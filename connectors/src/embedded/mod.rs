@@ -1,1 +1,3 @@
 //! The embedded backends: nothing to install, one data directory, safe for several processes.
+
+pub mod sql;
