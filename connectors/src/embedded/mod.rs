@@ -13,6 +13,7 @@
 //! process. Whatever was answered is on disk, so that `kill -9` and a full disk lose nothing; after a full disk the next
 //! attempt works as soon as there is space again.
 
+pub mod catalog;
 pub mod catalog_store;
 mod disk;
 pub mod documents;
@@ -20,8 +21,10 @@ pub mod files;
 pub mod lock;
 pub mod queue;
 mod sqlite;
+pub mod sql;
 pub mod stream;
 
+pub use catalog::EmbeddedCatalog;
 pub use catalog_store::CatalogStore;
 pub use documents::EmbeddedDocuments;
 pub use files::EmbeddedObjects;
