@@ -1,1 +1,3 @@
-//! placeholder
+//! The system from outside: conformance suites, fault injection, and the laws.
+
+pub mod conformance;

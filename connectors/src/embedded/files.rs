@@ -25,6 +25,8 @@ use crate::ports::{Object, Objects, Put, Upload};
 const TEMPORARY: &str = ".tmp";
 /// Temporary files this old belong to a process that is gone.
 const LEFT_OVER_MS: i64 = 3_600_000;
+/// Folders younger than this are synced by everybody who uses them.
+const YOUNG_MS: i64 = 300_000;
 /// Links tried before giving up, when each time the folder just made was removed by a delete that had emptied it.
 const LINKS: u32 = 4;
 
@@ -108,11 +110,32 @@ fn publish(file: NamedTempFile, root: &Path, path: &Path) -> Result<Put, Failure
     crash::point("objects.before-link");
     let put = link(file.path(), path)?;
     // An object that exists may be another process's that has not come to this line yet: whoever answers makes it durable.
-    // The parents too: who made them is not known.
-    for folder in path.ancestors().skip(1).take_while(|folder| folder.starts_with(root)) {
-        disk::sync_dir(folder).map_err(|error| disk::failure(&error, "sync directory", folder))?;
+    let folder = path.parent().unwrap_or(root);
+    sync(folder)?;
+    // So are the folders above, as far as they may be new; who made them is not known.
+    for folder in path.ancestors().skip(1).take_while(|folder| folder.starts_with(root) && *folder != root) {
+        if is_young(folder) {
+            sync(folder.parent().unwrap_or(root))?;
+        }
     }
     Ok(put)
+}
+
+fn sync(folder: &Path) -> Result<(), Failure> {
+    match disk::sync_dir(folder) {
+        Err(error) if missing(&error) => Ok(()), // deleted meanwhile, with what was in it
+        synced => synced.map_err(|error| disk::failure(&error, "sync directory", folder)),
+    }
+}
+
+/// Whether the folder may have been made so lately that its own entry is not durable yet. Syncing is a disk flush, asking is
+/// not; a folder this old was synced by who made it, or written back by the kernel long ago.
+fn is_young(folder: &Path) -> bool {
+    let made = folder.metadata().and_then(|data| data.created()).ok();
+    let made = made.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    let age = made
+        .map(|since| Millis::now().0.saturating_sub(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)));
+    age.is_none_or(|age| age < YOUNG_MS)
 }
 
 fn link(from: &Path, to: &Path) -> Result<Put, Failure> {
@@ -204,12 +227,10 @@ fn delete(root: &Path, path: &Path) -> Result<(), Failure> {
     let folders = path.ancestors().skip(1).take_while(|folder| folder.starts_with(root) && *folder != root);
     for folder in folders {
         if std::fs::remove_dir(folder).is_err() {
-            return disk::sync_dir(folder)
-                .or_else(|error| if missing(&error) { Ok(()) } else { Err(error) })
-                .map_err(|error| disk::failure(&error, "sync directory", folder));
+            return sync(folder);
         }
     }
-    disk::sync_dir(root).map_err(|error| disk::failure(&error, "sync directory", root))
+    sync(root)
 }
 
 /// An object on its way in parts; its temporary file is removed when it is dropped.
