@@ -81,12 +81,11 @@ impl FileWriter {
     /// Appends the rows of `batch`, which has the file's columns.
     pub async fn write(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
         let (mut encoder, batch) = (self.encoder()?, batch.clone());
-        let (encoder, encoded) = self
-            .compute(move || {
-                let encoded = encoder.write(&batch);
-                (encoder, encoded)
-            })
-            .await?;
+        let work = move || {
+            let encoded = encoder.write(&batch);
+            (encoder, encoded)
+        };
+        let (encoder, encoded) = compute(&self.key, work).await?;
         self.send(encoded?).await?;
         self.encoder = Some(encoder);
         Ok(())
@@ -100,7 +99,7 @@ impl FileWriter {
     /// Closes the file and makes it durable, if its name is free.
     pub async fn finish(mut self) -> Result<Summary, Failure> {
         let encoder = self.encoder()?;
-        let (tail, account) = self.compute(move || encoder.finish()).await??;
+        let (tail, account) = compute(&self.key, move || encoder.finish()).await??;
         self.send(tail).await?;
         let put = self.upload.finish().await?;
         Ok(Summary {
@@ -118,18 +117,18 @@ impl FileWriter {
         self.encoder.take().ok_or_else(gone)
     }
 
-    /// Encoding a row group takes long enough to starve whatever shares the thread.
-    async fn compute<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Failure> {
-        let crashed = |e| Failure::crashed(format!("writing {}: the encoder died: {e}", self.key));
-        tokio::task::spawn_blocking(work).await.map_err(crashed)
-    }
-
     async fn send(&mut self, bytes: Bytes) -> Result<(), Failure> {
         if bytes.is_empty() { Ok(()) } else { self.upload.write(bytes).await }
     }
+}
+
+/// Encoding a row group takes long enough to starve whatever shares the thread.
+async fn compute<T: Send + 'static>(
+    key: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Failure> {
+    let crashed = |error| Failure::crashed(format!("writing {key}: the encoder died: {error}"));
+    tokio::task::spawn_blocking(work).await.map_err(crashed)
 }
 
 impl fmt::Debug for FileWriter {
