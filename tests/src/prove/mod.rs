@@ -1,0 +1,65 @@
+//! Proofs: named, repeatable, seeded programs, one for each big claim.
+
+pub mod crash_points;
+pub mod kill;
+pub mod reshard;
+
+use std::path::PathBuf;
+
+use futures::future::{BoxFuture, FutureExt};
+use serde_json::Value;
+
+/// What a proof is run with.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// A size that fits continuous integration, in place of the claim's.
+    pub short: bool,
+    /// What makes chance repeatable.
+    pub seed: u64,
+    /// A folder with real input, for proofs that want some.
+    pub data: Option<PathBuf>,
+}
+
+/// A proof: its figures when it holds, the reason when it does not.
+pub type Outcome = Result<Value, String>;
+
+/// A named proof.
+#[derive(Clone, Copy)]
+pub struct Proof {
+    /// Its name.
+    pub name: &'static str,
+    /// What it shows, in one sentence.
+    pub shows: &'static str,
+    /// The program.
+    pub run: fn(Options) -> BoxFuture<'static, Outcome>,
+}
+
+impl std::fmt::Debug for Proof {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// Every proof.
+pub const PROOFS: &[Proof] = &[
+    Proof {
+        name: "kill-embedded",
+        shows: "SIGKILL at random moments under load: every acknowledged event is in the lake or a dead letter once, none is invented, every object is accounted for",
+        run: |options| kill::run(options).boxed(),
+    },
+    Proof {
+        name: "crash-points",
+        shows: "a stop at every named point between two durable steps loses and doubles nothing",
+        run: |options| crash_points::run(options).boxed(),
+    },
+    Proof {
+        name: "reshard-embedded",
+        shows: "splits and merges under load, two levels deep, with kills: nothing lost or doubled, order per key kept",
+        run: |options| reshard::run(options).boxed(),
+    },
+];
+
+/// Says what happens, on stderr.
+pub fn tell(line: impl AsRef<str>) {
+    eprintln!("  {}", line.as_ref());
+}
