@@ -6,6 +6,7 @@ pub mod clock;
 pub mod crash;
 pub mod embedded;
 pub mod failure;
+pub mod fields;
 pub mod hour;
 pub mod json;
 pub mod layout;
