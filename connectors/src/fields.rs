@@ -38,8 +38,7 @@ pub enum TimePointer {
 }
 
 impl TimePointer {
-    /// Where the time is.
-    pub fn pointer(&self) -> &str {
+    fn pointer(&self) -> &str {
         match self {
             TimePointer::Pointer(pointer) | TimePointer::Format { pointer, .. } => pointer,
         }

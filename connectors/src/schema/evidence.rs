@@ -97,7 +97,7 @@ impl Evidence {
         }
         if from_strings
             && self.types.has(Types::STRING)
-            && let Some(concluded) = self.from_strings()
+            && let Some(concluded) = self.behind_strings()
         {
             return Some(concluded);
         }
@@ -107,7 +107,7 @@ impl Evidence {
     }
 
     /// What all strings show, if it is one and the same thing that a column can read from them.
-    fn from_strings(&self) -> Option<(Types, Option<Format>)> {
+    fn behind_strings(&self) -> Option<(Types, Option<Format>)> {
         let types = self.types.without(Types::STRING).with(self.shown);
         let format = self.shown_formats.0.first().copied();
         match types.essential() {

@@ -39,6 +39,16 @@ fn one(event: &str) -> RecordBatch {
     rows.finish()
 }
 
+/// The first value of a column; times by jiff, since Arrow shows no named time zone without a database of them.
+fn shown(column: &ArrayRef) -> String {
+    match column.as_primitive_opt::<TimestampMicrosecondType>() {
+        Some(times) if times.is_valid(0) => {
+            jiff::Timestamp::from_microsecond(times.value(0)).unwrap().to_string()
+        }
+        _ => array_value_to_string(column, 0).unwrap(),
+    }
+}
+
 #[test]
 fn values_become_typed_cells() {
     let table = [
@@ -61,7 +71,7 @@ fn values_become_typed_cells() {
         let batch = one(&format!(r#"{{"id":"i","{property}":{value}}}"#));
         let schema = schema();
         let place = schema.columns().iter().position(|column| column.property == property).unwrap();
-        assert_eq!(array_value_to_string(batch.column(place), 0).unwrap(), wanted, "{property} {value}");
+        assert_eq!(shown(batch.column(place)), wanted, "{property} {value}");
     }
 }
 
@@ -125,7 +135,7 @@ fn member() -> impl Strategy<Value = (String, Value)> {
         Just(json!(null)),
         any::<bool>().prop_map(|truth| json!(truth)),
         (-2000i64..2000).prop_map(|number| json!(number)),
-        any::<f32>().prop_map(|number| json!(number)),
+        (-2000i32..2000).prop_map(|eighths| json!(f64::from(eighths) / 8.0)),
         ".{0,12}".prop_map(|text| json!(text)),
         prop::sample::select(vec!["2020-01-01", "2020-01-01T00:00:00Z", "15"]).prop_map(|text| json!(text)),
         ".{0,4}".prop_map(|text| json!({ text: [1, {"a": null}] })),
