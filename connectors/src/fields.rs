@@ -38,7 +38,8 @@ pub enum TimePointer {
 }
 
 impl TimePointer {
-    fn pointer(&self) -> &str {
+    /// Where the time is.
+    pub fn pointer(&self) -> &str {
         match self {
             TimePointer::Pointer(pointer) | TimePointer::Format { pointer, .. } => pointer,
         }

@@ -1,3 +1,6 @@
 //! The system from outside: conformance suites, fault injection, and the laws.
 
 pub mod conformance;
+
+pub mod harness;
+pub mod prove;
