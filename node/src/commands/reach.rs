@@ -12,16 +12,16 @@ use crate::wire::{self, Stores};
 
 /// A configuration with its stores opened, whether a node runs on them or not.
 #[derive(Debug)]
-pub struct Reached {
+pub(super) struct Reached {
     /// The configuration.
-    pub config: Config,
+    pub(super) config: Config,
     /// Its stores.
-    pub stores: Stores,
+    pub(super) stores: Stores,
 }
 
 impl Reached {
     /// Opens what `reach` names. A data directory that does not exist is an error: nothing is created by looking.
-    pub fn open(reach: &Reach) -> Result<Reached, Error> {
+    pub(super) fn open(reach: &Reach) -> Result<Reached, Error> {
         let mut config = match &reach.config {
             Some(file) => Config::load(file)?,
             None => Config::embedded_default(),
@@ -40,7 +40,7 @@ impl Reached {
     }
 
     /// Today's schema of every configured table.
-    pub fn schemas(&self) -> BTreeMap<String, Arc<TableSchema>> {
+    pub(super) fn schemas(&self) -> BTreeMap<String, Arc<TableSchema>> {
         let tables = self.stores.streams.values();
         tables.map(|stream| (stream.table.clone(), stream.schema.clone())).collect()
     }
