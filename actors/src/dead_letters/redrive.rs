@@ -19,6 +19,7 @@ use shardmill_connectors::standardise::{Rejection, Rows};
 use uuid::Uuid;
 use xxhash_rust::xxh3::Xxh3;
 
+use super::announce;
 use super::index::Settlement;
 use super::letter::{self, Letter, Refused};
 use super::selection::Found;
@@ -81,6 +82,9 @@ impl Redrive<'_> {
         let source = source(&mine);
         let manifest = self.commit(&source, sorted).await?;
         crash::point("redrive.after-manifest");
+        if let Some(file) = &manifest.dead_letters {
+            announce(self.ports, &file.key).await?;
+        }
         result.rows = manifest.entries.iter().map(|entry| entry.tally.rows).sum();
         result.came_back = manifest.dead_letters.as_ref().map_or(0, |file| file.tally.rows);
         result.source = Some(source);

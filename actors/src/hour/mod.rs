@@ -115,6 +115,7 @@ impl Worker for Compactor {
             inputs: &inputs,
             complete,
             forced: asked != self.answered,
+            long_list: world.feeds_from_long_list(&inputs, plan::LONG_LIST),
             now: Millis::now(),
             delete_grace: self.shared.lake.delete_grace,
         };
