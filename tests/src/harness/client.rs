@@ -45,7 +45,7 @@ pub async fn run(arguments: &[&str]) -> Result<Done, String> {
 /// Runs `shardmill` with `arguments` and environment variables.
 pub async fn run_with(arguments: &[&str], env: &[(&str, &str)]) -> Result<Done, String> {
     let mut command = Command::new(binary::shardmill()?);
-    command.args(arguments).envs(env.iter().copied()).stdin(Stdio::null());
+    command.args(arguments).envs(env.iter().copied()).stdin(Stdio::null()).kill_on_drop(true);
     let output = command.output().await.map_err(|error| format!("the binary does not start: {error}"))?;
     Ok(Done {
         code: output.status.code().unwrap_or(-1),

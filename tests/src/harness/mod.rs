@@ -2,9 +2,12 @@
 
 pub mod binary;
 pub mod client;
+pub mod door;
 pub mod node;
+pub mod peers;
 pub mod senders;
 
 pub use client::Cli;
+pub use door::{Answer, Door};
 pub use node::{Node, Setup};
 pub use senders::{Senders, Sent};

@@ -169,12 +169,25 @@ impl Node {
         read.map(|_| ())
     }
 
+    /// Whether `/healthz` says that it lives.
+    pub async fn is_healthy(&self) -> bool {
+        match reqwest::get(format!("{}/healthz", self.ops)).await {
+            Ok(answer) => answer.status() == 200,
+            Err(_) => false,
+        }
+    }
+
     /// Resident memory in bytes.
     pub fn resident(&self) -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()?)).ok()?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
-        line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
+        resident(self.pid()?)
     }
+}
+
+/// Resident memory of a process in bytes.
+pub fn resident(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
 /// The line that `run --json` prints once it is ready. What it prints afterwards is read and thrown away.

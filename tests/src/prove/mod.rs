@@ -1,7 +1,9 @@
 //! Proofs: named, repeatable, seeded programs, one for each big claim.
 
 pub mod crash_points;
+pub mod demo;
 pub mod kill;
+pub mod real_input;
 pub mod reshard;
 
 use std::path::PathBuf;
@@ -56,6 +58,16 @@ pub const PROOFS: &[Proof] = &[
         name: "reshard-embedded",
         shows: "splits and merges under load, two levels deep, with kills: nothing lost or doubled, order per key kept",
         run: |options| reshard::run(options).boxed(),
+    },
+    Proof {
+        name: "demo",
+        shows: "the demo ends by itself with balanced books, one file per hour, and SQL on its data agrees with what it told",
+        run: |options| demo::run(options).boxed(),
+    },
+    Proof {
+        name: "real-input",
+        shows: "real files through schema inference, the collector and the lake: SQL says of them what DuckDB says of the files, before and after compaction",
+        run: |options| real_input::run(options).boxed(),
     },
 ];
 
