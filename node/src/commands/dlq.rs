@@ -95,7 +95,10 @@ fn group(found: &[Found], field: &str) -> Result<Value, Error> {
     for found in found {
         let summary = found.summary();
         let Some(value) = summary.get(field) else {
-            return Err(Error::Usage(format!("dead letters cannot be grouped by `{field}`; by: {}", LIST.join(", "))));
+            return Err(Error::Usage(format!(
+                "dead letters cannot be grouped by `{field}`; by: {}",
+                LIST.join(", ")
+            )));
         };
         counts.entry(value.to_string()).or_insert_with(|| (value.clone(), 0)).1 += 1;
     }

@@ -62,7 +62,8 @@ impl Cli {
 
     /// Runs a command that works on data: `--data-dir` and `-c` are added.
     pub async fn run(&self, arguments: &[&str]) -> Result<Done, String> {
-        let (dir, config) = (self.data_dir.display().to_string(), self.config.as_ref().map(|c| c.display().to_string()));
+        let (dir, config) =
+            (self.data_dir.display().to_string(), self.config.as_ref().map(|c| c.display().to_string()));
         let mut all = arguments.to_vec();
         all.extend(["--data-dir", &dir]);
         if let Some(config) = &config {

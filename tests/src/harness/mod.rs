@@ -7,4 +7,4 @@ pub mod senders;
 
 pub use client::Cli;
 pub use node::{Node, Setup};
-pub use senders::{Sent, Senders};
+pub use senders::{Senders, Sent};

@@ -81,7 +81,12 @@ impl Node {
         if let Some(file) = setup.config_file()? {
             command.arg("-c").arg(file);
         }
-        command.envs(&setup.env).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).kill_on_drop(true);
+        command
+            .envs(&setup.env)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(stderr)
+            .kill_on_drop(true);
         let mut child = command.spawn().map_err(|error| format!("the binary does not start: {error}"))?;
         let ready = tokio::time::timeout(READY, ready(&mut child)).await;
         let ready = ready.map_err(|_| format!("not ready in time; see {}", log.display()))??;
@@ -110,7 +115,8 @@ impl Node {
         let sent = Command::new("kill").args(["-TERM", &pid.to_string()]).status().await;
         sent.map_err(|error| format!("kill: {error}"))?;
         let ended = tokio::time::timeout(STOP, self.child.wait()).await;
-        let status = ended.map_err(|_| "the node did not stop in time")?.map_err(|error| error.to_string())?;
+        let status =
+            ended.map_err(|_| "the node did not stop in time")?.map_err(|error| error.to_string())?;
         if status.success() { Ok(()) } else { Err(format!("the node ended with {status}")) }
     }
 
