@@ -16,6 +16,7 @@ use shardmill_connectors::layout;
 use shardmill_connectors::parquet::{FileWriter, WriteOptions};
 use shardmill_connectors::setsum::Tally;
 use shardmill_connectors::standardise::{Rejection, Rows};
+use tracing::Instrument;
 use uuid::Uuid;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -27,6 +28,7 @@ use super::settle::settle;
 use crate::shared::{Ports, StreamSettings};
 use crate::standardise;
 use crate::state::{DeadFile, Manifest, ManifestEntry};
+use crate::telemetry;
 
 /// What a redrive did, or would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -65,6 +67,11 @@ pub struct Redrive<'a> {
 impl Redrive<'_> {
     /// Redrives the letters found.
     pub async fn run(&self, found: Vec<Found>) -> Result<Redriven, Failure> {
+        let span = tracing::info_span!(telemetry::REDRIVE, letters = found.len(), dry_run = self.dry_run);
+        self.redrive(found).instrument(span).await
+    }
+
+    async fn redrive(&self, found: Vec<Found>) -> Result<Redriven, Failure> {
         let mut result = Redriven { selected: found.len() as u64, ..Redriven::default() };
         let (mine, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|found| {
             found.letter.destination.is_none() && self.streams.contains_key(&*found.letter.origin.stream)

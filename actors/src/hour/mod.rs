@@ -25,6 +25,7 @@ use crate::shared::Shared;
 use crate::state::HourState;
 use crate::supervision::registry::View;
 use crate::supervision::{Body, ChildSpec, Next, Worker};
+use crate::telemetry;
 use crate::tree::Kind;
 use plan::{Facts, Step};
 
@@ -121,7 +122,7 @@ impl Worker for Compactor {
         };
         match plan::next(facts) {
             Step::Merge { complete } => {
-                let span = tracing::info_span!("compact", table = %self.table, hour = %self.hour);
+                let span = tracing::info_span!(telemetry::COMPACT, table = %self.table, hour = %self.hour);
                 self.merge(&state, &inputs, complete).instrument(span).await?;
                 Ok(Next::Again)
             }
