@@ -70,7 +70,9 @@ pub struct Compactor {
 
 impl Compactor {
     fn new(shared: Shared, table: String, hour: Hour) -> Self {
-        Compactor { shared, table, hour, cell: None, answered: 0 }
+        // Commands that came before are not for it: who waits for one asks again and again.
+        let answered = shared.control.compactions();
+        Compactor { shared, table, hour, cell: None, answered }
     }
 
     /// The hour's document, taken for this node.

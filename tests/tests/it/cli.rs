@@ -50,11 +50,18 @@ async fn a_broken_schema_tells_file_line_path_and_fix() {
     let schema = "{\n  \"type\": \"object\",\n  \"properties\": {\n    \"a\": { \"type\": \"string\", \"minLenght\": 2 },\n    \"b\": { \"oneOf\": [] }\n  }\n}\n";
     let site = Site::new(CONFIG);
     site.file("events.json", schema);
-    let config = site.file("node.toml", "[streams.events]\nschema = \"events.json\"\n").display().to_string();
+    let config = site
+        .file(
+            "node.toml",
+            &format!("data_dir = {:?}\n[streams.events]\nschema = \"events.json\"\n", site.setup.data_dir),
+        )
+        .display()
+        .to_string();
     for command in ["check", "run"] {
         let told = wrong(2, &[command, "-c", &config]).await;
         says(&told, &["events.json:4", "minLenght", "minLength", "events.json:5", "oneOf"]);
     }
+    assert!(!site.setup.data_dir.exists(), "nothing is created before the schema is right");
     let missing =
         site.file("missing.toml", "[streams.events]\nschema = \"nowhere.json\"\n").display().to_string();
     says(&wrong(2, &["check", "-c", &missing]).await, &["nowhere.json", "mend the path in [streams.events]"]);
