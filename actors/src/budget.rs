@@ -104,13 +104,13 @@ impl Share {
             self.budget.inner.freed.notify_waiters();
         }
         self.bytes = bytes;
+        self.budget.show();
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
         self.resize(0);
-        self.budget.show();
     }
 }
 
