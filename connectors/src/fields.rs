@@ -45,6 +45,15 @@ impl TimePointer {
         }
     }
 
+    /// What is wrong with its form, if it has one that cannot be used.
+    pub fn problem(&self) -> Option<String> {
+        match self {
+            TimePointer::Pointer(_) => None,
+            TimePointer::Format { format, .. } => time::format_problem(format)
+                .map(|problem| format!("the time format `{format}` cannot be used: {problem}")),
+        }
+    }
+
     fn read(&self, text: &str) -> Option<i64> {
         match self {
             TimePointer::Pointer(_) => time::rfc3339(text).or_else(|| time::epoch(&number(text)?)),
@@ -111,13 +120,7 @@ impl Fields {
         let plain = self.name.iter().chain(&self.id).chain(&self.key).map(String::as_str);
         let pointers = plain.chain(self.time.iter().map(TimePointer::pointer));
         let mut problems: Vec<String> = pointers.filter_map(pointer_problem).collect();
-        for pointer in &self.time {
-            if let TimePointer::Format { format, .. } = pointer
-                && let Some(problem) = time::format_problem(format)
-            {
-                problems.push(format!("the time format `{format}` cannot be used: {problem}"));
-            }
-        }
+        problems.extend(self.time.iter().filter_map(TimePointer::problem));
         problems
     }
 }

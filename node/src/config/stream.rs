@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use shardmill_connectors::Millis;
+use shardmill_connectors::fields::TimePointer;
 
 use super::model::{Backend, Fields, PartitionBy, StartAt, Stream, Table, TimeField};
 use super::reader::{Item, Section, Setting};
@@ -114,6 +115,16 @@ fn check_pointer(section: &Section<'_>, key: &str, pointer: &str) {
     section.report(key, format!("`{pointer}` is not a JSON pointer"), fix);
 }
 
+/// A form in which no time can be read would make every event invalid.
+fn check_format(section: &Section<'_>, format: Option<&str>) {
+    let Some(format) = format else { return };
+    let time = TimePointer::Format { pointer: String::new(), format: format.to_owned() };
+    if let Some(problem) = time.problem() {
+        let fix = "write date, time and zone in strftime's letters, like \"%d/%b/%Y:%H:%M:%S %z\"";
+        section.report("format", problem, fix);
+    }
+}
+
 fn times(section: &mut Section<'_>) -> Option<Vec<TimeField>> {
     let mut times = Vec::new();
     for item in section.mixed("time")? {
@@ -126,6 +137,7 @@ fn times(section: &mut Section<'_>) -> Option<Vec<TimeField>> {
                 let pointer = table.text("pointer");
                 let pointer = table.required("pointer", pointer, "\"/timestamp\"");
                 let format = table.text("format");
+                check_format(&table, format.as_deref());
                 if let Some(pointer) = pointer {
                     check_pointer(&table, "pointer", &pointer);
                     times.push(TimeField { pointer, format });

@@ -6,6 +6,7 @@ pub mod door;
 pub mod node;
 pub mod peers;
 pub mod senders;
+pub mod tmpfs;
 
 pub use client::Cli;
 pub use door::{Answer, Door};

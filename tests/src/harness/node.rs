@@ -177,6 +177,17 @@ impl Node {
         }
     }
 
+    /// What `/metrics` says of a metric, summed over its labels; 0 when it does not know it.
+    pub async fn metric(&self, name: &str) -> Result<u64, String> {
+        let url = format!("{}/metrics", self.ops);
+        let answer = reqwest::get(&url).await.map_err(|error| format!("{url}: {error}"))?;
+        let text = answer.text().await.map_err(|error| format!("{url}: {error}"))?;
+        let values =
+            text.lines().filter_map(|line| line.strip_prefix(name)?.rsplit_once(' ')?.1.parse::<f64>().ok());
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // counts
+        Ok(values.sum::<f64>() as u64)
+    }
+
     /// Resident memory in bytes.
     pub fn resident(&self) -> Option<u64> {
         resident(self.pid()?)

@@ -1,10 +1,14 @@
 //! Proofs: named, repeatable, seeded programs, one for each big claim.
 
+pub mod bad_input;
 pub mod crash_points;
 pub mod demo;
+pub mod full_disk;
 pub mod kill;
+pub mod memory;
 pub mod real_input;
 pub mod reshard;
+mod broken_files;
 
 use std::path::PathBuf;
 
@@ -68,6 +72,21 @@ pub const PROOFS: &[Proof] = &[
         name: "real-input",
         shows: "real files through schema inference, the collector and the lake: SQL says of them what DuckDB says of the files, before and after compaction",
         run: |options| real_input::run(options).boxed(),
+    },
+    Proof {
+        name: "bad-input",
+        shows: "every file of JSONTestSuite gets its verdict and what is accepted equals its row; broken configurations and schemas are told with file, line, key and remedy",
+        run: |options| bad_input::run(options).boxed(),
+    },
+    Proof {
+        name: "full-disk",
+        shows: "a full disk ends in refused events with the reason; once there is space everything acknowledged is in the lake once, and the node never died",
+        run: |options| full_disk::run(options).boxed(),
+    },
+    Proof {
+        name: "memory",
+        shows: "64 shards and a blocked lake writer: resident memory stays within the limit and a stated constant, reading stops, and later everything arrives once",
+        run: |options| memory::run(options).boxed(),
     },
 ];
 
