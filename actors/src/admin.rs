@@ -218,6 +218,10 @@ async fn compact(shared: &Shared, arguments: &Value) -> Result<Value, Failure> {
     };
     shared.control.ask_flush();
     let mut world = shared.world.subscribe();
+    // What is judged must have been read after the question came: the reading under way may have begun before.
+    for _ in 0..2 {
+        let _ = world.changed().await;
+    }
     loop {
         let now = world.borrow_and_update().clone();
         let (pending, hours) = pending(&now, meant);

@@ -135,8 +135,7 @@ impl Coordinator {
                 Some(state) => {
                     !world.inputs(state).is_empty()
                         || !state.garbage.is_empty()
-                        || !state.complete
-                        || state.catalog.switched_at.is_none()
+                        || (state.generation > 0 && !(state.complete && state.catalog.switched_at.is_some()))
                 }
             };
             if busy {

@@ -32,6 +32,7 @@ pub mod state;
 pub mod supervision;
 pub mod sweeper;
 pub mod telemetry;
+pub mod trace;
 pub mod tree;
 pub mod verify;
 pub mod world;

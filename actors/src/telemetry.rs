@@ -1,8 +1,8 @@
-//! Every name of a span, a metric or an attribute, in one place.
+//! Every name of a span or a metric, in one place.
 
-/// Span: one request at the collector.
+/// Span: one request at the collector, from its head to the answer.
 pub const COLLECT: &str = "collect";
-/// Span: one fetch from a shard that brought records.
+/// Span: one fetch from a shard that brought records, until the lake writer has them.
 pub const READ: &str = "read";
 /// Span: one batch turned into rows.
 pub const STANDARDISE: &str = "standardise";
@@ -13,27 +13,83 @@ pub const COMPACT: &str = "compact";
 /// Span: dead letters turned into late inputs.
 pub const REDRIVE: &str = "redrive";
 
-/// Counter: events the collector accepted, by stream.
-pub const ACCEPTED: &str = "shardmill_collector_accepted_total";
-/// Counter: events the collector refused, by code.
-pub const REFUSED: &str = "shardmill_collector_refused_total";
-/// Counter: requests answered with 429 or 503.
-pub const OVERLOADED: &str = "shardmill_collector_overloaded_total";
-/// Counter: records read, by stream.
+/// Every span.
+pub const SPANS: &[&str] = &[COLLECT, READ, STANDARDISE, COMMIT, COMPACT, REDRIVE];
+
+/// Counter; labels `door`, `status`.
+pub const COLLECT_REQUESTS: &str = "shardmill_collect_requests_total";
+/// Counter; label `stream`.
+pub const COLLECT_ACCEPTED: &str = "shardmill_collect_events_accepted_total";
+/// Counter; labels `stream`, `code`.
+pub const COLLECT_REFUSED: &str = "shardmill_collect_events_refused_total";
+/// Counter; label `stream`.
+pub const COLLECT_BYTES: &str = "shardmill_collect_bytes_total";
+/// Histogram; label `stream`.
+pub const COLLECT_PUT_SECONDS: &str = "shardmill_collect_put_seconds";
+/// Gauge.
+pub const COLLECT_BUDGET_USED: &str = "shardmill_collect_budget_used_bytes";
+/// Counter; label `why`.
+pub const COLLECT_OVERLOAD: &str = "shardmill_collect_overload_total";
+/// Counter; label `stream`.
 pub const RECORDS_READ: &str = "shardmill_records_read_total";
-/// Counter: rows committed to segments, by table.
+/// Counter; label `table`.
 pub const ROWS_COMMITTED: &str = "shardmill_rows_committed_total";
-/// Counter: events that became dead letters at the lake, by table.
+/// Counter; label `table`.
 pub const DEAD_LETTERS: &str = "shardmill_dead_letters_total";
-/// Counter: commits of shard documents.
+/// Counter.
 pub const COMMITS: &str = "shardmill_commits_total";
-/// Counter: generations committed, by table.
+/// Counter; label `table`.
 pub const GENERATIONS: &str = "shardmill_generations_total";
-/// Counter: failures decided by supervisors, by class.
+/// Counter; label `class`.
 pub const FAILURES: &str = "shardmill_failures_total";
-/// Counter: objects deleted by the sweeper.
+/// Counter.
 pub const SWEPT: &str = "shardmill_swept_objects_total";
-/// Gauge: bytes taken of a memory budget, by budget.
+/// Gauge; label `budget`.
 pub const BUDGET_USED: &str = "shardmill_budget_used_bytes";
-/// Gauge: milliseconds the slowest shard is behind its tip.
+/// Gauge.
 pub const LAG: &str = "shardmill_lag_ms";
+
+/// What a metric measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Rises only.
+    Counter,
+    /// Rises and falls.
+    Gauge,
+    /// Observations in buckets.
+    Histogram,
+}
+
+impl Kind {
+    /// Its name in Prometheus' text format.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        }
+    }
+}
+
+/// A metric: its name, its kind, what it means (the `# HELP` line).
+pub type Metric = (&'static str, Kind, &'static str);
+
+/// Every metric.
+pub const METRICS: &[Metric] = &[
+    (COLLECT_REQUESTS, Kind::Counter, "Requests answered by the collector"),
+    (COLLECT_ACCEPTED, Kind::Counter, "Events durable in the stream"),
+    (COLLECT_REFUSED, Kind::Counter, "Events refused at the door"),
+    (COLLECT_BYTES, Kind::Counter, "Payload bytes durable in the stream"),
+    (COLLECT_PUT_SECONDS, Kind::Histogram, "Seconds the stream took to make a request's events durable"),
+    (COLLECT_BUDGET_USED, Kind::Gauge, "Bytes of the collector's memory budget in use"),
+    (COLLECT_OVERLOAD, Kind::Counter, "Requests turned away for want of memory or room"),
+    (RECORDS_READ, Kind::Counter, "Records read from shards"),
+    (ROWS_COMMITTED, Kind::Counter, "Rows committed to segments"),
+    (DEAD_LETTERS, Kind::Counter, "Events that became dead letters at the lake"),
+    (COMMITS, Kind::Counter, "Commits of shard documents"),
+    (GENERATIONS, Kind::Counter, "Generations of hours committed"),
+    (FAILURES, Kind::Counter, "Failures decided by supervisors"),
+    (SWEPT, Kind::Counter, "Abandoned objects deleted by the sweeper"),
+    (BUDGET_USED, Kind::Gauge, "Bytes of a memory budget in use"),
+    (LAG, Kind::Gauge, "Milliseconds the slowest shard is behind its tip"),
+];

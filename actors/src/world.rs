@@ -111,6 +111,13 @@ impl World {
         inputs
     }
 
+    /// Whether one of the shards that `inputs` come from lists at least `long` segments.
+    pub fn feeds_from_long_list(&self, inputs: &Inputs, long: usize) -> bool {
+        let lists =
+            |(name, _): &(String, Segment)| self.shards.get(name).map_or(0, |shard| shard.segments.len());
+        inputs.segments.iter().any(|input| lists(input) >= long)
+    }
+
     /// Whether no row of `hour` can still come in the ordinary way: every shard of every stream in `streams` has passed the
     /// hour's end plus the grace. Shards without a document, and ended shards whose children have none, hold the hour.
     pub fn is_complete(&self, hour: Hour, streams: &[&str], grace_ms: i64) -> bool {

@@ -6,7 +6,6 @@ pub mod collector;
 pub mod commands;
 pub mod config;
 pub mod generate;
-pub mod names;
 pub mod ops;
 pub mod output;
 pub mod serve;

@@ -1,12 +1,13 @@
 //! A node in this process: its actors, its collector, its ops listener.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use metrics_exporter_prometheus::PrometheusHandle;
-use serde_json::Value;
+use serde_json::{Value, json};
 use shardmill_actors::Node;
 use shardmill_actors::admin::AdminHandle;
 use shardmill_connectors::Failure;
@@ -39,12 +40,22 @@ pub struct Running {
     _lock: NodeLock,
 }
 
-struct Asking(AdminHandle);
+/// The admin actor as the ops listener asks it, and what only the process knows.
+struct Asking {
+    admin: AdminHandle,
+    config: Option<PathBuf>,
+    data_dir: PathBuf,
+}
 
 #[async_trait]
 impl Admin for Asking {
     async fn request(&self, command: &str, arguments: Value) -> Result<Value, Failure> {
-        self.0.request(command, arguments).await
+        let mut answer = self.admin.request(command, arguments).await?;
+        if command == "status" {
+            answer["config"] = json!(self.config);
+            answer["data_dir"] = json!(self.data_dir);
+        }
+        Ok(answer)
     }
 }
 
@@ -61,7 +72,11 @@ impl Running {
         let (stop, stopped) = watch::channel(false);
         let door = collector::router(Arc::new(door(&stores)), options(config));
         let admin = ops::router(Ops {
-            admin: Arc::new(Asking(node.admin.clone())),
+            admin: Arc::new(Asking {
+                admin: node.admin.clone(),
+                config: config.file.as_deref().map(absolute),
+                data_dir: absolute(&config.data_dir),
+            }),
             health: health.clone(),
             metrics,
             access: Access::new(config.ops.token.clone(), config.ops.listen),
@@ -87,6 +102,11 @@ impl Running {
     }
 }
 
+/// A path that holds for a process that stands elsewhere.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
 async fn listen(at: SocketAddr, what: &str) -> Result<TcpListener, Failure> {
     TcpListener::bind(at).await.map_err(|error| {
         Failure::unauthorized(format!("{what} cannot listen on {at}: {error}; choose another address"))
@@ -97,7 +117,11 @@ fn address(listener: &TcpListener) -> Result<SocketAddr, Failure> {
     listener.local_addr().map_err(|error| Failure::crashed(format!("a listener without an address: {error}")))
 }
 
-async fn serve(listener: TcpListener, router: axum::Router, mut stopped: watch::Receiver<bool>) -> std::io::Result<()> {
+async fn serve(
+    listener: TcpListener,
+    router: axum::Router,
+    mut stopped: watch::Receiver<bool>,
+) -> std::io::Result<()> {
     let stop = async move {
         let _ = stopped.wait_for(|stopped| *stopped).await;
     };

@@ -6,21 +6,24 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState, TracerProvider};
-use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_otlp::{ExporterBuildError, Protocol, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use shardmill_actors::telemetry::{Kind, METRICS};
 use shardmill_connectors::Failure;
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
-use crate::names::metrics::DESCRIPTIONS;
-
 /// What is logged, in tracing's filter syntax.
 pub const LOG: &str = "SHARDMILL_LOG";
-/// Where traces go; without it none are made.
-pub const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+/// Where traces go: the base URL of an OTLP/HTTP receiver, or the whole URL for traces. Without either none are made.
+pub const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
+/// How long the end of the process waits for the last traces to be sent.
+const LAST_TRACES: Duration = Duration::from_secs(3);
 
 /// Keeps telemetry alive; what is still buffered is sent when it is dropped.
 #[derive(Default)]
@@ -35,7 +38,7 @@ impl fmt::Debug for Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         if let Some(provider) = self.0.take()
-            && let Err(error) = provider.shutdown()
+            && let Err(error) = provider.shutdown_with_timeout(LAST_TRACES)
         {
             eprintln!("the last traces were not sent: {error}");
         }
@@ -51,12 +54,21 @@ pub fn start(level: &str) -> Result<Guard, Failure> {
         })?,
         Err(_) => EnvFilter::new(level),
     };
-    let provider = provider()?;
+    // Traces are a convenience: without them the node does its work all the same.
+    let (provider, problem) = match provider() {
+        Ok(provider) => (provider, None),
+        Err(problem) => (None, Some(problem)),
+    };
     let tracer = provider.as_ref().map(|provider| provider.tracer("shardmill"));
-    let traces = tracer.map(|tracer| tracing_opentelemetry::layer().with_tracer(tracer));
+    // Only our own spans: a library's (the exporter's own client among them) are none of the receiver's business.
+    let ours = Targets::new().with_target("shardmill", Level::INFO);
+    let traces = tracer.map(|tracer| tracing_opentelemetry::layer().with_tracer(tracer).with_filter(ours));
     let registry = tracing_subscriber::registry().with(logs().with_filter(filter)).with(traces);
     // A second start (tests) keeps the first subscriber.
     let _ = registry.try_init();
+    if let Some(problem) = problem {
+        tracing::warn!(%problem, "traces are not exported");
+    }
     Ok(Guard(provider))
 }
 
@@ -68,17 +80,14 @@ fn logs() -> Box<dyn Layer<Registry> + Send + Sync> {
     }
 }
 
-fn provider() -> Result<Option<SdkTracerProvider>, Failure> {
-    let endpoint = std::env::var(ENDPOINT).ok().filter(|endpoint| !endpoint.is_empty());
-    if endpoint.is_none() {
+fn provider() -> Result<Option<SdkTracerProvider>, ExporterBuildError> {
+    let is_set = |name: &&str| std::env::var(name).is_ok_and(|endpoint| !endpoint.is_empty());
+    if !ENDPOINTS.iter().any(|name| is_set(&name)) {
         return Ok(None);
     }
-    // The exporter reads the endpoint itself, with the path it needs, and its headers and timeout.
-    let exporter = SpanExporter::builder()
-        .with_http()
-        .with_protocol(Protocol::HttpBinary)
-        .build()
-        .map_err(|error| Failure::unauthorized(format!("{ENDPOINT}: {error}")))?;
+    // The exporter reads the endpoint itself and appends `/v1/traces` to the base URL; headers and timeouts likewise. It
+    // sends from a thread of its own, and drops spans when the receiver does not keep up.
+    let exporter = SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary).build()?;
     let resource = Resource::builder().with_service_name("shardmill").build();
     Ok(Some(SdkTracerProvider::builder().with_resource(resource).with_batch_exporter(exporter).build()))
 }
@@ -90,8 +99,12 @@ pub fn metrics() -> Result<PrometheusHandle, Failure> {
         let buckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
         let builder = PrometheusBuilder::new().set_buckets(&buckets).map_err(|error| error.to_string())?;
         let handle = builder.install_recorder().map_err(|error| error.to_string())?;
-        for (name, meaning) in DESCRIPTIONS {
-            ::metrics::describe_counter!(*name, *meaning);
+        for (name, kind, meaning) in METRICS {
+            match kind {
+                Kind::Counter => ::metrics::describe_counter!(*name, *meaning),
+                Kind::Gauge => ::metrics::describe_gauge!(*name, *meaning),
+                Kind::Histogram => ::metrics::describe_histogram!(*name, *meaning),
+            }
         }
         Ok(handle)
     });
@@ -108,57 +121,30 @@ pub async fn keep_metrics_small(handle: PrometheusHandle) {
     }
 }
 
-/// The span a W3C `traceparent` header names; `None` when it is not valid (<https://www.w3.org/TR/trace-context/>).
-pub fn remote_context(traceparent: &str) -> Option<SpanContext> {
-    let lower_hex = |part: &str| part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-    let mut parts = traceparent.split('-');
-    let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let lengths = (version.len(), trace.len(), span.len(), flags.len());
-    let whole = [version, trace, span, flags].iter().all(|part| lower_hex(part));
-    // Later versions may append parts; version 00 may not, and ff is no version.
-    let more = parts.next().is_some();
-    if lengths != (2, 32, 16, 2) || !whole || version == "ff" || (version == "00" && more) {
-        return None;
+/// What `/metrics` shows: every metric of the list, those without a sample yet by their head lines, so that rules and
+/// dashboards can be written before the first of a kind happens.
+pub fn render(handle: &PrometheusHandle) -> String {
+    let mut page = handle.render();
+    for (name, kind, meaning) in METRICS {
+        if !page.contains(&format!("# TYPE {name} ")) {
+            page.push_str(&format!("# HELP {name} {meaning}\n# TYPE {name} {}\n\n", kind.as_str()));
+        }
     }
-    let flags = TraceFlags::new(u8::from_str_radix(flags, 16).ok()?) & TraceFlags::SAMPLED;
-    let (trace, span) = (TraceId::from_hex(trace).ok()?, SpanId::from_hex(span).ok()?);
-    Some(SpanContext::new(trace, span, flags, true, TraceState::default())).filter(SpanContext::is_valid)
-}
-
-/// The `traceparent` header of a span.
-pub fn traceparent(context: &SpanContext) -> String {
-    let flags = (context.trace_flags() & TraceFlags::SAMPLED).to_u8();
-    format!("00-{}-{}-{flags:02x}", context.trace_id(), context.span_id())
+    page
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const VALID: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-
     #[test]
-    fn traceparents_are_read_and_written() {
-        let context = remote_context(VALID).unwrap();
-        assert!(context.is_remote() && context.is_sampled());
-        assert_eq!(traceparent(&context), VALID);
-        assert!(remote_context("cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more").is_some());
-    }
-
-    #[test]
-    fn what_is_no_traceparent_is_none() {
-        for wrong in [
-            "",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
-            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
-            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e473g-00f067aa0ba902b7-01",
-            "ä0-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-        ] {
-            assert!(remote_context(wrong).is_none(), "{wrong}");
+    fn every_metric_has_one_head_with_its_meaning() {
+        let handle = metrics().unwrap();
+        ::metrics::counter!(shardmill_actors::telemetry::COMMITS).increment(1);
+        let page = render(&handle);
+        for (name, kind, meaning) in METRICS {
+            let head = format!("# HELP {name} {meaning}\n# TYPE {name} {}\n", kind.as_str());
+            assert_eq!(page.matches(&head).count(), 1, "{name} in {page}");
         }
     }
 }

@@ -44,6 +44,10 @@ pub fn open(config: &Config) -> Result<Stores, Vec<Problem>> {
             fix: "use backend = \"embedded\"".into(),
         }]);
     }
+    // What somebody has to mend first is found before anything is created.
+    for stream in config.streams.values() {
+        config.schema(stream.schema.as_deref())?;
+    }
     let dir = &config.data_dir;
     let opened = open_embedded(config).map_err(|failure| {
         vec![Problem {

@@ -4,12 +4,14 @@
 //! [indexed](index) and handed to the queue, and only then unlisted. [`redrive`] turns letters into late inputs of their own
 //! hours.
 
+mod announce;
 pub mod index;
 pub mod letter;
 pub mod redrive;
 pub mod selection;
 mod settle;
 
+pub use announce::announce;
 pub use index::{DeadIndex, Settled, Settlement};
 pub use letter::Letter;
 pub use selection::Selection;

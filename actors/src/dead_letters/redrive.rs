@@ -16,9 +16,11 @@ use shardmill_connectors::layout;
 use shardmill_connectors::parquet::{FileWriter, WriteOptions};
 use shardmill_connectors::setsum::Tally;
 use shardmill_connectors::standardise::{Rejection, Rows};
+use tracing::Instrument;
 use uuid::Uuid;
 use xxhash_rust::xxh3::Xxh3;
 
+use super::announce;
 use super::index::Settlement;
 use super::letter::{self, Letter, Refused};
 use super::selection::Found;
@@ -26,6 +28,7 @@ use super::settle::settle;
 use crate::shared::{Ports, StreamSettings};
 use crate::standardise;
 use crate::state::{DeadFile, Manifest, ManifestEntry};
+use crate::telemetry;
 
 /// What a redrive did, or would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -64,6 +67,11 @@ pub struct Redrive<'a> {
 impl Redrive<'_> {
     /// Redrives the letters found.
     pub async fn run(&self, found: Vec<Found>) -> Result<Redriven, Failure> {
+        let span = tracing::info_span!(telemetry::REDRIVE, letters = found.len(), dry_run = self.dry_run);
+        self.redrive(found).instrument(span).await
+    }
+
+    async fn redrive(&self, found: Vec<Found>) -> Result<Redriven, Failure> {
         let mut result = Redriven { selected: found.len() as u64, ..Redriven::default() };
         let (mine, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|found| {
             found.letter.destination.is_none() && self.streams.contains_key(&*found.letter.origin.stream)
@@ -81,6 +89,9 @@ impl Redrive<'_> {
         let source = source(&mine);
         let manifest = self.commit(&source, sorted).await?;
         crash::point("redrive.after-manifest");
+        if let Some(file) = &manifest.dead_letters {
+            announce(self.ports, &file.key).await?;
+        }
         result.rows = manifest.entries.iter().map(|entry| entry.tally.rows).sum();
         result.came_back = manifest.dead_letters.as_ref().map_or(0, |file| file.tally.rows);
         result.source = Some(source);

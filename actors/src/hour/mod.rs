@@ -25,6 +25,7 @@ use crate::shared::Shared;
 use crate::state::HourState;
 use crate::supervision::registry::View;
 use crate::supervision::{Body, ChildSpec, Next, Worker};
+use crate::telemetry;
 use crate::tree::Kind;
 use plan::{Facts, Step};
 
@@ -69,7 +70,9 @@ pub struct Compactor {
 
 impl Compactor {
     fn new(shared: Shared, table: String, hour: Hour) -> Self {
-        Compactor { shared, table, hour, cell: None, answered: 0 }
+        // Commands that came before are not for it: who waits for one asks again and again.
+        let answered = shared.control.compactions();
+        Compactor { shared, table, hour, cell: None, answered }
     }
 
     /// The hour's document, taken for this node.
@@ -115,12 +118,13 @@ impl Worker for Compactor {
             inputs: &inputs,
             complete,
             forced: asked != self.answered,
+            long_list: world.feeds_from_long_list(&inputs, plan::LONG_LIST),
             now: Millis::now(),
             delete_grace: self.shared.lake.delete_grace,
         };
         match plan::next(facts) {
             Step::Merge { complete } => {
-                let span = tracing::info_span!("compact", table = %self.table, hour = %self.hour);
+                let span = tracing::info_span!(telemetry::COMPACT, table = %self.table, hour = %self.hour);
                 self.merge(&state, &inputs, complete).instrument(span).await?;
                 Ok(Next::Again)
             }

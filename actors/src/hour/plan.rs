@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use shardmill_connectors::clock::Millis;
+use shardmill_connectors::hour::Hour;
 
 use crate::state::HourState;
 use crate::world::Inputs;
@@ -13,8 +14,13 @@ const INCOMPLETE_AFTER_MS: i64 = 20 * 60_000;
 const FIRST_INTERVAL_MS: i64 = 5 * 60_000;
 /// The longest such interval.
 const LAST_INTERVAL_MS: i64 = 24 * 3_600_000;
-/// An open hour whose shards list this many segments is compacted early, so that lists stay short.
+/// How long a compactor without inputs waits before it asks again whether its hour is complete.
+const UNTIL_COMPLETE_MS: i64 = 60_000;
+/// An hour with this many segments to absorb is compacted early.
 const CROWDED: usize = 128;
+/// A shard whose document lists this many segments has all its hours compacted early: so lists stay short, whatever late data
+/// trickles into however many hours, and need no pages.
+pub const LONG_LIST: usize = 200;
 
 /// What is known when the next step is chosen.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +33,8 @@ pub struct Facts<'a> {
     pub complete: bool,
     /// An operator asked for compaction.
     pub forced: bool,
+    /// A shard that feeds the hour lists [`LONG_LIST`] segments or more.
+    pub long_list: bool,
     /// Now.
     pub now: Millis,
     /// How long replaced files stay readable.
@@ -55,7 +63,7 @@ pub enum Step {
 
 /// The next step of an hour. What was begun is finished before anything new is merged: the catalog first.
 pub fn next(facts: Facts<'_>) -> Step {
-    let Facts { state, inputs, complete, now, .. } = facts;
+    let Facts { state, inputs, complete, .. } = facts;
     if state.generation > 0 && state.catalog.switched_at.is_none() {
         return Step::Switch;
     }
@@ -70,18 +78,25 @@ pub fn next(facts: Facts<'_>) -> Step {
         return Step::Clean;
     }
     let merge_in = (!inputs.is_empty()).then(|| merge_in(&facts));
-    let idle = state.generation > 0 && !state.complete && now < state.hour.end().plus(INCOMPLETE_AFTER_MS);
     match (merge_in, clean_in) {
-        (None, None) if idle => Step::Wait(60_000),
+        // It still has to become complete.
+        (None, None) if state.generation > 0 && !state.complete => Step::Wait(UNTIL_COMPLETE_MS),
         (None, None) => Step::Done,
-        (merge, clean) => Step::Wait(merge.into_iter().chain(clean).min().unwrap_or(60_000).max(1)),
+        (merge, clean) => {
+            Step::Wait(merge.into_iter().chain(clean).min().unwrap_or(UNTIL_COMPLETE_MS).max(1))
+        }
     }
+}
+
+/// Whether an hour should be complete by now.
+pub fn is_overdue(hour: Hour, now: Millis) -> bool {
+    now >= hour.end().plus(INCOMPLETE_AFTER_MS)
 }
 
 /// In how many milliseconds the inputs should be merged.
 fn merge_in(facts: &Facts<'_>) -> i64 {
-    let Facts { state, inputs, complete, forced, now, .. } = *facts;
-    if forced || inputs.segments.len() >= CROWDED {
+    let Facts { state, inputs, complete, forced, long_list, now, .. } = *facts;
+    if forced || long_list || inputs.segments.len() >= CROWDED {
         return 0;
     }
     if !complete && !state.complete {
@@ -108,10 +123,8 @@ fn clean_in(facts: &Facts<'_>) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use shardmill_connectors::hour::Hour;
-
     use super::*;
-    use crate::state::{Manifest, ManifestEntry};
+    use crate::state::ManifestEntry;
 
     const MINUTE: i64 = 60_000;
 
@@ -138,13 +151,13 @@ mod tests {
             bytes: 1,
             tally: Default::default(),
         };
-        let _ = Manifest::default();
         Inputs { segments: vec![], late: vec![("s".into(), entry)] }
     }
 
     fn step(state: &HourState, inputs: &Inputs, complete: bool, minutes: i64) -> Step {
         let now = hour().end().plus(minutes * MINUTE);
-        next(Facts { state, inputs, complete, forced: false, now, delete_grace: Duration::from_secs(3600) })
+        let delete_grace = Duration::from_secs(3600);
+        next(Facts { state, inputs, complete, forced: false, long_list: false, now, delete_grace })
     }
 
     #[test]
@@ -161,6 +174,12 @@ mod tests {
     }
 
     #[test]
+    fn an_incomplete_hour_stays_until_it_is_complete() {
+        assert_eq!(step(&state(1, false), &Inputs::default(), false, 500), Step::Wait(UNTIL_COMPLETE_MS));
+        assert_eq!(step(&state(0, false), &Inputs::default(), false, 500), Step::Done);
+    }
+
+    #[test]
     fn late_data_waits_for_an_interval_that_doubles() {
         let mut state = state(1, true);
         assert_eq!(step(&state, &late(), true, 2), Step::Wait(3 * MINUTE));
@@ -168,6 +187,22 @@ mod tests {
         state.late_generations = 3;
         assert_eq!(step(&state, &late(), true, 39), Step::Wait(MINUTE));
         assert_eq!([0, 1, 5, 9, 60].map(|late| interval(late) / MINUTE), [5, 10, 160, 1440, 1440]);
+    }
+
+    #[test]
+    fn a_long_list_is_absorbed_at_once() {
+        let (state, inputs, now) = (state(1, true), late(), hour().end().plus(MINUTE));
+        let delete_grace = Duration::from_secs(3600);
+        let facts = Facts {
+            state: &state,
+            inputs: &inputs,
+            complete: true,
+            forced: false,
+            long_list: true,
+            now,
+            delete_grace,
+        };
+        assert_eq!(next(facts), Step::Merge { complete: true });
     }
 
     #[test]

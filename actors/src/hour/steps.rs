@@ -10,7 +10,7 @@ use shardmill_connectors::parquet::{self, Input, MergeError, MergeRequest, Merge
 use shardmill_connectors::setsum::Tally;
 use uuid::Uuid;
 
-use super::Compactor;
+use super::{Compactor, plan};
 use crate::state::hour::{CatalogState, GenerationFile, Quarantined};
 use crate::state::{Absorbed, HourState};
 use crate::telemetry;
@@ -50,6 +50,12 @@ impl Compactor {
         crash::point("hour.after-commit");
         metrics::counter!(telemetry::GENERATIONS, "table" => self.table.clone()).increment(1);
         tracing::info!(table = %self.table, hour = %self.hour, generation, rows, complete, "generation committed");
+        if !complete && plan::is_overdue(self.hour, Millis::now()) {
+            tracing::warn!(
+                table = %self.table, hour = %self.hour,
+                "hour compacted incomplete: a shard has not passed its end; look at `shardmill admin shards`"
+            );
+        }
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use crate::dead_letters::Letter;
 use crate::dead_letters::letter::Refused;
 use crate::shared::StreamSettings;
 use crate::standardise;
+use crate::trace::Links;
 
 /// Hours open at once, at most: events of more hours than this close what is open.
 const HOURS: usize = 8;
@@ -31,6 +32,7 @@ pub struct Open {
     watermark: Option<Millis>,
     ended: bool,
     since: Option<Instant>,
+    links: Links,
 }
 
 /// Rows and letters taken out of [`Open`], ready to be uploaded.
@@ -50,6 +52,8 @@ pub struct Sealed {
     pub watermark: Option<Millis>,
     /// The shard is read to its end.
     pub ended: bool,
+    /// The traces the records belong to.
+    pub links: Links,
 }
 
 /// What a record is standardised by.
@@ -105,6 +109,7 @@ impl Open {
             }
         }
         self.read.insert(identity);
+        self.links.note(record.trace.as_deref());
         self.position = Some(record.position.clone());
         self.since.get_or_insert_with(Instant::now);
         true
@@ -159,6 +164,7 @@ impl Open {
             position: open.position,
             watermark: open.watermark,
             ended: open.ended,
+            links: open.links,
         }
     }
 }

@@ -6,12 +6,13 @@ use async_trait::async_trait;
 use shardmill_connectors::failure::Failure;
 use shardmill_connectors::ports::{Fetched, Limit, ShardReader, Start};
 use tokio::sync::mpsc;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use super::{Batch, Parts};
 use crate::ledger::Change;
 use crate::supervision::{Next, Worker};
 use crate::telemetry;
+use crate::trace::Links;
 
 /// How long a fetch waits for records when there are none.
 const LONG_POLL: Duration = Duration::from_millis(250);
@@ -130,10 +131,34 @@ impl Worker for Reader {
         }
         let state = self.parts.ledger.state().await;
         let (caution, hopeless) = (state.caution(), state.is_hopeless());
-        let mut batch =
-            self.fetch(caution.unwrap_or(RECORDS)).instrument(tracing::debug_span!("fetch")).await?;
+        let asked = Instant::now();
+        let mut batch = self.fetch(caution.unwrap_or(RECORDS)).await?;
         batch.set_aside = hopeless;
-        if let (Some(_), Some(last)) = (caution, batch.records.last()) {
+        let span = self.span(&batch, asked.elapsed());
+        self.hand_on(batch, caution.is_some()).instrument(span).await
+    }
+}
+
+impl Reader {
+    /// The span of a batch that brought records. A fetch that found none is none: idle shards would drown everything else.
+    fn span(&self, batch: &Batch, fetched_in: Duration) -> Span {
+        if batch.records.is_empty() {
+            return Span::none();
+        }
+        let span = tracing::info_span!(
+            telemetry::READ,
+            shard = %self.parts.name,
+            records = batch.records.len(),
+            // Began before the span did: it may have waited for the first record.
+            fetch_ms = u64::try_from(fetched_in.as_millis()).unwrap_or(u64::MAX),
+        );
+        Links::of(&batch.records).add_to(&span);
+        span
+    }
+
+    /// Passes a batch to the writer.
+    async fn hand_on(&mut self, batch: Batch, cautious: bool) -> Result<Next, Failure> {
+        if let (true, Some(last)) = (cautious, batch.records.last()) {
             // The end of the batch that is open now must be known before it can do harm.
             self.parts.ledger.stage(Change::Suspect(last.position.clone())).await;
             self.parts.ledger.commit().await?;
@@ -144,7 +169,7 @@ impl Worker for Reader {
         if self.send.send(batch).await.is_err() {
             return Err(Failure::crashed("the lake writer is gone"));
         }
-        if caution.is_some() && !tip {
+        if cautious && !tip {
             // One batch at a time: the next is fetched when this one is committed.
             self.send
                 .reserve_many(super::WAITING)

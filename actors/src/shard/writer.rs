@@ -26,6 +26,7 @@ use crate::state::shard::LakeCommit;
 use crate::state::{DeadFile, Segment};
 use crate::supervision::{Next, SupervisorHandle, Worker};
 use crate::telemetry;
+use crate::trace::Links;
 
 /// How long the writer listens for a batch before it looks at its clock.
 const TICK: Duration = Duration::from_millis(200);
@@ -42,7 +43,16 @@ enum Commit {
     /// Objects are being uploaded.
     Uploading(Box<Sealed>),
     /// Everything is uploaded and staged in the ledger.
-    Staged { records: u64 },
+    Staged(Staged),
+}
+
+/// What a staged commit will have committed.
+#[derive(Debug)]
+struct Staged {
+    records: u64,
+    rows: u64,
+    invalid: u64,
+    links: Links,
 }
 
 /// See the [module](self).
@@ -81,11 +91,11 @@ impl Writer {
     /// Takes a batch in, or what is left of one. Stops early when a commit is needed first.
     async fn take_in(&mut self, batch: Batch, from: usize) {
         let span = tracing::info_span!(
-            "standardise",
+            telemetry::STANDARDISE,
             shard = %self.parts.name,
-            records = batch.records.len(),
-            link = batch.records.first().and_then(|record| record.trace.as_deref()),
+            records = batch.records.len() - from,
         );
+        Links::of(&batch.records[from..]).add_to(&span);
         let rest = self.append(&batch, from).instrument(span).await;
         self.share.resize(self.open.bytes());
         match rest {
@@ -145,23 +155,42 @@ impl Writer {
 
     /// Carries a commit as far as it goes.
     async fn advance(&mut self) -> Result<(), Failure> {
+        let links = match &self.commit {
+            Commit::None => return Ok(()),
+            Commit::Uploading(sealed) => &sealed.links,
+            Commit::Staged(staged) => &staged.links,
+        };
+        let span = tracing::info_span!(telemetry::COMMIT, shard = %self.parts.name);
+        links.add_to(&span);
+        self.upload_and_commit().instrument(span).await?;
+        self.siblings.nudge("forwarder");
+        Ok(())
+    }
+
+    async fn upload_and_commit(&mut self) -> Result<(), Failure> {
         if let Commit::Uploading(sealed) = &self.commit {
             let commit = self.upload(sealed).await?;
-            let records = commit.read.rows;
+            let staged = Staged {
+                records: commit.read.rows,
+                rows: commit.segments.iter().map(|segment| segment.tally.rows).sum(),
+                invalid: commit.dead_letters.as_ref().map_or(0, |file| file.tally.rows),
+                links: sealed.links.clone(),
+            };
             crash::pass("shard.before-commit").await;
             self.parts.ledger.stage(Change::Lake(Box::new(commit))).await;
-            self.commit = Commit::Staged { records };
+            self.commit = Commit::Staged(staged);
             self.share.resize(self.open.bytes());
         }
-        if let Commit::Staged { records } = self.commit {
-            self.parts.ledger.commit().await?;
-            crash::point("shard.after-commit");
-            self.commit = Commit::None;
+        self.parts.ledger.commit().await?;
+        crash::point("shard.after-commit");
+        if let Commit::Staged(staged) = std::mem::replace(&mut self.commit, Commit::None) {
             self.committed_at = Instant::now();
             self.parts.shared.gauge(&self.parts.name, |gauge| {
-                gauge.uncommitted = gauge.uncommitted.saturating_sub(records);
+                gauge.uncommitted = gauge.uncommitted.saturating_sub(staged.records);
             });
-            self.siblings.nudge("forwarder");
+            let table = &self.parts.stream.table;
+            metrics::counter!(telemetry::ROWS_COMMITTED, "table" => table.clone()).increment(staged.rows);
+            metrics::counter!(telemetry::DEAD_LETTERS, "table" => table.clone()).increment(staged.invalid);
         }
         Ok(())
     }
@@ -181,8 +210,6 @@ impl Writer {
             file.write(rows).await?;
             let summary = file.finish().await?;
             self.must_agree(&key, summary.tally, *tally)?;
-            metrics::counter!(telemetry::ROWS_COMMITTED, "table" => self.parts.stream.table.clone())
-                .increment(tally.rows);
             segments.push(Segment {
                 number: 0,
                 table: self.parts.stream.table.clone(),
@@ -215,8 +242,6 @@ impl Writer {
         let bytes = letter::to_ndjson(&sealed.invalid)
             .map_err(|error| Failure::crashed(format!("dead letters cannot be written as JSON: {error}")))?;
         self.parts.shared.ports.objects.put(&key, bytes.into()).await?;
-        metrics::counter!(telemetry::DEAD_LETTERS, "table" => self.parts.stream.table.clone())
-            .increment(sealed.invalid.len() as u64);
         Ok(Some(DeadFile { key, tally: sealed.invalid_tally }))
     }
 
@@ -237,8 +262,7 @@ impl Writer {
     async fn commit_now(&mut self) -> Result<(), Failure> {
         self.flushes = self.parts.shared.control.flushes();
         self.commit = Commit::Uploading(Box::new(self.open.seal()));
-        let span = tracing::info_span!("commit", shard = %self.parts.name);
-        self.advance().instrument(span).await
+        self.advance().await
     }
 }
 

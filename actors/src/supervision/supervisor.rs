@@ -4,156 +4,24 @@
 //! [`crate::tree`]. A supervisor is a child of the one above through the same orders as a worker.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
-use futures::future::BoxFuture;
-use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use shardmill_connectors::clock::Millis;
 use shardmill_connectors::failure::Failure;
 
+use super::child::{Body, ChildSpec, Group};
 use super::decide::{Directive, decide};
+use super::handle::{Message, Running, SupervisorHandle};
 use super::history::History;
-use super::registry::{Phase, Registry, View};
+use super::registry::{Phase, Registry};
 use super::strategy::Scope;
-use super::worker::{Order, Start, Worker, WorkerActor};
+use super::worker::{Order, Start, WorkerActor};
 use crate::tree::{self, Kind};
 
 /// How long a child may take to end in good order before it is killed.
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
-
-/// Makes a worker; called for every fresh child.
-pub type WorkerFactory = Arc<dyn Fn() -> BoxFuture<'static, Result<Box<dyn Worker>, Failure>> + Send + Sync>;
-
-/// Makes a group; called for every fresh supervisor.
-pub type GroupFactory = Arc<dyn Fn() -> Box<dyn Group> + Send + Sync>;
-
-/// What a child is: a worker, or a supervisor over a group.
-#[derive(Clone)]
-pub enum Body {
-    /// A worker.
-    Worker(WorkerFactory),
-    /// A supervisor.
-    Group(GroupFactory),
-}
-
-impl fmt::Debug for Body {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Body::Worker(_) => "Worker",
-            Body::Group(_) => "Group",
-        })
-    }
-}
-
-/// A child to be: its name among its siblings, its row in the table, how it is made and what it shows.
-#[derive(Clone)]
-pub struct ChildSpec {
-    /// Its name, unique among its siblings.
-    pub name: String,
-    /// Its row in the table.
-    pub kind: Kind,
-    /// How it is made.
-    pub body: Body,
-    /// What it shows of itself.
-    pub view: View,
-}
-
-impl fmt::Debug for ChildSpec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ChildSpec")
-            .field("name", &self.name)
-            .field("kind", &self.kind)
-            .finish_non_exhaustive()
-    }
-}
-
-/// What the children of one supervisor share.
-#[async_trait]
-pub trait Group: Send + 'static {
-    /// Opens what is shared and says which children to start. Called again when all are restarted.
-    async fn open(&mut self, supervisor: &SupervisorHandle) -> Result<Vec<ChildSpec>, Failure>;
-
-    /// Called in good order, after all children have stopped.
-    async fn close(&mut self) -> Result<(), Failure> {
-        Ok(())
-    }
-}
-
-/// What a supervisor is told.
-pub(crate) enum Message {
-    /// By its own supervisor.
-    Order(Order),
-    /// A child reports a failure.
-    Failed { name: String, turn: u64, failure: Failure },
-    /// A child's step succeeded (the first one, and the first after a failure), or was its last.
-    Progress { name: String, turn: u64, done: bool },
-    /// A delay is over.
-    Kick { name: String, turn: u64 },
-    /// Start a child unless it runs.
-    Add(Box<ChildSpec>),
-    /// Stop a child in good order and forget it.
-    Remove(String),
-    /// Wake a child.
-    Nudge(String),
-}
-
-/// Talks to a supervisor. Cheap to clone.
-#[derive(Clone)]
-pub struct SupervisorHandle {
-    actor: ActorRef<Message>,
-}
-
-impl fmt::Debug for SupervisorHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("SupervisorHandle").field(&self.actor.get_id()).finish()
-    }
-}
-
-impl SupervisorHandle {
-    /// Starts a child unless one of that name runs.
-    pub fn add(&self, spec: ChildSpec) {
-        let _ = self.actor.cast(Message::Add(Box::new(spec)));
-    }
-
-    /// Stops a child in good order and forgets it.
-    pub fn remove(&self, name: impl Into<String>) {
-        let _ = self.actor.cast(Message::Remove(name.into()));
-    }
-
-    /// Tells a child that there may be work.
-    pub fn nudge(&self, name: impl Into<String>) {
-        let _ = self.actor.cast(Message::Nudge(name.into()));
-    }
-
-    /// Stops the whole tree below in good order, then this supervisor.
-    pub async fn stop(&self) {
-        let _ = self.actor.call(|reply| Message::Order(Order::Stop(reply)), None).await;
-    }
-}
-
-enum Running {
-    Worker(ActorRef<Order>),
-    Group(ActorRef<Message>),
-}
-
-impl Running {
-    fn order(&self, order: Order) {
-        match self {
-            Running::Worker(actor) => _ = actor.cast(order),
-            Running::Group(actor) => _ = actor.cast(Message::Order(order)),
-        }
-    }
-
-    fn cell(&self) -> ActorCell {
-        match self {
-            Running::Worker(actor) => actor.get_cell(),
-            Running::Group(actor) => actor.get_cell(),
-        }
-    }
-}
 
 struct Child {
     spec: ChildSpec,

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use shardmill_connectors::failure::Failure;
 
-use super::supervisor::Message as SupervisorMessage;
+use super::handle::Message as SupervisorMessage;
 
 /// When a worker wants its next step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

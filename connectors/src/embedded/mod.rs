@@ -20,8 +20,8 @@ pub mod documents;
 pub mod files;
 pub mod lock;
 pub mod queue;
-mod sqlite;
 pub mod sql;
+mod sqlite;
 pub mod stream;
 
 pub use catalog::EmbeddedCatalog;

@@ -39,7 +39,12 @@ pub trait Queue: Send + Sync + Debug {
     async fn send(&self, bodies: Vec<String>) -> Result<Vec<Result<(), Failure>>, Failure>;
 
     /// Receives up to `max` messages, hidden from others for `visibility`. Waits up to `wait` for the first.
-    async fn receive(&self, max: usize, visibility: Duration, wait: Duration) -> Result<Vec<Message>, Failure>;
+    async fn receive(
+        &self,
+        max: usize,
+        visibility: Duration,
+        wait: Duration,
+    ) -> Result<Vec<Message>, Failure>;
 
     /// Removes a message for good; `false` when the receipt is stale.
     async fn settle(&self, receipt: &str) -> Result<bool, Failure>;

@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Shared;
 use super::answer::Turned;
-use crate::names::metrics as name;
+use shardmill_actors::telemetry as name;
 
 /// What one record costs beside its payload: its key, its place in lists, the verdict on it.
 pub(super) const RECORD_COST: usize = 200;

@@ -11,7 +11,7 @@ use tracing::{Instrument, Span, debug, field};
 use super::answer::{self, Turned, Verdicts};
 use super::put::{self, Work};
 use super::{App, body, parse, trace};
-use crate::names::{metrics as name, spans};
+use shardmill_actors::telemetry as name;
 
 /// The query of a request.
 #[derive(Debug, Default, Deserialize)]
@@ -33,7 +33,7 @@ pub(super) async fn handle(
     body: Body,
 ) -> Response {
     let span =
-        tracing::info_span!(spans::COLLECT, door = "events", stream = field::Empty, events = field::Empty);
+        tracing::info_span!(name::COLLECT, door = "events", stream = field::Empty, events = field::Empty);
     let trace = trace::adopt(&span, &headers);
     let outcome = take(&app, query.stream.as_deref(), (&headers, trace), body).instrument(span).await;
     let response = match &outcome {

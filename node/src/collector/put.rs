@@ -11,7 +11,7 @@ use shardmill_connectors::{Class, Failure};
 use super::admission::{Admission, RECORD_COST};
 use super::answer::{Refused, Turned, Verdicts};
 use super::{App, Shared};
-use crate::names::metrics as name;
+use shardmill_actors::telemetry as name;
 
 /// Kinesis takes partition keys of up to 256 characters; longer ones are cut, which keeps equal keys equal.
 const MAX_KEY: usize = 256;

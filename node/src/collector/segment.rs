@@ -16,7 +16,7 @@ use super::parse::{self, JSON_SPACE, Parsed};
 use super::put::{self, Work};
 use super::segment_event::{Envelope, canonical};
 use super::{App, body, trace};
-use crate::names::{metrics as name, spans};
+use shardmill_actors::telemetry as name;
 
 /// What a path calls for: one event of a type, or a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub(super) async fn handle(
     body: Body,
 ) -> Response {
     let span =
-        tracing::info_span!(spans::COLLECT, door = "segment", stream = field::Empty, events = field::Empty);
+        tracing::info_span!(name::COLLECT, door = "segment", stream = field::Empty, events = field::Empty);
     let trace = trace::adopt(&span, &headers);
     let outcome = take(&app, (call, query), (&headers, trace), body).instrument(span).await;
     let response = match &outcome {

@@ -8,11 +8,12 @@ use async_trait::async_trait;
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
 use shardmill_connectors::Failure;
+use shardmill_connectors::fields::Fields;
 use shardmill_connectors::json::Object;
 use shardmill_connectors::record::{NewRecord, Position};
 use tokio::sync::Semaphore;
 
-use super::{Door, Keys, Options, Pointers, router};
+use super::{Door, Options, router};
 
 #[derive(Default)]
 struct Memory {
@@ -29,7 +30,7 @@ impl Door for Memory {
     }
 
     fn key(&self, _stream: &str, event: &Object<'_>) -> Option<String> {
-        Pointers(vec!["/userId".into(), "/anonymousId".into()]).key(event)
+        Fields::default().key(event)
     }
 
     async fn put(

@@ -2,16 +2,15 @@
 
 use axum::http::HeaderMap;
 use opentelemetry::trace::TraceContextExt;
+use shardmill_actors::trace;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
-
-use crate::telemetry;
 
 /// Makes `span` part of the caller's trace, and says which `traceparent` its records carry: this span's own when traces
 /// are exported, else the caller's as it came (when it is valid).
 pub(super) fn adopt(span: &Span, headers: &HeaderMap) -> Option<String> {
     let header = headers.get("traceparent").and_then(|value| value.to_str().ok()).map(str::trim);
-    let caller = header.and_then(|header| Some((header, telemetry::remote_context(header)?)));
+    let caller = header.and_then(|header| Some((header, trace::remote_context(header)?)));
     if let Some((_, context)) = &caller {
         let parent = opentelemetry::Context::new().with_remote_span_context(context.clone());
         // It fails when no trace is exported; the header is stored all the same.
@@ -19,7 +18,7 @@ pub(super) fn adopt(span: &Span, headers: &HeaderMap) -> Option<String> {
     }
     let own = span.context().span().span_context().clone();
     match (own.is_valid() && !own.is_remote(), caller) {
-        (true, _) => Some(telemetry::traceparent(&own)),
+        (true, _) => Some(trace::traceparent(&own)),
         (false, Some((header, _))) => Some(header.to_owned()),
         (false, None) => None,
     }

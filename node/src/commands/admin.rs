@@ -1,11 +1,10 @@
 //! `admin`: asks a running node, and shows what it answers.
 
-use std::fmt::Write;
-
 use serde_json::{Value, json};
 
 use super::Error;
 use super::ops_client::OpsClient;
+use super::tree;
 use crate::cli::{AdminArgs, AdminCommand, ReshardArgs};
 use crate::output;
 
@@ -27,11 +26,11 @@ pub async fn admin(args: AdminArgs, json: bool) -> Result<(), Error> {
         AdminCommand::Hours => (client.ask("hours", &[]).await?, HOURS),
         AdminCommand::Nodes => (client.ask("nodes", &[]).await?, NODES),
         AdminCommand::Tree => {
-            let tree = client.ask("tree", &[]).await?;
+            let answer = client.ask("tree", &[]).await?;
             if !json {
-                return Ok(output::print(&draw(&tree))?);
+                return Ok(output::print(&tree::draw(&answer))?);
             }
-            (tree, &[])
+            (answer, &[])
         }
         AdminCommand::Compact { table, hour } => {
             (client.change("compact", &json!({"table": table, "hour": hour})).await?, &[])
@@ -50,42 +49,9 @@ fn reshard(how: &ReshardArgs) -> Value {
     }
 }
 
-/// The supervision tree, a line per actor, children indented below their parent.
-fn draw(tree: &Value) -> String {
-    let mut out = String::new();
-    let roots = tree.as_array().map_or(std::slice::from_ref(tree), Vec::as_slice);
-    roots.iter().for_each(|root| branch(root, 0, &mut out));
-    out
-}
-
-fn branch(actor: &Value, depth: usize, out: &mut String) {
-    let Some(members) = actor.as_object() else {
-        let _ = writeln!(out, "{}{actor}", "  ".repeat(depth));
-        return;
-    };
-    let told = |key: &str| ["name", "actor", "children"].contains(&key);
-    let name = ["name", "actor"].iter().find_map(|key| members.get(*key)?.as_str()).unwrap_or("?");
-    let _ = write!(out, "{}{name}", "  ".repeat(depth));
-    for (key, value) in members.iter().filter(|(key, value)| !told(key) && !value.is_null()) {
-        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        let _ = write!(out, "  {key}={value}");
-    }
-    out.push('\n');
-    for child in members.get("children").and_then(Value::as_array).into_iter().flatten() {
-        branch(child, depth + 1, out);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_tree_is_drawn_by_depth() {
-        let tree = json!({"name": "node", "state": "running", "children": [
-            {"name": "shard 0", "state": "running", "restarts": 1, "children": [{"name": "writer"}]}]});
-        assert_eq!(draw(&tree), "node  state=running\n  shard 0  restarts=1  state=running\n    writer\n");
-    }
 
     #[test]
     fn reshard_arguments() {

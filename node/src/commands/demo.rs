@@ -45,7 +45,10 @@ pub async fn demo(args: DemoArgs, json: bool) -> Result<(), Error> {
     let metrics = telemetry::metrics()?;
     let running = Running::start(&config, metrics).await?;
     let tell = Tell { quiet: json };
-    tell.say(&format!("a node is up: collector http://{}, dashboard http://{}/", running.collector, running.ops));
+    tell.say(&format!(
+        "a node is up: collector http://{}, dashboard http://{}/",
+        running.collector, running.ops
+    ));
     let outcome = show(&args, &running, &config, &tell).await;
     if outcome.is_ok() && !args.once {
         tell.say(&format!("\nstill up for looking around; try\n  shardmill query --data-dir {} \"SELECT event, count(*) FROM events GROUP BY event\"\n  shardmill admin tree --ops http://{}\nend with Ctrl-C", dir.display(), running.ops));
@@ -90,7 +93,11 @@ impl Tell {
 }
 
 async fn show(args: &DemoArgs, running: &Running, config: &Config, tell: &Tell) -> Result<(), Error> {
-    tell.say(&format!("sending {} events of the last {} h, 1 % of them invalid …", args.events, SPREAD.as_secs() / 3600));
+    tell.say(&format!(
+        "sending {} events of the last {} h, 1 % of them invalid …",
+        args.events,
+        SPREAD.as_secs() / 3600
+    ));
     let sent = send(args, running.collector, tell).await?;
     tell.say(&format!("{} accepted; waiting for the lake to have read them …", sent.accepted));
     arrived(running, sent.accepted, tell).await?;
@@ -108,14 +115,16 @@ async fn send(args: &DemoArgs, to: SocketAddr, tell: &Tell) -> Result<Sent, Erro
     let client = reqwest::Client::new();
     let url = format!("http://{to}/v1/events?stream=events");
     let spread_ms = i64::try_from(SPREAD.as_millis()).unwrap_or(i64::MAX);
-    let plan = Plan { events: args.events, seed: args.seed, until: Millis::now(), spread_ms, invalid: INVALID };
+    let plan =
+        Plan { events: args.events, seed: args.seed, until: Millis::now(), spread_ms, invalid: INVALID };
     let mut events = generate::events(plan).peekable();
     let mut sent = Sent::default();
     while events.peek().is_some() {
         let lines: Vec<String> = events.by_ref().take(TOGETHER).collect();
         sent.sent += lines.len() as u64;
         let request = client.post(&url).header("content-type", "application/x-ndjson").body(lines.join("\n"));
-        let failed = |error: reqwest::Error| Failure::transient(format!("the collector does not answer: {error}"));
+        let failed =
+            |error: reqwest::Error| Failure::transient(format!("the collector does not answer: {error}"));
         let answer: Value = request.send().await.map_err(failed)?.json().await.map_err(failed)?;
         sent.accepted += answer["accepted"].as_u64().unwrap_or(0);
         if std::io::stderr().is_terminal() && !tell.quiet {

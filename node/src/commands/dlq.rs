@@ -20,7 +20,7 @@ const LIST: &[&str] = &["id", "table", "class", "field", "reason", "status", "ev
 pub async fn dlq(command: DlqCommand, json: bool) -> Result<(), Error> {
     match command {
         DlqCommand::List { filter, group_by, reach } => {
-            let found = find(&Reached::open(&reach)?, &filter, true).await?;
+            let found = find(&Reached::open(&reach).await?, &filter, true).await?;
             match group_by {
                 Some(field) => {
                     let groups = group(&found, &field)?;
@@ -33,17 +33,17 @@ pub async fn dlq(command: DlqCommand, json: bool) -> Result<(), Error> {
             }
         }
         DlqCommand::Show { filter, reach } => {
-            let found = find(&Reached::open(&reach)?, &filter, true).await?;
+            let found = find(&Reached::open(&reach).await?, &filter, true).await?;
             let rows = found.iter().map(whole).collect();
             Ok(output::show(true, &Value::Array(rows), &[])?)
         }
         DlqCommand::Redrive { filter, dry_run, reach } => {
-            let reached = Reached::open(&reach)?;
+            let reached = Reached::open(&reach).await?;
             let found = find(&reached, &filter, false).await?;
             redrive(&reached, found, dry_run, json).await
         }
         DlqCommand::Purge { filter, all: _, dry_run, reach } => {
-            let reached = Reached::open(&reach)?;
+            let reached = Reached::open(&reach).await?;
             let found = find(&reached, &filter, false).await?;
             let count = found.len();
             if !dry_run {
@@ -95,7 +95,10 @@ fn group(found: &[Found], field: &str) -> Result<Value, Error> {
     for found in found {
         let summary = found.summary();
         let Some(value) = summary.get(field) else {
-            return Err(Error::Usage(format!("dead letters cannot be grouped by `{field}`; by: {}", LIST.join(", "))));
+            return Err(Error::Usage(format!(
+                "dead letters cannot be grouped by `{field}`; by: {}",
+                LIST.join(", ")
+            )));
         };
         counts.entry(value.to_string()).or_insert_with(|| (value.clone(), 0)).1 += 1;
     }

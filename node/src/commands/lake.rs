@@ -15,7 +15,7 @@ use crate::output;
 pub async fn lake(command: LakeCommand, json: bool) -> Result<(), Error> {
     match command {
         LakeCommand::Verify { table, hour, deep, repair, reach } => {
-            let reached = Reached::open(&reach)?;
+            let reached = Reached::open(&reach).await?;
             if repair {
                 sweep(&reached, json).await?;
             }
@@ -24,7 +24,7 @@ pub async fn lake(command: LakeCommand, json: bool) -> Result<(), Error> {
             if report.ok { Ok(()) } else { Err(Error::Told) }
         }
         LakeCommand::Files { table, since, until, reach } => {
-            let reached = Reached::open(&reach)?;
+            let reached = Reached::open(&reach).await?;
             let files = files(&reached, table.as_deref(), (since, until)).await?;
             Ok(output::show(json, &files, &["table", "hour", "generation", "path", "rows", "bytes"])?)
         }

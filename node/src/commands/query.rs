@@ -1,18 +1,35 @@
 //! `query`: one SELECT over the lake.
 
 use shardmill_actors::lake;
+use shardmill_connectors::ports::QueryResult;
+use shardmill_connectors::{Class, Failure};
 
 use super::Error;
 use super::reach::Reached;
 use crate::cli::QueryArgs;
 use crate::output::{self, Format};
 
+/// Snapshots tried before a query fails.
+const SNAPSHOTS: u32 = 5;
+
 /// Runs the SELECT over the present generations and the fresh segments, each row once, and prints its rows.
 pub async fn query(args: QueryArgs, json: bool) -> Result<(), Error> {
-    let reached = Reached::open(&args.reach)?;
-    let ports = &reached.stores.ports;
-    let snapshot = lake::snapshot(ports, &reached.schemas()).await?;
-    let result = ports.catalog.query(&args.sql, &snapshot).await?;
+    let reached = Reached::open(&args.reach).await?;
+    let result = select(&reached, &args.sql).await?;
     let format = if json { Format::Json } else { args.format };
     Ok(output::print(&output::rows(&result.schema, &result.batches, format)?)?)
+}
+
+/// Runs the SELECT on a snapshot; a file that was replaced and deleted meanwhile asks for a new one.
+async fn select(reached: &Reached, sql: &str) -> Result<QueryResult, Failure> {
+    let ports = &reached.stores.ports;
+    let mut attempts = 0;
+    loop {
+        let snapshot = lake::snapshot(ports, &reached.schemas()).await?;
+        attempts += 1;
+        match ports.catalog.query(sql, &snapshot).await {
+            Err(failure) if failure.class == Class::Transient && attempts < SNAPSHOTS => {}
+            outcome => return outcome,
+        }
+    }
 }

@@ -1,11 +1,13 @@
 //! Which data a command works on: the embedded stores that a configuration file or a data directory names.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use shardmill_connectors::schema::TableSchema;
 
 use super::Error;
+use super::ops_client::OpsClient;
 use crate::cli::Reach;
 use crate::config::Config;
 use crate::wire::{self, Stores};
@@ -21,13 +23,17 @@ pub(super) struct Reached {
 
 impl Reached {
     /// Opens what `reach` names. A data directory that does not exist is an error: nothing is created by looking.
-    pub(super) fn open(reach: &Reach) -> Result<Reached, Error> {
-        let mut config = match &reach.config {
+    pub(super) async fn open(reach: &Reach) -> Result<Reached, Error> {
+        let (file, dir) = match (&reach.config, &reach.data_dir, &reach.ops) {
+            (None, None, Some(ops)) => told(ops).await?,
+            (file, dir, _) => (file.clone(), dir.clone()),
+        };
+        let mut config = match &file {
             Some(file) => Config::load(file)?,
             None => Config::embedded_default(),
         };
-        if let Some(dir) = &reach.data_dir {
-            config.data_dir = dir.clone();
+        if let Some(dir) = dir {
+            config.data_dir = dir;
         }
         if !config.data_dir.is_dir() {
             return Err(Error::Usage(format!(
@@ -44,4 +50,11 @@ impl Reached {
         let tables = self.stores.streams.values();
         tables.map(|stream| (stream.table.clone(), stream.schema.clone())).collect()
     }
+}
+
+/// What a node on this machine works with: its configuration file and its data directory.
+async fn told(ops: &str) -> Result<(Option<PathBuf>, Option<PathBuf>), Error> {
+    let status = OpsClient::new(ops, None)?.ask("status", &[]).await?;
+    let path = |key: &str| status[key].as_str().map(PathBuf::from);
+    Ok((path("config"), path("data_dir")))
 }

@@ -32,7 +32,9 @@ pub fn schema(command: SchemaCommand, json: bool) -> Result<(), Error> {
         }
         SchemaCommand::Ddl { file, table, location } => {
             let schema = match &file {
-                Some(path) => Arc::new(schema_file::compile(&path.display().to_string(), &schema_file::read(path)?)?),
+                Some(path) => {
+                    Arc::new(schema_file::compile(&path.display().to_string(), &schema_file::read(path)?)?)
+                }
                 None => TableSchema::builtin(),
             };
             let statement = ddl(&table, &schema, &location, &["year", "month", "day", "hour"]);

@@ -14,7 +14,16 @@ fn build() -> Result<PathBuf, String> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
     let output = Command::new(cargo)
-        .args(["build", "--release", "--package", "shardmill", "--bin", "shardmill", "--manifest-path", manifest])
+        .args([
+            "build",
+            "--release",
+            "--package",
+            "shardmill",
+            "--bin",
+            "shardmill",
+            "--manifest-path",
+            manifest,
+        ])
         .args(["--message-format", "json-render-diagnostics"])
         .stderr(Stdio::inherit())
         .output()

@@ -48,7 +48,11 @@ pub struct Senders {
 
 impl Senders {
     /// Starts sending to wherever `collector` says; acknowledged events are counted in `progress`.
-    pub fn start(&self, collector: watch::Receiver<String>, progress: watch::Sender<u64>) -> JoinHandle<Sent> {
+    pub fn start(
+        &self,
+        collector: watch::Receiver<String>,
+        progress: watch::Sender<u64>,
+    ) -> JoinHandle<Sent> {
         let plan = self.clone();
         let progress = Arc::new(progress);
         tokio::spawn(async move {
@@ -116,8 +120,11 @@ impl Sender {
         for number in self.next..self.next + count {
             let id = format!("{}-{number}-{}", self.sender, self.attempt);
             let at = now.plus(-self.chance.random_range(0..3 * 3_600_000));
-            let properties =
-                if self.chance.random_bool(self.plan.invalid) { json!("broken") } else { json!({"page": "/p"}) };
+            let properties = if self.chance.random_bool(self.plan.invalid) {
+                json!("broken")
+            } else {
+                json!({"page": "/p"})
+            };
             let event = json!({
                 "messageId": id, "type": "track", "event": "Tested", "timestamp": at.to_string(),
                 "userId": format!("s{}-k{}", self.sender, number % self.plan.keys.max(1)),

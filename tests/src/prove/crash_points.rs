@@ -16,9 +16,11 @@ pub async fn run(options: Options) -> Outcome {
     let mut figures = BTreeMap::new();
     for (name, between) in crash::POINTS {
         tell(format!("{name}: {between}"));
-        let turns: &[u32] = if options.short { &[1] } else { &[1, 2, 5] };
+        let turns: &[u32] = if options.short { &[1] } else { &[1, 2, 3] };
         for turn in turns {
-            let figure = scenario(name, *turn, options.seed).await.map_err(|error| format!("{name}:{turn}: {error}"))?;
+            let figure = scenario(name, *turn, options.seed)
+                .await
+                .map_err(|error| format!("{name}:{turn}: {error}"))?;
             figures.insert(format!("{name}:{turn}"), figure);
         }
     }
@@ -49,7 +51,9 @@ async fn scenario(point: &str, turn: u32, seed: u64) -> Outcome {
     collector.send_replace(node.collector.clone());
     let sent = sending.await.map_err(|error| error.to_string())?;
     let lake = judge(node, &setup, &sent).await?;
-    Ok(json!({"acknowledged": sent.acknowledged.len(), "unanswered": sent.unanswered.len(), "rows": lake["rows"]}))
+    Ok(
+        json!({"acknowledged": sent.acknowledged.len(), "unanswered": sent.unanswered.len(), "rows": lake["rows"]}),
+    )
 }
 
 fn senders(seed: u64, events: u64) -> Senders {

@@ -117,4 +117,3 @@ fn compare(sent: &Sent, found: &BTreeMap<String, u64>) -> Result<(), String> {
         some(invented.into_iter().cloned().collect()),
     ))
 }
-

@@ -1,4 +1,8 @@
 //! Integration tests: one binary, one module per subject.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests fail by panicking, as tests do
 
+mod architecture;
+mod cli;
 mod conformance;
+mod lake;
+mod support;
