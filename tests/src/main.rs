@@ -1,4 +1,4 @@
-//! `shardmill-tests prove NAME`: runs the proofs.
+//! `shardmill-tests prove NAME` runs the proofs; `shardmill-tests compare` does the same work as others, side by side.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use clap::{Parser, Subcommand};
 use serde_json::json;
+use shardmill_tests::compare::{self, Peer, Plan};
 use shardmill_tests::prove::{Options, PROOFS, Proof};
 
-/// The proofs of shardmill's claims.
+/// The proofs of shardmill's claims, and comparisons with others.
 #[derive(Debug, Parser)]
 struct Cli {
     #[command(subcommand)]
@@ -38,23 +39,57 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Do the same work with our library and with DuckDB, in turns: events per CPU-second, peak memory
+    Compare {
+        #[command(flatten)]
+        plan: Plan,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Our side of a comparison
+    #[command(hide = true)]
+    Peer {
+        #[command(subcommand)]
+        work: Peer,
+    },
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Command::Prove { names, list, short, seed, data, json } = Cli::parse().command;
-    if list {
-        PROOFS.iter().for_each(|proof| println!("{:18} {}", proof.name, proof.shows));
-        return ExitCode::SUCCESS;
+    let done = match Cli::parse().command {
+        Command::Prove { list: true, .. } => {
+            PROOFS.iter().for_each(|proof| println!("{:18} {}", proof.name, proof.shows));
+            Ok(())
+        }
+        Command::Prove { names, short, seed, data, json, .. } => {
+            return prove(&names, &Options { short, seed, data }, json).await;
+        }
+        Command::Compare { plan, json } => compare::compare(plan).await.map(|result| match json {
+            true => println!("{result}"),
+            false => print!("{}", compare::table(&result)),
+        }),
+        Command::Peer { work } => compare::peer(work).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(1)
+        }
     }
+}
+
+/// Runs the proofs of these names.
+async fn prove(names: &[String], options: &Options, json: bool) -> ExitCode {
     let mut all = true;
-    for name in &names {
+    for name in names {
         let Some(proof) = PROOFS.iter().find(|proof| proof.name == name) else {
             let known: Vec<&str> = PROOFS.iter().map(|proof| proof.name).collect();
             eprintln!("error: there is no proof `{name}`; there are: {}", known.join(", "));
             return ExitCode::from(2);
         };
-        all &= run(proof, Options { short, seed, data: data.clone() }, json).await;
+        all &= run(proof, options.clone(), json).await;
     }
     if all { ExitCode::SUCCESS } else { ExitCode::from(1) }
 }
