@@ -6,11 +6,15 @@
 //! the position behind the unit has not moved.
 
 pub mod backoff;
+mod child;
 pub mod decide;
 pub mod history;
 pub mod registry;
+mod state;
 pub mod strategy;
 pub mod supervisor;
+#[cfg(test)]
+mod tests;
 pub mod worker;
 
 pub use decide::{Directive, decide};

@@ -1,11 +1,10 @@
 //! `admin`: asks a running node, and shows what it answers.
 
-use std::fmt::Write;
-
 use serde_json::{Value, json};
+use shardmill_connectors::Millis;
 
-use super::Error;
 use super::ops_client::OpsClient;
+use super::{Error, tree};
 use crate::cli::{AdminArgs, AdminCommand, ReshardArgs};
 use crate::output;
 
@@ -27,11 +26,11 @@ pub async fn admin(args: AdminArgs, json: bool) -> Result<(), Error> {
         AdminCommand::Hours => (client.ask("hours", &[]).await?, HOURS),
         AdminCommand::Nodes => (client.ask("nodes", &[]).await?, NODES),
         AdminCommand::Tree => {
-            let tree = client.ask("tree", &[]).await?;
+            let answer = client.ask("tree", &[]).await?;
             if !json {
-                return Ok(output::print(&draw(&tree))?);
+                return Ok(output::print(&tree::draw(&answer, Millis::now()))?);
             }
-            (tree, &[])
+            (answer, &[])
         }
         AdminCommand::Compact { table, hour } => {
             (client.change("compact", &json!({"table": table, "hour": hour})).await?, &[])
@@ -41,58 +40,45 @@ pub async fn admin(args: AdminArgs, json: bool) -> Result<(), Error> {
     Ok(output::show(json, &answer, columns)?)
 }
 
-/// The arguments of `reshard`: `{stream, split, at}` or `{stream, merge: [left, right]}`; `at` is a decimal text, because
-/// JSON numbers do not hold 128 bits.
+/// The arguments of `reshard`: `{stream, shards}`, `{stream, split, at}` or `{stream, merge: [left, right]}`; `at` is a
+/// decimal text, because JSON numbers do not hold 128 bits.
 fn reshard(how: &ReshardArgs) -> Value {
-    match &how.merge {
-        Some(shards) => json!({"stream": how.stream, "merge": shards}),
-        None => json!({"stream": how.stream, "split": how.split, "at": how.at.map(|at| at.to_string())}),
-    }
-}
-
-/// The supervision tree, a line per actor, children indented below their parent.
-fn draw(tree: &Value) -> String {
-    let mut out = String::new();
-    let roots = tree.as_array().map_or(std::slice::from_ref(tree), Vec::as_slice);
-    roots.iter().for_each(|root| branch(root, 0, &mut out));
-    out
-}
-
-fn branch(actor: &Value, depth: usize, out: &mut String) {
-    let Some(members) = actor.as_object() else {
-        let _ = writeln!(out, "{}{actor}", "  ".repeat(depth));
-        return;
-    };
-    let told = |key: &str| ["name", "actor", "children"].contains(&key);
-    let name = ["name", "actor"].iter().find_map(|key| members.get(*key)?.as_str()).unwrap_or("?");
-    let _ = write!(out, "{}{name}", "  ".repeat(depth));
-    for (key, value) in members.iter().filter(|(key, value)| !told(key) && !value.is_null()) {
-        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        let _ = write!(out, "  {key}={value}");
-    }
-    out.push('\n');
-    for child in members.get("children").and_then(Value::as_array).into_iter().flatten() {
-        branch(child, depth + 1, out);
+    match (&how.shards, &how.merge) {
+        (Some(count), _) => json!({"stream": how.stream, "shards": count}),
+        (None, Some(shards)) => json!({"stream": how.stream, "merge": shards}),
+        (None, None) => {
+            json!({"stream": how.stream, "split": how.split, "at": how.at.map(|at| at.to_string())})
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use clap::Parser;
 
-    #[test]
-    fn the_tree_is_drawn_by_depth() {
-        let tree = json!({"name": "node", "state": "running", "children": [
-            {"name": "shard 0", "state": "running", "restarts": 1, "children": [{"name": "writer"}]}]});
-        assert_eq!(draw(&tree), "node  state=running\n  shard 0  restarts=1  state=running\n    writer\n");
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn parse(arguments: &str) -> Option<Value> {
+        let words = ["shardmill", "admin", "reshard", "s"].into_iter().chain(arguments.split_whitespace());
+        match Cli::try_parse_from(words).ok()?.command {
+            Command::Admin(AdminArgs { command: AdminCommand::Reshard(how), .. }) => Some(reshard(&how)),
+            _ => None,
+        }
     }
 
     #[test]
     fn reshard_arguments() {
-        let mut how =
-            ReshardArgs { stream: "s".into(), split: Some("0".into()), at: Some(u128::MAX), merge: None };
-        assert_eq!(reshard(&how)["at"], "340282366920938463463374607431768211455");
-        (how.split, how.merge) = (None, Some(vec!["0".into(), "1".into()]));
-        assert_eq!(reshard(&how), json!({"stream": "s", "merge": ["0", "1"]}));
+        let at = u128::MAX.to_string();
+        assert_eq!(
+            parse(&format!("--split 0 --at {at}")),
+            Some(json!({"stream": "s", "split": "0", "at": at}))
+        );
+        assert_eq!(parse("--split 0"), Some(json!({"stream": "s", "split": "0", "at": null})));
+        assert_eq!(parse("--merge 0 1"), Some(json!({"stream": "s", "merge": ["0", "1"]})));
+        assert_eq!(parse("--shards 6"), Some(json!({"stream": "s", "shards": 6})));
+        for wrong in ["", "--shards 6 --split 0", "--merge 0", "--shards 6 --at 5"] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
     }
 }

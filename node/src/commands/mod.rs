@@ -13,6 +13,7 @@ pub mod run;
 pub mod schema;
 pub mod send;
 mod source;
+mod tree;
 
 use std::process::ExitCode;
 
