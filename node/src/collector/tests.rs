@@ -12,7 +12,7 @@ use shardmill_connectors::json::Object;
 use shardmill_connectors::record::{NewRecord, Position};
 use tokio::sync::Semaphore;
 
-use super::{Door, Keys, Options, Pointers, router};
+use super::{Door, Keys, Options, router};
 
 #[derive(Default)]
 struct Memory {
@@ -29,7 +29,7 @@ impl Door for Memory {
     }
 
     fn key(&self, _stream: &str, event: &Object<'_>) -> Option<String> {
-        Pointers(vec!["/userId".into(), "/anonymousId".into()]).key(event)
+        Keys::key(&shardmill_connectors::fields::Fields::default(), event)
     }
 
     async fn put(
