@@ -53,7 +53,8 @@ impl Node {
     pub async fn failed(&mut self) -> Failure {
         match self.fatal.recv().await {
             Some(failure) => failure,
-            None => std::future::pending().await,
+            // The root held the other end: it ended by a panic of its own, and every actor with it.
+            None => Failure::crashed("the root supervisor is gone"),
         }
     }
 

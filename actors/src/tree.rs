@@ -159,6 +159,17 @@ mod tests {
     }
 
     #[test]
+    fn the_table_is_readable_as_json() {
+        let row = serde_json::to_value(TREE.iter().find(|row| row.kind == Kind::Shard)).unwrap();
+        assert_eq!(
+            row["strategy"]["backoff"],
+            serde_json::json!({"base": "100ms", "max": "10s", "probe": "15s"})
+        );
+        assert_eq!(row["strategy"]["intensity"]["period"], "300s");
+        assert!(row["strategy"]["crashed"]["max_age"].is_null());
+    }
+
+    #[test]
     fn no_shard_and_no_hour_can_reach_the_root() {
         for kind in [Kind::Shard, Kind::Hour] {
             let strategy = strategy(kind);

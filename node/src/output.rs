@@ -126,7 +126,8 @@ fn table_of_objects(items: &[Value], columns: &[&str]) -> Table {
     table
 }
 
-fn cell(value: &Value) -> String {
+/// A value in a cell: text as it is, nothing for null.
+pub fn cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),

@@ -6,19 +6,20 @@
 //! the position behind the unit has not moved.
 
 pub mod backoff;
-pub mod child;
+mod child;
 pub mod decide;
-pub mod handle;
 pub mod history;
 pub mod registry;
+mod state;
 pub mod strategy;
 pub mod supervisor;
+#[cfg(test)]
+mod tests;
 pub mod worker;
 
-pub use child::{Body, ChildSpec, Group};
 pub use decide::{Directive, decide};
-pub use handle::SupervisorHandle;
 pub use history::History;
 pub use registry::{Registry, Status};
 pub use strategy::{Answer, Intensity, Rule, Scope, Strategy};
+pub use supervisor::{Body, ChildSpec, Group, SupervisorHandle};
 pub use worker::{Next, Worker};

@@ -2,8 +2,20 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use shardmill_connectors::failure::Class;
+
+/// A duration as people read it: `100ms`, `30s`.
+fn text<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(&format_args!("{duration:?}"))
+}
+
+fn text_if_any<S: Serializer>(duration: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+    match duration {
+        Some(duration) => text(duration, to),
+        None => to.serialize_none(),
+    }
+}
 
 /// What is done about a failure, before delays are worked out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -31,6 +43,7 @@ pub struct Rule {
     /// Failures in a row after which [`Rule::exhausted`] is done instead; `None`: never.
     pub attempts: Option<u32>,
     /// Time since the first failure in a row after which [`Rule::exhausted`] is done instead; `None`: never.
+    #[serde(serialize_with = "text_if_any")]
     pub max_age: Option<Duration>,
     /// What is done when attempts or age are used up.
     pub exhausted: Answer,
@@ -54,6 +67,7 @@ pub struct Intensity {
     /// Restarts allowed.
     pub restarts: u32,
     /// Within this time.
+    #[serde(serialize_with = "text")]
     pub period: Duration,
     /// What is done beyond.
     pub exceeded: Answer,
@@ -63,10 +77,13 @@ pub struct Intensity {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Backoff {
     /// The first delay.
+    #[serde(serialize_with = "text")]
     pub base: Duration,
     /// The longest delay.
+    #[serde(serialize_with = "text")]
     pub max: Duration,
     /// The delay between probes of paused work.
+    #[serde(serialize_with = "text")]
     pub probe: Duration,
 }
 

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use shardmill_connectors::failure::Failure;
 
-use super::handle::Message as SupervisorMessage;
+use super::supervisor::Message as SupervisorMessage;
 
 /// When a worker wants its next step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub trait Worker: Send + 'static {
 
     /// Gives the present unit up: records it durably as a dead letter and moves past it.
     async fn dead_letter(&mut self, failure: &Failure) -> Result<(), Failure> {
-        Err(failure.clone())
+        Err(Failure::crashed(format!("this work cannot be given up as a dead letter: {failure}")))
     }
 
     /// Ends in good order: what was begun is finished or handed back.
@@ -108,10 +108,19 @@ impl Actor for WorkerActor {
                     state.step(&myself, state.turn).await;
                 }
             }
-            Order::DeadLetter { turn, failure } => match state.worker.dead_letter(&failure).await {
-                Ok(()) => state.step(&myself, turn).await,
-                Err(failure) => state.report(turn, failure),
-            },
+            Order::DeadLetter { turn, .. } if turn < state.turn => {}
+            Order::DeadLetter { turn, failure } => {
+                state.turn = turn;
+                match state.worker.dead_letter(&failure).await {
+                    Ok(()) => {
+                        // Said at once: a failure of the next unit must not be taken for one of this burial.
+                        state.expected = false;
+                        state.tell(turn, false);
+                        state.step(&myself, turn).await;
+                    }
+                    Err(failure) => state.report(turn, failure),
+                }
+            }
             Order::Stop(reply) => {
                 if let Err(failure) = state.worker.stop().await {
                     tracing::warn!(actor = %state.name, %failure, "stopping left work to the next owner");
@@ -133,12 +142,7 @@ impl State {
         match self.worker.step().await {
             Ok(next) => {
                 if std::mem::take(&mut self.expected) || next == Next::Done {
-                    let name = self.name.clone();
-                    let _ = self.parent.cast(SupervisorMessage::Progress {
-                        name,
-                        turn,
-                        done: next == Next::Done,
-                    });
+                    self.tell(turn, next == Next::Done);
                 }
                 match next {
                     Next::Again => _ = myself.cast(Order::Step { turn }),
@@ -154,6 +158,10 @@ impl State {
             }
             Err(failure) => self.report(turn, failure),
         }
+    }
+
+    fn tell(&self, turn: u64, done: bool) {
+        let _ = self.parent.cast(SupervisorMessage::Progress { name: self.name.clone(), turn, done });
     }
 
     fn report(&mut self, turn: u64, failure: Failure) {

@@ -203,17 +203,20 @@ pub enum AdminCommand {
         #[arg(long, value_name = "HOUR")]
         hour: Option<shardmill_connectors::Hour>,
     },
-    /// Split a shard, or merge two adjacent ones
+    /// Split a shard, merge two adjacent ones, or both until there are so many
     Reshard(ReshardArgs),
 }
 
 /// Flags of `admin reshard`.
 #[derive(Debug, Clone, Args)]
-#[command(group = clap::ArgGroup::new("how").required(true).args(["split", "merge"]))]
+#[command(group = clap::ArgGroup::new("how").required(true).args(["shards", "split", "merge"]))]
 pub struct ReshardArgs {
     /// The stream
     #[arg(value_name = "STREAM")]
     pub stream: String,
+    /// Split and merge until there are this many open shards
+    #[arg(long, value_name = "N")]
+    pub shards: Option<u32>,
     /// Split this shard
     #[arg(long, value_name = "SHARD")]
     pub split: Option<String>,

@@ -8,12 +8,11 @@ use async_trait::async_trait;
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
 use shardmill_connectors::Failure;
-use shardmill_connectors::fields::Fields;
 use shardmill_connectors::json::Object;
 use shardmill_connectors::record::{NewRecord, Position};
 use tokio::sync::Semaphore;
 
-use super::{Door, Options, router};
+use super::{Door, Keys, Options, router};
 
 #[derive(Default)]
 struct Memory {
@@ -30,7 +29,7 @@ impl Door for Memory {
     }
 
     fn key(&self, _stream: &str, event: &Object<'_>) -> Option<String> {
-        Fields::default().key(event)
+        Keys::key(&shardmill_connectors::fields::Fields::default(), event)
     }
 
     async fn put(

@@ -1,10 +1,10 @@
 //! `admin`: asks a running node, and shows what it answers.
 
 use serde_json::{Value, json};
+use shardmill_connectors::Millis;
 
-use super::Error;
 use super::ops_client::OpsClient;
-use super::tree;
+use super::{Error, tree};
 use crate::cli::{AdminArgs, AdminCommand, ReshardArgs};
 use crate::output;
 
@@ -28,7 +28,7 @@ pub async fn admin(args: AdminArgs, json: bool) -> Result<(), Error> {
         AdminCommand::Tree => {
             let answer = client.ask("tree", &[]).await?;
             if !json {
-                return Ok(output::print(&tree::draw(&answer))?);
+                return Ok(output::print(&tree::draw(&answer, Millis::now()))?);
             }
             (answer, &[])
         }
@@ -40,25 +40,45 @@ pub async fn admin(args: AdminArgs, json: bool) -> Result<(), Error> {
     Ok(output::show(json, &answer, columns)?)
 }
 
-/// The arguments of `reshard`: `{stream, split, at}` or `{stream, merge: [left, right]}`; `at` is a decimal text, because
-/// JSON numbers do not hold 128 bits.
+/// The arguments of `reshard`: `{stream, shards}`, `{stream, split, at}` or `{stream, merge: [left, right]}`; `at` is a
+/// decimal text, because JSON numbers do not hold 128 bits.
 fn reshard(how: &ReshardArgs) -> Value {
-    match &how.merge {
-        Some(shards) => json!({"stream": how.stream, "merge": shards}),
-        None => json!({"stream": how.stream, "split": how.split, "at": how.at.map(|at| at.to_string())}),
+    match (&how.shards, &how.merge) {
+        (Some(count), _) => json!({"stream": how.stream, "shards": count}),
+        (None, Some(shards)) => json!({"stream": how.stream, "merge": shards}),
+        (None, None) => {
+            json!({"stream": how.stream, "split": how.split, "at": how.at.map(|at| at.to_string())})
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn parse(arguments: &str) -> Option<Value> {
+        let words = ["shardmill", "admin", "reshard", "s"].into_iter().chain(arguments.split_whitespace());
+        match Cli::try_parse_from(words).ok()?.command {
+            Command::Admin(AdminArgs { command: AdminCommand::Reshard(how), .. }) => Some(reshard(&how)),
+            _ => None,
+        }
+    }
 
     #[test]
     fn reshard_arguments() {
-        let mut how =
-            ReshardArgs { stream: "s".into(), split: Some("0".into()), at: Some(u128::MAX), merge: None };
-        assert_eq!(reshard(&how)["at"], "340282366920938463463374607431768211455");
-        (how.split, how.merge) = (None, Some(vec!["0".into(), "1".into()]));
-        assert_eq!(reshard(&how), json!({"stream": "s", "merge": ["0", "1"]}));
+        let at = u128::MAX.to_string();
+        assert_eq!(
+            parse(&format!("--split 0 --at {at}")),
+            Some(json!({"stream": "s", "split": "0", "at": at}))
+        );
+        assert_eq!(parse("--split 0"), Some(json!({"stream": "s", "split": "0", "at": null})));
+        assert_eq!(parse("--merge 0 1"), Some(json!({"stream": "s", "merge": ["0", "1"]})));
+        assert_eq!(parse("--shards 6"), Some(json!({"stream": "s", "shards": 6})));
+        for wrong in ["", "--shards 6 --split 0", "--merge 0", "--shards 6 --at 5"] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
     }
 }

@@ -1,96 +1,114 @@
-//! `admin tree` for people: every actor with its live state below its parent, then the table of strategies.
+//! `admin tree` for people: every actor on a line below its parent, and the table of strategies they run by.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde_json::{Value, json};
+use shardmill_connectors::Millis;
 
 use crate::output;
 
-/// The classes of failure, as the strategies name them.
+/// The columns of the table.
+const TABLE: &[&str] = &[
+    "kind",
+    "parent",
+    "transient",
+    "throttled",
+    "rejected",
+    "unauthorized",
+    "fenced",
+    "crashed",
+    "backoff",
+    "intensity",
+    "scope",
+];
+/// The classes of failures, each a rule of a strategy.
 const CLASSES: [&str; 6] = ["transient", "throttled", "rejected", "unauthorized", "fenced", "crashed"];
 
-/// The answer of the command `tree`, drawn.
-pub(super) fn draw(tree: &Value) -> String {
-    let none = Vec::new();
-    let actors = tree["actors"].as_array().unwrap_or(&none);
-    let paths: Vec<&str> = actors.iter().filter_map(|actor| actor["path"].as_str()).collect();
-    let mut children: BTreeMap<Option<&str>, Vec<(&str, &Value)>> = BTreeMap::new();
-    for actor in actors {
-        let Some(path) = actor["path"].as_str() else { continue };
-        children.entry(parent(path, &paths)).or_default().push((path, actor));
-    }
-    let mut out = String::new();
-    branch(None, 0, &children, &mut out);
-    let rows = tree["table"].as_array().map(|rows| rows.iter().map(strategy).collect::<Vec<_>>());
-    let columns: Vec<&str> =
-        ["kind", "parent"].into_iter().chain(CLASSES).chain(["backoff", "restarts", "scope"]).collect();
-    out.push('\n');
-    out.push_str(&output::value(&json!(rows.unwrap_or_default()), &columns));
+/// Draws what the admin actor answers to `tree`, as of `now`.
+pub(super) fn draw(tree: &Value, now: Millis) -> String {
+    let mut out = actors(&tree["actors"], now);
+    let rows = tree["table"].as_array().map(|rows| rows.iter().map(row).collect()).unwrap_or_default();
+    let _ = write!(out, "\n{}", output::value(&Value::Array(rows), TABLE));
     out
 }
 
-/// The longest path that `path` lies below: names of actors may hold a `/` themselves.
-fn parent<'a>(path: &str, paths: &[&'a str]) -> Option<&'a str> {
-    let above = |other: &&&str| path.strip_prefix(**other).is_some_and(|rest| rest.starts_with('/'));
-    paths.iter().filter(above).max_by_key(|other| other.len()).copied()
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value[key].as_str().unwrap_or_default()
 }
 
-fn branch(
-    parent: Option<&str>,
-    depth: usize,
-    children: &BTreeMap<Option<&str>, Vec<(&str, &Value)>>,
-    out: &mut String,
-) {
-    for (path, actor) in children.get(&parent).into_iter().flatten() {
-        let name = parent.map_or(*path, |parent| &path[parent.len() + 1..]);
-        let _ = write!(out, "{}{name}  {}", "  ".repeat(depth), text(&actor["phase"]));
-        for counted in ["attempts", "restarts"] {
-            if actor[counted].as_u64().unwrap_or(0) > 0 {
-                let _ = write!(out, "  {counted}={}", actor[counted]);
-            }
+/// A line per actor, indented below the nearest actor whose path leads to it; names themselves may hold a `/`.
+fn actors(actors: &Value, now: Millis) -> String {
+    let mut actors: Vec<&Value> = actors.as_array().into_iter().flatten().collect();
+    // As if `/` came before every other character, so that children follow their parent at once.
+    actors.sort_by_key(|actor| text(actor, "path").replace('/', "\0"));
+    let mut above: Vec<&str> = Vec::new();
+    let mut lines = Vec::new();
+    for actor in actors {
+        let path = text(actor, "path");
+        let below = |parent: &str| path.strip_prefix(parent).and_then(|rest| rest.strip_prefix('/'));
+        while above.last().is_some_and(|parent| below(parent).is_none()) {
+            above.pop();
         }
-        for told in ["reason", "next_try"].into_iter().filter(|told| !actor[*told].is_null()) {
-            let _ = write!(out, "  {told}={}", text(&actor[told]));
-        }
-        for (key, value) in
-            actor["view"].as_object().into_iter().flatten().filter(|(_, value)| !value.is_null())
-        {
-            let _ = write!(out, "  {key}={}", text(value));
-        }
-        out.push('\n');
-        branch(Some(path), depth + 1, children, out);
+        let name = above.last().and_then(|parent| below(parent)).unwrap_or(path);
+        lines.push((format!("{}{name}", "  ".repeat(above.len())), actor));
+        above.push(path);
     }
+    let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    lines.iter().map(|(name, actor)| format!("{name:width$}  {}\n", told(actor, now))).collect()
 }
 
-/// One row of the table: the answer to each class, the delays, how many restarts in which time.
-fn strategy(row: &Value) -> Value {
+/// What is said of an actor: its phase, its own view, and, when something is wrong, what and what will be done.
+fn told(actor: &Value, now: Millis) -> String {
+    let mut parts = vec![format!("{:8}", text(actor, "phase"))];
+    for (key, value) in actor["view"].as_object().into_iter().flatten() {
+        parts.push(format!("{key}={}", output::cell(value)));
+    }
+    for key in ["attempts", "restarts"] {
+        if let Some(count) = actor[key].as_u64().filter(|count| *count > 0) {
+            parts.push(format!("{key}={count}"));
+        }
+    }
+    if let Some(at) = actor["next_try"].as_i64() {
+        let tenths = Millis(at).since(now).max(0) / 100;
+        parts.push(format!("next try in {}.{} s", tenths / 10, tenths % 10));
+    }
+    if let Some(reason) = actor["reason"].as_str() {
+        parts.push(format!("[{reason}]"));
+    }
+    parts.join("  ").trim_end().to_owned()
+}
+
+fn row(row: &Value) -> Value {
     let strategy = &row["strategy"];
-    let mut shown = json!({
-        "kind": row["kind"], "parent": row["parent"], "scope": strategy["scope"],
-        "backoff": format!("{}..{}", seconds(&strategy["backoff"]["base"]), seconds(&strategy["backoff"]["max"])),
-        "restarts": format!("{} in {}, then {}", strategy["intensity"]["restarts"],
-            seconds(&strategy["intensity"]["period"]), text(&strategy["intensity"]["exceeded"])),
-    });
+    let mut short = json!({"kind": row["kind"], "parent": row["parent"], "scope": strategy["scope"]});
     for class in CLASSES {
-        let rule = &strategy[class];
-        shown[class] = match rule["attempts"].as_u64() {
-            Some(attempts) => {
-                json!(format!("{} ×{attempts}, then {}", text(&rule["answer"]), text(&rule["exhausted"])))
-            }
-            None => rule["answer"].clone(),
-        };
+        short[class] = json!(rule(&strategy[class]));
     }
-    shown
+    let (backoff, intensity) = (&strategy["backoff"], &strategy["intensity"]);
+    short["backoff"] =
+        json!(format!("{}..{}, {}", text(backoff, "base"), text(backoff, "max"), text(backoff, "probe")));
+    short["intensity"] = json!(format!(
+        "{} in {}: {}",
+        intensity["restarts"],
+        text(intensity, "period"),
+        text(intensity, "exceeded")
+    ));
+    short
 }
 
-fn seconds(duration: &Value) -> String {
-    let nanos = duration["nanos"].as_f64().unwrap_or(0.0);
-    format!("{}s", duration["secs"].as_f64().unwrap_or(0.0) + nanos / 1e9)
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+/// `resume`, or `resume x5, 10s: dead_letter` when it does not last for ever.
+fn rule(rule: &Value) -> String {
+    let mut short = text(rule, "answer").to_owned();
+    if let Some(attempts) = rule["attempts"].as_u64() {
+        let _ = write!(short, " x{attempts}");
+    }
+    if let Some(age) = rule["max_age"].as_str() {
+        let _ = write!(short, ", {age}");
+    }
+    if !rule["attempts"].is_null() || !rule["max_age"].is_null() {
+        let _ = write!(short, ": {}", text(rule, "exhausted"));
+    }
+    short
 }
 
 #[cfg(test)]
@@ -98,23 +116,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn actors_stand_below_their_parents() {
+    fn actors_stand_below_their_parents_with_what_is_wrong() {
         let actor = |path: &str| json!({"path": path, "phase": "running", "attempts": 0, "restarts": 0});
-        let mut failed = actor("root/hours/t/2026-11-21T01");
-        failed["restarts"] = json!(2);
-        failed["view"] = json!({"rows": 7});
-        let rule = json!({"answer": "resume", "attempts": null, "exhausted": "resume"});
-        let strategy = json!({"transient": rule, "rejected": {"answer": "restart", "attempts": 3, "exhausted": "pause"},
-            "backoff": {"base": {"secs": 0, "nanos": 100_000_000}, "max": {"secs": 30, "nanos": 0}},
-            "intensity": {"restarts": 5, "period": {"secs": 300, "nanos": 0}, "exceeded": "pause"}});
-        let tree = json!({
-            "actors": [actor("root"), actor("root/hours"), actor("root/hours-x"), failed],
-            "table": [{"kind": "hour", "parent": "hours", "strategy": strategy}],
-        });
-        let drawn = draw(&tree);
-        let wanted = "root  running\n  hours  running\n    t/2026-11-21T01  running  restarts=2  rows=7\n  hours-x  running\n";
-        assert!(drawn.starts_with(wanted), "{drawn}");
-        assert!(drawn.contains("0.1s..30s") && drawn.contains("5 in 300s, then pause"), "{drawn}");
-        assert!(drawn.contains("restart ×3, then pause"), "{drawn}");
+        let mut shard = actor("root/shards/web/0");
+        shard["view"] = json!({"lag_ms": 5});
+        let mut part = actor("root/shards/web/0/writer");
+        part["phase"] = json!("waiting");
+        (part["attempts"], part["restarts"]) = (json!(3), json!(1));
+        (part["next_try"], part["reason"]) = (json!(12_500), json!("disk full"));
+        let tree = json!([part, actor("root/shards-of-another"), actor("root"), shard, actor("root/shards")]);
+        let expected = "\
+root                running
+  shards            running
+    web/0           running   lag_ms=5
+      writer        waiting   attempts=3  restarts=1  next try in 2.5 s  [disk full]
+  shards-of-another  running
+";
+        let squeeze = |text: &str| {
+            let line = |line: &str| {
+                let depth = line.len() - line.trim_start().len();
+                format!("{depth} {}", line.split_whitespace().collect::<Vec<_>>().join(" "))
+            };
+            text.lines().map(line).collect::<Vec<_>>()
+        };
+        assert_eq!(squeeze(&actors(&tree, Millis(10_000))), squeeze(expected));
+    }
+
+    #[test]
+    fn the_table_that_runs_is_drawn_whole() {
+        let tree = json!({"table": shardmill_actors::tree::TREE, "actors": []});
+        let drawn = draw(&tree, Millis(0));
+        for part in ["coordinator", "500ms..300s, 60s", "20 in 300s: pause", "escalate", "all"] {
+            assert!(drawn.contains(part), "{part} in {drawn}");
+        }
+        let until = json!({"answer": "resume", "attempts": 5, "max_age": "10s", "exhausted": "dead_letter"});
+        assert_eq!(rule(&until), "resume x5, 10s: dead_letter");
     }
 }

@@ -6,3 +6,4 @@ mod cli;
 mod conformance;
 mod lake;
 mod support;
+mod telemetry;
