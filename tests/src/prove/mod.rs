@@ -1,6 +1,7 @@
 //! Proofs: named, repeatable, seeded programs, one for each big claim.
 
 pub mod bad_input;
+mod broken_files;
 pub mod crash_points;
 pub mod demo;
 pub mod full_disk;
@@ -8,7 +9,6 @@ pub mod kill;
 pub mod memory;
 pub mod real_input;
 pub mod reshard;
-mod broken_files;
 
 use std::path::PathBuf;
 
