@@ -221,7 +221,7 @@ pub struct ReshardArgs {
     #[arg(long, value_name = "SHARD")]
     pub split: Option<String>,
     /// Where the second half starts, a 128-bit hash key; default: the middle
-    #[arg(long, value_name = "HASH", requires = "split")]
+    #[arg(long, value_name = "HASH", requires = "split", conflicts_with_all = ["shards", "merge"])]
     pub at: Option<u128>,
     /// Merge these two shards
     #[arg(long, num_args = 2, value_names = ["LEFT", "RIGHT"])]
