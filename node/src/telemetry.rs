@@ -82,7 +82,7 @@ fn logs() -> Box<dyn Layer<Registry> + Send + Sync> {
 
 fn provider() -> Result<Option<SdkTracerProvider>, ExporterBuildError> {
     let is_set = |name: &&str| std::env::var(name).is_ok_and(|endpoint| !endpoint.is_empty());
-    if !ENDPOINTS.iter().any(|name| is_set(&name)) {
+    if !ENDPOINTS.iter().any(is_set) {
         return Ok(None);
     }
     // The exporter reads the endpoint itself and appends `/v1/traces` to the base URL; headers and timeouts likewise. It

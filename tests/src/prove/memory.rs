@@ -19,7 +19,7 @@ use crate::harness::{Cli, Door, Node, Setup};
 /// What the configuration allows.
 const LIMIT: u64 = 128 << 20;
 /// What a process holds beside it: code, stacks, page caches of three databases, the allocator's spare room.
-const CONSTANT: u64 = 192 << 20;
+const CONSTANT: u64 = 96 << 20;
 /// Bytes of padding in an event.
 const PADDING: usize = 1_024;
 /// Events in a request.

@@ -82,8 +82,8 @@ pub(crate) fn event(id: &str, at: Millis) -> Value {
 /// One row of `admin hours`.
 pub(crate) async fn hour(node: &Node, hour: Hour) -> Value {
     let hours = node.ask("hours").await.unwrap();
-    let rows = hours.as_array().unwrap().iter();
-    rows.filter(|row| row["hour"] == hour.to_string()).cloned().next().unwrap_or(Value::Null)
+    let mut rows = hours.as_array().unwrap().iter();
+    rows.find(|row| row["hour"] == hour.to_string()).cloned().unwrap_or(Value::Null)
 }
 
 /// Commits and compacts everything.
