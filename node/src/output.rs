@@ -8,7 +8,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::json::WriterBuilder as JsonBuilder;
 use arrow::json::writer::JsonArray;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
 use serde_json::Value;
 use shardmill_connectors::Failure;
@@ -86,7 +86,7 @@ fn table_of_rows(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<String, 
 
 fn new_table<'a>(columns: impl Iterator<Item = &'a str>) -> Table {
     let mut table = Table::new();
-    table.load_preset(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(columns);
     table
 }

@@ -1,16 +1,14 @@
 //! The real supervisors over scripted workers, in paused time.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, atomic::AtomicBool, atomic::AtomicUsize, atomic::Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::FutureExt;
 use serde_json::Value;
 use shardmill_connectors::failure::{Class, Failure};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::{sync::mpsc, time::Instant, time::sleep};
 
 use super::registry::Phase;
 use super::supervisor::{self, Message};

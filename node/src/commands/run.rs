@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use shardmill_connectors::Failure;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Error;
 use crate::cli::RunArgs;
@@ -14,21 +14,22 @@ use crate::telemetry;
 /// Runs a node until it is told to stop.
 pub async fn run(args: RunArgs, json: bool) -> Result<(), Error> {
     let config = configured(&args)?;
+    // Before anybody is told that the node is there: from then on a signal must end it in good order.
+    let mut signals = Signals::new()?;
     let metrics = telemetry::metrics()?;
     tokio::spawn(telemetry::keep_metrics_small(metrics.clone()));
     let mut running = Running::start(&config, metrics).await?;
     announce(&running, &config, json)?;
     let outcome = tokio::select! {
         failure = running.node.failed() => Err(failure),
-        stopped = told_to_stop() => stopped,
+        () = signals.stop() => Ok(()),
     };
     if let Err(failure) = &outcome {
         tracing::error!(%failure, "the node cannot go on");
     }
     tokio::select! {
         () = running.stop() => {}
-        again = told_to_stop() => {
-            again?;
+        () = signals.stop() => {
             tracing::warn!("told to stop twice: ending at once");
         }
     }
@@ -66,14 +67,27 @@ fn announce(running: &Running, config: &Config, json: bool) -> Result<(), Error>
     Ok(())
 }
 
-/// Waits for SIGTERM or an interrupt.
-async fn told_to_stop() -> Result<(), Failure> {
-    let wrong = |error| Failure::crashed(format!("signals cannot be waited for: {error}"));
-    let mut terminate = signal(SignalKind::terminate()).map_err(wrong)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(wrong)?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// The signals that end a node.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Catches the signals from now on.
+    fn new() -> Result<Self, Failure> {
+        let wrong = |error| Failure::crashed(format!("signals cannot be waited for: {error}"));
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate()).map_err(wrong)?,
+            interrupt: signal(SignalKind::interrupt()).map_err(wrong)?,
+        })
     }
-    Ok(())
+
+    /// Waits for SIGTERM or an interrupt.
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
