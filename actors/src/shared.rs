@@ -84,17 +84,23 @@ pub struct Memory {
     pub fetch: Budget,
     /// Rows in open builders and in upload.
     pub builders: Budget,
+    /// Segments being encoded.
+    pub encoders: Budget,
+    /// Hours being merged.
+    pub merges: Budget,
     /// Bytes one fetch may bring.
     pub fetch_bytes: usize,
 }
 
 impl Memory {
-    /// Cuts `limit` bytes into budgets: a quarter for fetches, half for builders; the rest is for the collector, compaction
-    /// and everything small.
+    /// Cuts `limit` bytes into budgets: a quarter for fetches, three eighths for builders, an eighth each for encoding and
+    /// merging; the last eighth is the collector's. A unit larger than its budget takes the whole of it alone.
     pub fn new(limit: u64) -> Self {
         Memory {
             fetch: Budget::new("fetch", limit / 4),
-            builders: Budget::new("builders", limit / 2),
+            builders: Budget::new("builders", limit / 8 * 3),
+            encoders: Budget::new("encoders", limit / 8),
+            merges: Budget::new("merges", limit / 8),
             fetch_bytes: 1 << 20,
         }
     }

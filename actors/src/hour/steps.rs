@@ -16,6 +16,9 @@ use crate::state::{Absorbed, HourState};
 use crate::telemetry;
 use crate::world::Inputs;
 
+/// What a merge holds at most: a row group on its way out, and the batches on their way in.
+const MERGE_BYTES: u64 = 96 << 20;
+
 impl Compactor {
     /// Makes the next generation out of the present one and `inputs`, proves it, and commits it.
     pub(super) async fn merge(
@@ -24,6 +27,7 @@ impl Compactor {
         inputs: &Inputs,
         complete: bool,
     ) -> Result<(), Failure> {
+        let _room = self.shared.memory.merges.take(MERGE_BYTES).await;
         let mut quarantined = state.quarantined.clone();
         let (key, merged) = loop {
             let key = self.new_key(state);

@@ -35,6 +35,9 @@ const CROWDED_PERCENT: u64 = 75;
 /// Records standardised before other tasks get their turn.
 const SLICE: usize = 256;
 
+/// What an encoder holds besides the rows: pages and dictionaries of every column.
+const ENCODER_BYTES: u64 = 8 << 20;
+
 /// A commit on its way.
 #[derive(Debug)]
 enum Commit {
@@ -206,6 +209,8 @@ impl Writer {
             ];
             let objects = self.parts.shared.ports.objects.as_ref();
             let options = &self.parts.shared.lake.write;
+            let cost = ENCODER_BYTES + rows.get_array_memory_size() as u64;
+            let _room = self.parts.shared.memory.encoders.take(cost).await;
             let mut file = FileWriter::create(objects, &key, rows.schema(), options, &meta).await?;
             file.write(rows).await?;
             let summary = file.finish().await?;
