@@ -1,4 +1,4 @@
-//! `cargo bench -p shardmill-tests`: standardising events, encoding them, compacting segments.
+//! `cargo bench`: standardising events, encoding them, compacting segments.
 #![allow(clippy::unwrap_used, missing_docs)] // a benchmark that cannot be set up fails loudly
 
 use std::hint::black_box;

@@ -66,13 +66,15 @@ pub struct Compactor {
     cell: Option<Cell<HourState>>,
     /// How often compaction had been asked for when nothing was left to absorb.
     answered: u64,
+    /// When it began to look.
+    since: Millis,
 }
 
 impl Compactor {
     fn new(shared: Shared, table: String, hour: Hour) -> Self {
         // Commands that came before are not for it: who waits for one asks again and again.
         let answered = shared.control.compactions();
-        Compactor { shared, table, hour, cell: None, answered }
+        Compactor { shared, table, hour, cell: None, answered, since: Millis::now() }
     }
 
     /// The hour's document, taken for this node.
@@ -119,6 +121,7 @@ impl Worker for Compactor {
             complete,
             forced: asked != self.answered,
             long_list: world.feeds_from_long_list(&inputs, plan::LONG_LIST),
+            since: self.since,
             now: Millis::now(),
             delete_grace: self.shared.lake.delete_grace,
         };

@@ -14,6 +14,8 @@ const INCOMPLETE_AFTER_MS: i64 = 20 * 60_000;
 const FIRST_INTERVAL_MS: i64 = 5 * 60_000;
 /// The longest such interval.
 const LAST_INTERVAL_MS: i64 = 24 * 3_600_000;
+/// … but never before its compactor has looked for this long: shards that were just taken do not know yet how far they are.
+const LOOKED_MS: i64 = 60_000;
 /// How long a compactor without inputs waits before it asks again whether its hour is complete.
 const UNTIL_COMPLETE_MS: i64 = 60_000;
 /// An hour with this many segments to absorb is compacted early.
@@ -35,6 +37,8 @@ pub struct Facts<'a> {
     pub forced: bool,
     /// A shard that feeds the hour lists [`LONG_LIST`] segments or more.
     pub long_list: bool,
+    /// When the compactor began to look.
+    pub since: Millis,
     /// Now.
     pub now: Millis,
     /// How long replaced files stay readable.
@@ -95,12 +99,12 @@ pub fn is_overdue(hour: Hour, now: Millis) -> bool {
 
 /// In how many milliseconds the inputs should be merged.
 fn merge_in(facts: &Facts<'_>) -> i64 {
-    let Facts { state, inputs, complete, forced, long_list, now, .. } = *facts;
+    let Facts { state, inputs, complete, forced, long_list, since, now, .. } = *facts;
     if forced || long_list || inputs.segments.len() >= CROWDED {
         return 0;
     }
     if !complete && !state.complete {
-        return state.hour.end().plus(INCOMPLETE_AFTER_MS).since(now);
+        return state.hour.end().plus(INCOMPLETE_AFTER_MS).max(since.plus(LOOKED_MS)).since(now);
     }
     match state.committed_at {
         Some(committed) if state.complete => committed.plus(interval(state.late_generations)).since(now),
@@ -157,7 +161,16 @@ mod tests {
     fn step(state: &HourState, inputs: &Inputs, complete: bool, minutes: i64) -> Step {
         let now = hour().end().plus(minutes * MINUTE);
         let delete_grace = Duration::from_secs(3600);
-        next(Facts { state, inputs, complete, forced: false, long_list: false, now, delete_grace })
+        next(Facts {
+            state,
+            inputs,
+            complete,
+            forced: false,
+            long_list: false,
+            since: hour().start(),
+            now,
+            delete_grace,
+        })
     }
 
     #[test]
@@ -165,6 +178,23 @@ mod tests {
         assert_eq!(step(&state(0, false), &late(), false, 5), Step::Wait(15 * MINUTE));
         assert_eq!(step(&state(0, false), &late(), false, 20), Step::Merge { complete: false });
         assert_eq!(step(&state(0, false), &late(), true, 1), Step::Merge { complete: true });
+    }
+
+    #[test]
+    fn shards_that_were_just_taken_get_time_to_say_how_far_they_are() {
+        let (state, inputs, now) = (state(0, false), late(), hour().end().plus(90 * MINUTE));
+        let facts = |looked: i64| Facts {
+            state: &state,
+            inputs: &inputs,
+            complete: false,
+            forced: false,
+            long_list: false,
+            since: now.plus(-looked),
+            now,
+            delete_grace: Duration::from_secs(3600),
+        };
+        assert_eq!(next(facts(20_000)), Step::Wait(40_000));
+        assert_eq!(next(facts(LOOKED_MS)), Step::Merge { complete: false });
     }
 
     #[test]
@@ -199,6 +229,7 @@ mod tests {
             complete: true,
             forced: false,
             long_list: true,
+            since: hour().start(),
             now,
             delete_grace,
         };

@@ -50,10 +50,11 @@ pub enum Command {
 }
 
 impl Command {
-    /// What is logged unless the environment says otherwise: a node tells what it does, a client only what goes wrong.
+    /// What is logged unless the environment says otherwise: a node tells what it does; everything else, the demo with its own
+    /// words included, only what goes wrong.
     pub fn log_level(&self) -> &'static str {
         match self {
-            Command::Run(_) | Command::Demo(_) => "info",
+            Command::Run(_) => "info",
             _ => "warn",
         }
     }
