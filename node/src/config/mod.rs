@@ -65,7 +65,7 @@ impl Config {
         }
     }
 
-    /// What a node without a file does: embedded, one stream and table `events`, one `file` destination.
+    /// What a node without a file does: embedded, one stream and table `events`, rows after 5 s, one `file` destination.
     pub fn embedded_default() -> Config {
         let path = serde_json::json!({"path": "deliveries.ndjson"});
         let settings = Settings::new(path.as_object().cloned().unwrap_or_default(), Default::default());
@@ -75,7 +75,11 @@ impl Config {
             backend: Backend::Embedded,
             data_dir: PathBuf::from(DATA_DIR),
             streams: BTreeMap::from([("events".to_owned(), Stream::new("events"))]),
-            lake: Lake::default(),
+            // Whoever tries it wants to see rows soon.
+            lake: Lake {
+                flush: Flush { every: Period::seconds(5), ..Lake::default().flush },
+                ..Lake::default()
+            },
             athena: None,
             documents: Documents::default(),
             memory: Memory::default(),
