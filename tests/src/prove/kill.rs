@@ -43,10 +43,11 @@ pub async fn run(options: Options) -> Outcome {
     };
     let sending = senders.start(at, progress);
     let mut chance = StdRng::seed_from_u64(options.seed);
-    let mut killed = 0;
+    let (mut killed, mut while_sending) = (0, 0);
     while !sending.is_finished() || killed < kills {
         tokio::time::sleep(Duration::from_millis(chance.random_range(50..1_200))).await;
         if killed < kills {
+            while_sending += u64::from(!sending.is_finished());
             node.kill().await?;
             killed += 1;
             tell(format!("kill {killed} of {kills} at {} of {events} acknowledged", *seen.borrow()));
@@ -56,9 +57,14 @@ pub async fn run(options: Options) -> Outcome {
     }
     let sent = sending.await.map_err(|error| error.to_string())?;
     tell(format!("{} acknowledged, {} unanswered", sent.acknowledged.len(), sent.unanswered.len()));
+    if !options.short && (while_sending < 20 || sent.unanswered.is_empty()) {
+        return Err(format!("only {while_sending} kills fell into the sending: nothing was shown"));
+    }
     let figures = judge(node, &setup, &sent).await?;
-    Ok(json!({"events": events, "kills": killed, "acknowledged": sent.acknowledged.len(),
-        "unanswered": sent.unanswered.len(), "lake": figures}))
+    Ok(
+        json!({"events": events, "kills": killed, "kills_while_sending": while_sending, "acknowledged": sent.acknowledged.len(),
+        "unanswered": sent.unanswered.len(), "lake": figures}),
+    )
 }
 
 /// Slows the senders so that the kills fall into the sending.
