@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod crash;
+pub mod destinations;
 pub mod embedded;
 pub mod failure;
 pub mod fields;

@@ -1,0 +1,113 @@
+//! Third parties: one folder for each kind, one interface, one registry.
+//!
+//! A connector makes one attempt and answers per event. What is repeated, when, and what is given up is decided by the
+//! supervision of `shardmill-actors`; nothing here waits but for the answer to its one request.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use compact_str::CompactString;
+use serde_json::Value;
+
+use crate::clock::Millis;
+use crate::failure::Failure;
+use crate::record::Origin;
+
+/// An event on its way to a destination.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// The idempotency key: the same through retries, restarts and redrives. Without `.` and white space.
+    pub id: CompactString,
+    /// What its order is kept by.
+    pub key: CompactString,
+    /// Its name, if it has one.
+    pub name: Option<CompactString>,
+    /// The JSON object to deliver, after the destination's mapping.
+    pub data: Bytes,
+    /// Where it comes from.
+    pub origin: Arc<Origin>,
+}
+
+/// Events to be delivered together, in order.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch<'a> {
+    /// The events; at least one.
+    pub events: &'a [Event],
+    /// When this attempt is made.
+    pub at: Millis,
+}
+
+/// Why an event was not delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// What happened, classified.
+    pub failure: Failure,
+    /// The beginning of what the third party answered, when it answered; never holds a secret.
+    pub response: Option<String>,
+    /// The event may have been taken all the same: the answer was lost after the request was sent.
+    pub unknown: bool,
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Refusal { failure, response: None, unknown: false }
+    }
+}
+
+/// What became of one event.
+pub type Outcome = Result<(), Refusal>;
+
+/// What became of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// One outcome for each event, in order.
+    Each(Vec<Outcome>),
+    /// The batch was refused as a whole and nobody said which event is to blame (or it is too large): halves of it may do
+    /// better. For a single event it stands for the refusal of that event.
+    Split(Refusal),
+}
+
+impl Answer {
+    /// All `count` events were delivered.
+    pub fn delivered(count: usize) -> Self {
+        Answer::Each(vec![Ok(()); count])
+    }
+
+    /// All `count` events met the same refusal.
+    pub fn refused(count: usize, refusal: &Refusal) -> Self {
+        Answer::Each(vec![Err(refusal.clone()); count])
+    }
+}
+
+/// How a destination wants its events. What is configured wins where it asks for less.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits {
+    /// Events in a batch, at most.
+    pub events: usize,
+    /// Bytes of [`Event::data`] in a batch, at most (soft by one event).
+    pub bytes: usize,
+    /// How long an incomplete batch waits for more events; zero: not at all.
+    pub linger: Duration,
+    /// Requests under way at a time and node, at most.
+    pub concurrency: usize,
+    /// Whether several events of one key may share a batch: only where a batch succeeds or fails as a whole.
+    pub keys_share_batches: bool,
+    /// Events per second the third party takes, when it says so.
+    pub events_per_second: Option<f64>,
+}
+
+/// A destination, opened.
+#[async_trait]
+pub trait Destination: Send + Sync + Debug {
+    /// How it wants its events.
+    fn limits(&self) -> Limits;
+
+    /// Makes one attempt.
+    async fn deliver(&self, batch: Batch<'_>) -> Answer;
+
+    /// What [`Destination::deliver`] would send, for people: secrets are hidden.
+    fn preview(&self, batch: Batch<'_>) -> Value;
+}
