@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use shardmill_connectors::clock::Millis;
-use shardmill_connectors::failure::Class;
+use shardmill_connectors::failure::{Class, Failure};
 use shardmill_connectors::json::Object;
-use shardmill_connectors::record::Origin;
+use shardmill_connectors::record::{Origin, Position};
 use shardmill_connectors::standardise::Rejection;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -38,14 +38,66 @@ pub struct Letter {
     pub first_at: Millis,
     /// When it was last tried.
     pub last_at: Millis,
+    /// When each attempt was made, the newest last; at most [`ATTEMPTS_KEPT`] of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attempted_at: Vec<Millis>,
+    /// The beginning of what the destination answered last, if it answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response: Option<String>,
     /// How often it had been redriven before.
     pub redrives: u32,
+    /// A letter for a whole range of a shard: where its events are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<Range>,
     /// The payload as received, when it is JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<Box<RawValue>>,
     /// The payload in base64, when it is not JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload_base64: Option<String>,
+}
+
+/// Attempts whose times a letter keeps.
+pub const ATTEMPTS_KEPT: usize = 64;
+
+/// Events that were about to be trimmed by their stream before their destination took them, kept in an object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Range {
+    /// The object: one [`Letter`] a line.
+    pub object: String,
+    /// How many.
+    pub events: u64,
+    /// The first one's position.
+    pub from: Position,
+    /// The last one's position.
+    pub to: Position,
+}
+
+/// What a letter of a destination is made from.
+#[derive(Debug)]
+pub struct GivenUp<'a> {
+    /// The stream the event came by.
+    pub stream: &'a StreamSettings,
+    /// The destination's name.
+    pub destination: &'a str,
+    /// The event's origin.
+    pub origin: Origin,
+    /// Its partition key.
+    pub key: &'a str,
+    /// The payload as received, before mapping.
+    pub data: &'a [u8],
+    /// Why it was given up.
+    pub failure: &'a Failure,
+    /// The beginning of what the destination answered last.
+    pub response: Option<String>,
+    /// When each attempt was made.
+    pub attempted_at: &'a [Millis],
+    /// How many attempts were made.
+    pub attempts: u32,
+    /// How often it had been redriven before.
+    pub redrives: u32,
+    /// Now.
+    pub at: Millis,
 }
 
 /// What a letter of the lake is made from.
@@ -86,7 +138,38 @@ impl Letter {
             attempts: 1,
             first_at: at,
             last_at: at,
+            attempted_at: Vec::new(),
+            response: None,
             redrives,
+            range: None,
+            payload,
+            payload_base64,
+        }
+    }
+
+    /// The letter for an event that a destination gave up.
+    pub fn delivery(given_up: GivenUp<'_>) -> Self {
+        let GivenUp { stream, destination, origin, key, data, failure, response, .. } = given_up;
+        let event = Object::parse(data).ok().and_then(|event| stream.fields.name(&event));
+        let (payload, payload_base64) = pack(data);
+        let attempted_at = given_up.attempted_at;
+        Letter {
+            id: id(&origin, destination, given_up.redrives),
+            class: failure.class,
+            reason: failure.detail.clone(),
+            destination: Some(destination.to_owned()),
+            table: None,
+            field: None,
+            event,
+            key: key.to_owned(),
+            origin,
+            attempts: given_up.attempts,
+            first_at: attempted_at.first().copied().unwrap_or(given_up.at),
+            last_at: attempted_at.last().copied().unwrap_or(given_up.at),
+            attempted_at: attempted_at[attempted_at.len().saturating_sub(ATTEMPTS_KEPT)..].to_vec(),
+            response,
+            redrives: given_up.redrives,
+            range: None,
             payload,
             payload_base64,
         }
