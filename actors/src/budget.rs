@@ -89,6 +89,18 @@ pub struct Share {
 }
 
 impl Share {
+    /// The budget it is taken of.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Holds `bytes` more if they fit; the first bytes of an empty budget always do.
+    pub fn try_grow(&mut self, bytes: u64) -> bool {
+        let Some(mut more) = self.budget.try_take(bytes) else { return false };
+        self.bytes += std::mem::take(&mut more.bytes);
+        true
+    }
+
     /// Bytes held.
     pub fn bytes(&self) -> u64 {
         self.bytes

@@ -11,9 +11,10 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use serde_json::{Value, json};
 use shardmill_cluster::Cell;
+use shardmill_connectors::clock::Millis;
 use shardmill_connectors::failure::{Class, Failure};
 use shardmill_connectors::layout;
-use shardmill_connectors::ports::Shard;
+use shardmill_connectors::ports::{Shard, Start};
 use shardmill_connectors::record::ShardId;
 
 use crate::shared::{Shared, StreamSettings};
@@ -96,7 +97,10 @@ impl Coordinator {
     ) -> Result<ShardState, Failure> {
         let name = stream.stream.name();
         let watermark = world.lowest_watermark(name, &shard.parents);
-        let state = ShardState::new(name, &shard.id, shard.parents.clone(), watermark);
+        let mut state = ShardState::new(name, &shard.id, shard.parents.clone(), watermark);
+        // Resolved once: asked for again after a restart, "the newest" would be something else.
+        state.since =
+            (stream.start == Start::Latest && shard.parents.is_empty()).then(|| Millis::now().plus(-1000));
         let key = layout::documents::shard(name, &shard.id);
         let mut cell: Cell<ShardState> = Cell::load(self.shared.ports.documents.clone(), key).await?;
         if cell.state().is_none() {
@@ -115,7 +119,7 @@ impl Coordinator {
         let mut wanted = BTreeSet::new();
         for (stream, shard) in listed {
             let name = format!("{}/{}", stream.stream.name(), shard.id);
-            if is_readable(world, &name) {
+            if self.is_readable(world, &name) {
                 shards.add(shard::spec(&self.shared, stream, &shard.id));
                 wanted.insert(name);
             }
@@ -143,17 +147,18 @@ impl Coordinator {
             }
         }
     }
-}
 
-/// Whether a shard has something to do, and its parents have nothing left for the lake: order per key across resharding.
-fn is_readable(world: &World, name: &str) -> bool {
-    let Some(state) = world.shards.get(name) else { return false };
-    let done = |parent: &ShardId| {
-        let parent = world.shards.get(&format!("{}/{parent}", state.stream));
-        parent.is_none_or(|parent| parent.ended)
-    };
-    let finished = state.ended && state.segments.is_empty() && state.dead_letters.is_empty();
-    !finished && state.parents.iter().all(done)
+    /// Whether a shard has something to do, and its parents have nothing left for the lake: order per key across resharding.
+    /// Its lanes wait for the parents' lanes by themselves.
+    fn is_readable(&self, world: &World, name: &str) -> bool {
+        let Some(state) = world.shards.get(name) else { return false };
+        let done = |parent: &ShardId| {
+            let parent = world.shards.get(&format!("{}/{parent}", state.stream));
+            parent.is_none_or(|parent| parent.ended)
+        };
+        let destinations = self.shared.destinations.all();
+        !state.is_finished(destinations.keys().map(String::as_str)) && state.parents.iter().all(done)
+    }
 }
 
 #[async_trait]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use shardmill_cluster::{Cell, Liveness, NodeId, Take, ownership};
 use shardmill_connectors::crash;
@@ -12,6 +13,7 @@ use shardmill_connectors::ports::Documents;
 use shardmill_connectors::record::Position;
 use tokio::sync::Mutex;
 
+use crate::state::lane::LaneCommit;
 use crate::state::shard::LakeCommit;
 use crate::state::{HourState, ShardState};
 use crate::telemetry;
@@ -23,8 +25,10 @@ pub enum Change {
     Lake(Box<LakeCommit>),
     /// The queue has got a dead-letter file.
     Forwarded(String),
-    /// The end of the batch that was open when caution began.
-    Suspect(Position),
+    /// The lake's part is about to open a batch with caution: where it ends, and how many records it has.
+    Suspect(Position, usize),
+    /// A lane moved on, was made, or was removed.
+    Lane(Box<LaneCommit>),
 }
 
 #[derive(Debug)]
@@ -33,6 +37,8 @@ struct Inner {
     staged: Vec<Change>,
     /// How many of the staged changes the pending write holds.
     sent: usize,
+    /// When the document was last written.
+    committed_at: Instant,
 }
 
 /// The owner's hold on a shard's document. Shared by the parts of one shard.
@@ -60,7 +66,7 @@ impl Ledger {
             Take::Taken(epoch) => {
                 crash::point("shard.after-take");
                 tracing::info!(shard = %key, epoch, "shard taken");
-                let inner = Inner { cell, staged: Vec::new(), sent: 0 };
+                let inner = Inner { cell, staged: Vec::new(), sent: 0, committed_at: Instant::now() };
                 Ok(Ledger { documents, epoch, inner: Arc::new(Mutex::new(inner)) })
             }
         }
@@ -74,6 +80,15 @@ impl Ledger {
     /// The last committed state.
     pub async fn state(&self) -> ShardState {
         self.inner.lock().await.cell.state().cloned().unwrap_or_default()
+    }
+
+    /// Looks at the last committed state.
+    pub async fn with<T>(&self, look: impl FnOnce(&ShardState) -> T) -> T {
+        let inner = self.inner.lock().await;
+        match inner.cell.state() {
+            Some(state) => look(state),
+            None => look(&ShardState::default()),
+        }
     }
 
     /// Stages a change for the next commit.
@@ -106,6 +121,19 @@ impl Ledger {
         inner.clear();
         metrics::counter!(telemetry::COMMITS).increment(1);
         Ok(())
+    }
+
+    /// Commits everything staged, by whichever part, when the last commit is `every` or longer ago. Says whether nothing is
+    /// left staged.
+    pub async fn commit_if_due(&self, every: Duration) -> Result<bool, Failure> {
+        let (due, nothing) = {
+            let inner = self.inner.lock().await;
+            (inner.committed_at.elapsed() >= every, inner.staged.is_empty() && !inner.cell.is_pending())
+        };
+        if due && !nothing {
+            self.commit().await?;
+        }
+        Ok(due || nothing)
     }
 
     /// Commits what is staged and releases the shard.
@@ -144,6 +172,7 @@ impl Inner {
     fn clear(&mut self) {
         let sent = std::mem::take(&mut self.sent);
         self.staged.drain(..sent);
+        self.committed_at = Instant::now();
     }
 }
 
@@ -151,9 +180,8 @@ fn apply(state: &mut ShardState, change: &Change) -> Result<(), Failure> {
     match change {
         Change::Lake(commit) => state.commit(commit).map_err(|error| Failure::crashed(error.to_string()))?,
         Change::Forwarded(key) => state.dead_letters.retain(|file| file.key != *key),
-        Change::Suspect(until) => {
-            state.suspect_until.get_or_insert_with(|| until.clone());
-        }
+        Change::Suspect(until, records) => state.caution.open(until, *records),
+        Change::Lane(commit) => state.commit_lane(commit),
     }
     Ok(())
 }

@@ -4,6 +4,9 @@
 //! flowchart LR
 //!   S[(stream)] -->|"fetch budget, bytes"| R[reader]
 //!   R -->|"batches, 4 at most"| W[lake writer]
+//!   R -->|"feed, or catch-up"| L[lane per destination]
+//!   L -->|"batches through the gate"| T[third party]
+//!   L -->|"position, parked, dead letters"| D
 //!   W -->|segments, dead-letter file| O[(objects)]
 //!   W -->|one compare-and-set| D[(documents)]
 //!   D --> F[forwarder] -->|letters| Q[(queue)]
@@ -17,14 +20,18 @@
 //! [`state`] holds the documents and the pure rules over them, [`world`] the order they are read in.
 
 pub mod admin;
+pub mod alarms;
 pub mod budget;
 pub mod coordinator;
 pub mod dead_letters;
+pub mod destination;
 pub mod hour;
 pub mod lake;
+pub mod lane;
 pub mod ledger;
 pub mod node;
 pub mod reshard;
+pub mod rules;
 pub mod shard;
 pub mod shared;
 pub mod standardise;

@@ -5,7 +5,10 @@ use shardmill_connectors::failure::Failure;
 use tokio::sync::mpsc;
 
 use crate::admin::{self, AdminHandle};
+use crate::alarms;
 use crate::coordinator::{self, Pool};
+use crate::destination::register;
+use crate::rules;
 use crate::shared::Shared;
 use crate::supervision::{ChildSpec, Group, SupervisorHandle, supervisor};
 use crate::sweeper;
@@ -39,6 +42,9 @@ impl Node {
         let (admin_spec, admin) = admin::spec(&shared);
         let children = vec![
             admin_spec,
+            rules::spec(&shared),
+            alarms::spec(&shared),
+            register::spec(&shared),
             Pool::spec(&shared, "shards", Kind::Shards),
             Pool::spec(&shared, "hours", Kind::Hours),
             coordinator::spec(&shared),

@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use shardmill_cluster::{Liveness, NodeId};
+use shardmill_connectors::failure::Failure;
 use shardmill_connectors::fields::Fields;
 use shardmill_connectors::hour::Hour;
 use shardmill_connectors::parquet::WriteOptions;
@@ -15,7 +17,11 @@ use shardmill_connectors::ports::{Catalog, Documents, Objects, Queue, Start, Str
 use shardmill_connectors::schema::TableSchema;
 use tokio::sync::watch;
 
+use crate::alarms::Alarms;
 use crate::budget::Budget;
+use crate::destination::{self, Destinations};
+use crate::lane::LaneGauges;
+use crate::rules::RulesBook;
 use crate::supervision::{Registry, SupervisorHandle};
 use crate::world::World;
 
@@ -58,6 +64,10 @@ pub struct StreamSettings {
     pub fields: Fields,
     /// Which time decides about the hour.
     pub partition_by: PartitionBy,
+    /// Which destinations get which events.
+    pub rules: Arc<RulesBook>,
+    /// How long the stream keeps its records, where that is known.
+    pub retention: Option<Duration>,
 }
 
 /// How the lake is written.
@@ -71,6 +81,8 @@ pub struct LakeSettings {
     pub flush_bytes: u64,
     /// How long a shard without new rows goes without a commit.
     pub idle_commit: Duration,
+    /// How often the document of a busy shard is written, at least when lanes have moved.
+    pub commit_every: Duration,
     /// How long after its end an hour may still get rows in the ordinary way.
     pub late_grace: Duration,
     /// How long replaced files stay readable.
@@ -88,19 +100,22 @@ pub struct Memory {
     pub encoders: Budget,
     /// Hours being merged.
     pub merges: Budget,
+    /// Bytes of events that the lanes of all destinations may hold; each destination has its own part.
+    pub lanes: u64,
     /// Bytes one fetch may bring.
     pub fetch_bytes: usize,
 }
 
 impl Memory {
-    /// Cuts `limit` bytes into budgets: a quarter for fetches, three eighths for builders, an eighth each for encoding and
-    /// merging; the last eighth is the collector's. A unit larger than its budget takes the whole of it alone.
+    /// Cuts `limit` bytes into budgets: a quarter each for fetches and builders, an eighth each for encoding, merging and
+    /// lanes; the last eighth is the collector's. A unit larger than its budget takes the whole of it alone.
     pub fn new(limit: u64) -> Self {
         Memory {
             fetch: Budget::new("fetch", limit / 4),
-            builders: Budget::new("builders", limit / 8 * 3),
+            builders: Budget::new("builders", limit / 4),
             encoders: Budget::new("encoders", limit / 8),
             merges: Budget::new("merges", limit / 8),
+            lanes: limit / 8,
             fetch_bytes: 1 << 20,
         }
     }
@@ -200,6 +215,24 @@ pub struct Shared {
     pub world: watch::Sender<Arc<World>>,
     /// How shards are doing.
     pub gauges: Gauges,
+    /// The third parties.
+    pub destinations: Destinations,
+    /// How lanes are doing.
+    pub lanes: LaneGauges,
+    /// What somebody should look at.
+    pub alarms: Alarms,
+    /// What reads the configuration anew.
+    pub reload: Arc<dyn Reload>,
+}
+
+/// Reads the part of the configuration that can change while the node runs.
+#[async_trait]
+pub trait Reload: Send + Sync {
+    /// The destinations as they are configured now.
+    ///
+    /// # Errors
+    /// `Rejected` with every problem of the configuration; nothing is changed then.
+    async fn destinations(&self) -> Result<Vec<destination::Settings>, Failure>;
 }
 
 impl fmt::Debug for Shared {

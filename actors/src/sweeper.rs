@@ -2,7 +2,7 @@
 //!
 //! Objects are listed *first*, documents read afterwards: an object uploaded in between is not in the list, and one that was
 //! listed by a document in between is seen there. Of what is unlisted only objects of an epoch lower than the present one
-//! are deleted, because the present owner may be about to commit its own.
+//! are deleted, because the present owner may be about to commit its own. Objects of range letters belong to their letters.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -79,7 +79,7 @@ pub struct Survey {
 /// Looks at every object and every document.
 pub async fn survey(ports: &Ports) -> Result<Survey, Failure> {
     let mut objects = Vec::new();
-    for prefix in ["segments/", "dead/", "late/", "tables/"] {
+    for prefix in ["segments/", "dead/", "parked/", "late/", "tables/"] {
         objects.extend(ports.objects.list(prefix).await?);
     }
     let documents = ports.documents.as_ref();
@@ -107,6 +107,8 @@ fn listed(world: &World) -> BTreeSet<String> {
     for shard in world.shards.values() {
         keys.extend(shard.segments.iter().map(|segment| segment.key.clone()));
         keys.extend(shard.dead_letters.iter().map(|file| file.key.clone()));
+        let parked = shard.lanes.values().filter_map(|lane| lane.parked.as_ref());
+        keys.extend(parked.map(|parked| parked.object.clone()));
     }
     for manifest in world.late.values() {
         keys.extend(manifest.entries.iter().map(|entry| entry.key.clone()));
@@ -125,7 +127,7 @@ fn listed(world: &World) -> BTreeSet<String> {
 fn fate(key: &str, world: &World) -> Option<bool> {
     let parts: Vec<&str> = key.split('/').collect();
     match parts.as_slice() {
-        ["segments" | "dead", stream, shard, _] => {
+        ["segments" | "dead" | "parked", stream, shard, _] => {
             let state = world.shards.get(&format!("{stream}/{shard}"))?;
             Some(layout::epoch_of(key)? < state.ownership.epoch)
         }

@@ -12,9 +12,11 @@ pub const COMMIT: &str = "commit";
 pub const COMPACT: &str = "compact";
 /// Span: dead letters turned into late inputs.
 pub const REDRIVE: &str = "redrive";
+/// Span: one attempt to deliver a batch to a destination.
+pub const DELIVER: &str = "deliver";
 
 /// Every span.
-pub const SPANS: &[&str] = &[COLLECT, READ, STANDARDISE, COMMIT, COMPACT, REDRIVE];
+pub const SPANS: &[&str] = &[COLLECT, READ, STANDARDISE, COMMIT, COMPACT, REDRIVE, DELIVER];
 
 /// Counter; labels `door`, `status`.
 pub const COLLECT_REQUESTS: &str = "shardmill_collect_requests_total";
@@ -48,6 +50,12 @@ pub const SWEPT: &str = "shardmill_swept_objects_total";
 pub const BUDGET_USED: &str = "shardmill_budget_used_bytes";
 /// Gauge.
 pub const LAG: &str = "shardmill_lag_ms";
+/// Counter; label `destination`.
+pub const DELIVERED: &str = "shardmill_events_delivered_total";
+/// Counter; labels `destination`, `class`.
+pub const GIVEN_UP: &str = "shardmill_deliveries_dead_lettered_total";
+/// Histogram; label `destination`.
+pub const DELIVERY_SECONDS: &str = "shardmill_delivery_seconds";
 
 /// What a metric measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,5 +99,8 @@ pub const METRICS: &[Metric] = &[
     (FAILURES, Kind::Counter, "Failures decided by supervisors"),
     (SWEPT, Kind::Counter, "Abandoned objects deleted by the sweeper"),
     (BUDGET_USED, Kind::Gauge, "Bytes of a memory budget in use"),
+    (DELIVERED, Kind::Counter, "Events that destinations took"),
+    (GIVEN_UP, Kind::Counter, "Events that became dead letters at a destination"),
+    (DELIVERY_SECONDS, Kind::Histogram, "Seconds one attempt at a destination took"),
     (LAG, Kind::Gauge, "Milliseconds the slowest shard is behind its tip"),
 ];

@@ -8,12 +8,21 @@
 //!   root --> admin
 //!   root --> coordinator
 //!   root --> sweeper
+//!   root --> rules
+//!   root --> alarms
+//!   root --> destinations
 //!   root --> shards
 //!   root --> hours
+//!   destinations --> register
+//!   destinations --> destination["destination (one each)"]
 //!   shards --> shard["shard (one each)"]
 //!   shard --> reader
 //!   shard --> writer["lake writer"]
 //!   shard --> forwarder["dead-letter forwarder"]
+//!   shard --> roster
+//!   shard --> catchup["catch-up"]
+//!   shard --> lane["lane (one for each destination)"]
+//!   lane --> delivery["delivery (a batch; per destination)"]
 //!   hours --> hour["hour compactor (one each)"]
 //! ```
 
@@ -46,6 +55,25 @@ pub enum Kind {
     Writer,
     /// Hands one shard's dead letters to the queue.
     Forwarder,
+    /// Reads for the lanes of one shard that do not keep up.
+    CatchUp,
+    /// Starts and stops the lanes of one shard.
+    Roster,
+    /// Delivers one shard to one destination.
+    Lane,
+    /// One batch on its way to a destination: a task, not an actor; its failures are decided by this row, with the
+    /// destination's own settings.
+    Delivery,
+    /// Re-reads the routing rules.
+    Rules,
+    /// Watches, and tells people.
+    Alarms,
+    /// The supervisor of all destinations of this node.
+    Destinations,
+    /// Starts and stops the actors of destinations.
+    Register,
+    /// Keeps one destination's gate and document in agreement.
+    Destination,
     /// The supervisor of all hours of this node.
     Hours,
     /// The compactor of one hour of one table.
@@ -105,6 +133,52 @@ const FIXED: Strategy = Strategy {
     ..WORKER
 };
 
+/// What is done about the outcome of a delivery. Destinations change attempts and delays by their `retry` settings.
+const DELIVERY: Strategy = Strategy {
+    transient: Rule::until(Answer::Resume, 12, Answer::DeadLetter),
+    throttled: Rule::until(Answer::Resume, 12, Answer::DeadLetter),
+    rejected: Rule::always(Answer::DeadLetter),
+    unauthorized: Rule::always(Answer::Pause),
+    fenced: Rule::always(Answer::Escalate),
+    crashed: Rule::until(Answer::Restart, 3, Answer::DeadLetter),
+    backoff: backoff(1_000, 900, 60),
+    intensity: intensity(u32::MAX, 1, Answer::Resume),
+    scope: Scope::One,
+};
+
+/// How a destination wants failed deliveries repeated.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Retry {
+    /// The first delay.
+    pub base: Option<Duration>,
+    /// The longest delay.
+    pub max: Option<Duration>,
+    /// Attempts, at most.
+    pub attempts: Option<u32>,
+    /// Time since the first failure in a row, at most.
+    pub max_age: Option<Duration>,
+}
+
+/// The row of one destination's deliveries.
+pub fn delivery(retry: Retry) -> Strategy {
+    let rule = |rule: Rule| Rule {
+        attempts: retry.attempts.or(if retry.max_age.is_some() { None } else { rule.attempts }),
+        max_age: retry.max_age,
+        ..rule
+    };
+    let delays = Backoff {
+        base: retry.base.unwrap_or(DELIVERY.backoff.base),
+        max: retry.max.unwrap_or(DELIVERY.backoff.max).max(retry.base.unwrap_or_default()),
+        probe: DELIVERY.backoff.probe,
+    };
+    Strategy {
+        transient: rule(DELIVERY.transient),
+        throttled: rule(DELIVERY.throttled),
+        backoff: delays,
+        ..DELIVERY
+    }
+}
+
 /// The table.
 pub const TREE: &[Row] = &[
     Row { kind: Kind::Root, parent: None, strategy: FIXED },
@@ -129,6 +203,25 @@ pub const TREE: &[Row] = &[
     Row { kind: Kind::Reader, parent: Some(Kind::Shard), strategy: PART },
     Row { kind: Kind::Writer, parent: Some(Kind::Shard), strategy: PART },
     Row { kind: Kind::Forwarder, parent: Some(Kind::Shard), strategy: PART },
+    Row { kind: Kind::CatchUp, parent: Some(Kind::Shard), strategy: PART },
+    Row { kind: Kind::Roster, parent: Some(Kind::Shard), strategy: PART },
+    Row {
+        // A bug that one destination's events trigger stays in its lane; only a lost shard concerns the others.
+        kind: Kind::Lane,
+        parent: Some(Kind::Shard),
+        strategy: Strategy {
+            fenced: Rule::always(Answer::Escalate),
+            backoff: backoff(100, 10, 15),
+            intensity: intensity(40, 300, Answer::Pause),
+            ..WORKER
+        },
+    },
+    Row { kind: Kind::Delivery, parent: Some(Kind::Lane), strategy: DELIVERY },
+    Row { kind: Kind::Rules, parent: Some(Kind::Root), strategy: WORKER },
+    Row { kind: Kind::Alarms, parent: Some(Kind::Root), strategy: WORKER },
+    Row { kind: Kind::Destinations, parent: Some(Kind::Root), strategy: FIXED },
+    Row { kind: Kind::Register, parent: Some(Kind::Destinations), strategy: FIXED },
+    Row { kind: Kind::Destination, parent: Some(Kind::Destinations), strategy: WORKER },
     Row { kind: Kind::Hours, parent: Some(Kind::Root), strategy: FIXED },
     Row {
         kind: Kind::Hour,

@@ -59,6 +59,29 @@ pub fn point(name: &'static str) {
     }
 }
 
+/// The environment variable that makes an event poison: `WHERE:TEXT`.
+pub const POISON_VARIABLE: &str = "SHARDMILL_POISON";
+
+/// Panics at the place `place` when `data` holds the text that [`POISON_VARIABLE`] names for it; `abort` ends the process
+/// wherever the event is looked at first. A processing bug that only some events trigger, for tests.
+#[allow(clippy::panic)] // what it is for
+pub fn poison(place: &'static str, data: &[u8]) {
+    static POISON: OnceLock<Option<(String, String)>> = OnceLock::new();
+    let poison = POISON.get_or_init(|| {
+        let value = std::env::var(POISON_VARIABLE).ok()?;
+        value.split_once(':').map(|(place, text)| (place.to_owned(), text.to_owned()))
+    });
+    let Some((armed, text)) = poison else { return };
+    if (armed != place && armed != "abort") || memchr::memmem::find(data, text.as_bytes()).is_none() {
+        return;
+    }
+    if armed == "abort" {
+        eprintln!("poison at {place}: aborting");
+        std::process::abort();
+    }
+    panic!("poison at {place}");
+}
+
 /// Like [`point`], and waits for ever when the point is the one to be held at.
 pub async fn pass(name: &'static str) {
     static HELD: OnceLock<Option<String>> = OnceLock::new();

@@ -19,6 +19,16 @@ pub fn dead_letters(stream: &str, shard: &str, epoch: u64, random: &str) -> Stri
     format!("dead/{stream}/{shard}/{epoch}-{random}.ndjson")
 }
 
+/// The keys that a lane holds apart: `parked/<stream>/<shard>/<epoch>-<random>-<destination>.ndjson`.
+pub fn parked(stream: &str, shard: &str, epoch: u64, random: &str, destination: &str) -> String {
+    format!("parked/{stream}/{shard}/{epoch}-{random}-{destination}.ndjson")
+}
+
+/// Events that one range letter of a lane stands for: `ranges/<stream>/<shard>/<epoch>-<random>.ndjson`.
+pub fn range(stream: &str, shard: &str, epoch: u64, random: &str) -> String {
+    format!("ranges/{stream}/{shard}/{epoch}-{random}.ndjson")
+}
+
 /// The folder of one attempt to write the late inputs of a source: `late/<source>/<random>`.
 pub fn late(source: &str, random: &str) -> String {
     format!("late/{source}/{random}")
@@ -51,6 +61,11 @@ pub mod documents {
     /// The index entry of a dead-letter file, named after the file's object.
     pub fn dead_letters(object: &str) -> String {
         format!("dead/{}", object.trim_start_matches("dead/"))
+    }
+
+    /// What was said about a destination.
+    pub fn destination(name: &str) -> String {
+        format!("destinations/{name}")
     }
 
     /// What has been settled of a dead-letter file.

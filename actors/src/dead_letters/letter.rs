@@ -175,6 +175,15 @@ impl Letter {
         }
     }
 
+    /// The letter that stands for a range of events, of which `first` is the first one's own.
+    pub fn range(first: &Letter, range: Range) -> Self {
+        let reason = format!(
+            "{} events were about to be trimmed by the stream before the destination took them: {}",
+            range.events, first.reason
+        );
+        Letter { reason, event: None, payload: None, payload_base64: None, range: Some(range), ..first.clone() }
+    }
+
     /// Who gave it up: a destination's name, or `lake`.
     pub fn target(&self) -> &str {
         self.destination.as_deref().unwrap_or("lake")
@@ -182,12 +191,8 @@ impl Letter {
 
     /// The payload's bytes.
     pub fn data(&self) -> Result<Vec<u8>, String> {
-        match (&self.payload, &self.payload_base64) {
-            (Some(json), _) => Ok(json.get().as_bytes().to_vec()),
-            (None, Some(text)) => base64::Engine::decode(&base64::engine::general_purpose::STANDARD, text)
-                .map_err(|error| format!("dead letter {}: its payload is not base64: {error}", self.id)),
-            (None, None) => Err(format!("dead letter {} has no payload", self.id)),
-        }
+        unpack(self.payload.as_deref(), self.payload_base64.as_deref())
+            .map_err(|error| format!("dead letter {}: {error}", self.id))
     }
 }
 
@@ -202,11 +207,21 @@ fn id(origin: &Origin, target: &str, redrives: u32) -> String {
 }
 
 /// JSON goes in as it is, on one line; anything else as base64.
-fn pack(data: &[u8]) -> (Option<Box<RawValue>>, Option<String>) {
+pub(crate) fn pack(data: &[u8]) -> (Option<Box<RawValue>>, Option<String>) {
     let json = std::str::from_utf8(data).ok().and_then(|text| RawValue::from_string(text.to_owned()).ok());
     match json {
         Some(json) if !json.get().contains(['\n', '\r']) => (Some(json), None),
         _ => (None, Some(base64::Engine::encode(&base64::engine::general_purpose::STANDARD, data))),
+    }
+}
+
+/// The bytes that [`pack`] has packed.
+pub(crate) fn unpack(json: Option<&RawValue>, base64: Option<&str>) -> Result<Vec<u8>, String> {
+    match (json, base64) {
+        (Some(json), _) => Ok(json.get().as_bytes().to_vec()),
+        (None, Some(text)) => base64::Engine::decode(&base64::engine::general_purpose::STANDARD, text)
+            .map_err(|error| format!("its payload is not base64: {error}")),
+        (None, None) => Err("it has no payload".to_owned()),
     }
 }
 

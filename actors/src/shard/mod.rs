@@ -1,11 +1,17 @@
-//! One shard: its document is taken, then read, written and emptied of dead letters by three workers.
+//! One shard: its document is taken, then its records are read, written to the lake, and delivered.
 //!
-//! The reader lends batches to the lake writer; the position moves only with the writer's commit. What a part cannot mend
-//! by itself restarts the shard as a whole, from the last commit: the stream is the buffer.
+//! The reader lends batches to the lake writer and offers them to the [lanes](crate::lane), one for each destination. Every
+//! consumer's position moves only with its own commits, all of them to the one document. What reader, writer or forwarder
+//! cannot mend by themselves restarts the shard as a whole, from the last commit: the stream is the buffer. A lane restarts
+//! alone.
 
+pub mod catch_up;
+pub mod feed;
 pub mod forwarder;
 pub mod open;
+pub mod place;
 pub mod reader;
+pub mod roster;
 pub mod writer;
 
 use std::sync::Arc;
@@ -20,6 +26,8 @@ use shardmill_connectors::record::{Record, ShardId};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::budget::Share;
+use self::feed::Feed;
+use self::place::Place;
 use crate::ledger::Ledger;
 use crate::shared::{Gauge, Shared, StreamSettings};
 use crate::supervision::registry::View;
@@ -34,6 +42,8 @@ const WAITING: usize = 4;
 pub struct Batch {
     /// The records, in order; may be empty.
     pub records: Vec<Record>,
+    /// Where the fetch that brought them began.
+    pub from: Place,
     /// The fetch budget they are counted in.
     pub share: Share,
     /// Every row that arrived before this moment has been passed on.
@@ -57,6 +67,10 @@ pub struct Parts {
     pub name: String,
     /// The shard's document.
     pub ledger: Ledger,
+    /// How batches get to the lanes.
+    pub feed: Feed,
+    /// Held by the one lane that has a suspect batch open: only so is it known whose fault a crash is.
+    pub probing: Arc<Mutex<()>>,
 }
 
 /// The supervisor's part of a shard.
@@ -107,14 +121,22 @@ impl Group for ShardGroup {
             shard: self.shard.clone(),
             name: format!("{}/{}", self.stream.stream.name(), self.shard),
             ledger,
+            feed: Feed::default(),
+            probing: Arc::default(),
         };
         let (send, receive) = mpsc::channel(WAITING);
         let reader = reader::Reader::new(parts.clone(), send);
         let writer = writer::Writer::new(parts.clone(), receive, supervisor.clone());
-        let forwarder = forwarder::Forwarder::new(parts);
+        let forwarder = forwarder::Forwarder::new(parts.clone());
+        let catch_up = catch_up::CatchUp::new(parts.clone());
+        let mut roster = roster::Roster::new(parts, supervisor.clone());
+        // The lanes there are stand ready before the reader begins, so that they need not catch up.
+        roster.muster().await?;
         Ok(vec![
             once("writer", Kind::Writer, writer),
             once("forwarder", Kind::Forwarder, forwarder),
+            once("catch-up", Kind::CatchUp, catch_up),
+            once("roster", Kind::Roster, roster),
             once("reader", Kind::Reader, reader),
         ])
     }

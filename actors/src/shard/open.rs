@@ -5,15 +5,19 @@ use std::time::{Duration, Instant};
 
 use arrow::record_batch::RecordBatch;
 use shardmill_connectors::clock::Millis;
+use shardmill_connectors::crash;
 use shardmill_connectors::hour::Hour;
+use shardmill_connectors::ports::Start;
 use shardmill_connectors::record::{Position, Record, ShardId};
 use shardmill_connectors::setsum::Tally;
 use shardmill_connectors::standardise::{Rejection, Rows};
 
+use super::place::Place;
 use crate::dead_letters::Letter;
 use crate::dead_letters::letter::Refused;
 use crate::shared::StreamSettings;
 use crate::standardise;
+use crate::state::ShardState;
 use crate::trace::Links;
 
 /// Hours open at once, at most: events of more hours than this close what is open.
@@ -33,6 +37,7 @@ pub struct Open {
     ended: bool,
     since: Option<Instant>,
     links: Links,
+    set_aside: bool,
 }
 
 /// Rows and letters taken out of [`Open`], ready to be uploaded.
@@ -54,6 +59,23 @@ pub struct Sealed {
     pub ended: bool,
     /// The traces the records belong to.
     pub links: Links,
+    /// A record was set aside without being looked at.
+    pub set_aside: bool,
+}
+
+/// Where the lake's reading of a shard goes on.
+pub fn beginning(state: &ShardState, stream: &StreamSettings) -> Place {
+    state.position.clone().map_or_else(|| origin(state, stream), Place::After)
+}
+
+/// Where reading of a shard begins that nobody has read before.
+pub fn origin(state: &ShardState, stream: &StreamSettings) -> Place {
+    match state.since {
+        // A child shard is read from its beginning, whatever the configuration says of the stream.
+        _ if !state.parents.is_empty() => Place::At(Start::Oldest),
+        Some(moment) => Place::At(Start::At(moment)),
+        None => Place::At(stream.start.clone()),
+    }
 }
 
 /// What a record is standardised by.
@@ -82,6 +104,7 @@ impl Open {
                 found: "one whose processing ended the process again and again".into(),
             }),
             false => standardise::parse(&record.data).and_then(|event| {
+                crash::poison("standardise", &record.data);
                 let hour = standardise::hour(context.stream, &event, record.arrived_at)?;
                 if !self.rows.contains_key(&hour) && self.rows.len() >= HOURS {
                     return Ok(None);
@@ -108,6 +131,7 @@ impl Open {
                 self.invalid_tally.insert(identity);
             }
         }
+        self.set_aside |= context.set_aside;
         self.read.insert(identity);
         self.links.note(record.trace.as_deref());
         self.position = Some(record.position.clone());
@@ -165,6 +189,7 @@ impl Open {
             watermark: open.watermark,
             ended: open.ended,
             links: open.links,
+            set_aside: open.set_aside,
         }
     }
 }

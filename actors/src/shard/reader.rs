@@ -1,5 +1,6 @@
 //! The reader: fetches one shard's records, never more than the node's memory budget has room for.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -8,8 +9,10 @@ use shardmill_connectors::ports::{Fetched, Limit, ShardReader, Start};
 use tokio::sync::mpsc;
 use tracing::{Instrument, Span};
 
-use super::{Batch, Parts};
+use super::place::Place;
+use super::{Batch, Parts, open};
 use crate::ledger::Change;
+use crate::state::ShardState;
 use crate::supervision::{Next, Worker};
 use crate::telemetry;
 use crate::trace::Links;
@@ -27,8 +30,10 @@ const BESIDE: usize = 200;
 #[derive(Debug)]
 pub struct Reader {
     parts: Parts,
-    send: mpsc::Sender<Batch>,
+    send: mpsc::Sender<Arc<Batch>>,
     cursor: Option<Box<dyn ShardReader>>,
+    /// Where the next fetch begins.
+    place: Place,
     /// Bytes the next fetch may bring.
     reserve: usize,
     ended: bool,
@@ -45,21 +50,23 @@ struct Rate {
 
 impl Reader {
     /// A reader that passes batches to `send`.
-    pub fn new(parts: Parts, send: mpsc::Sender<Batch>) -> Self {
+    pub fn new(parts: Parts, send: mpsc::Sender<Arc<Batch>>) -> Self {
         let rate = Rate { since: Instant::now(), records: 0, bytes: 0 };
-        Reader { parts, send, cursor: None, reserve: SMALL, ended: false, rate }
+        let place = Place::At(Start::Oldest);
+        Reader { parts, send, cursor: None, place, reserve: SMALL, ended: false, rate }
     }
 
     async fn open(&mut self) -> Result<(), Failure> {
-        let state = self.parts.ledger.state().await;
-        self.ended = state.ended;
-        let start = match state.position {
-            Some(position) => Start::After(position),
-            // A child shard is read from its beginning, whatever the configuration says of the stream.
-            None if !state.parents.is_empty() => Start::Oldest,
-            None => self.parts.stream.start.clone(),
-        };
-        self.cursor = Some(self.parts.stream.stream.open(&self.parts.shard, start).await?);
+        let stream = &self.parts.stream;
+        let (place, ended) =
+            self.parts.ledger.with(|state| (open::beginning(state, stream), state.ended)).await;
+        self.ended = ended;
+        self.cursor = Some(stream.stream.open(&self.parts.shard, place.start()).await?);
+        self.place = place;
+        if !ended {
+            // Of a shard that the lake is done with, lanes read what is left by the catch-up.
+            self.parts.feed.begin(self.place.clone());
+        }
         Ok(())
     }
 
@@ -80,7 +87,11 @@ impl Reader {
         self.count(&fetched, payload as u64);
         self.warn_if_trimmed(&fetched);
         let Fetched { records, complete_until, ended, .. } = fetched;
-        Ok(Batch { records, share, complete_until, ended, set_aside: false })
+        let from = self.place.clone();
+        if let Some(last) = records.last() {
+            self.place = Place::After(last.position.clone());
+        }
+        Ok(Batch { records, from, share, complete_until, ended, set_aside: false })
     }
 
     fn count(&mut self, fetched: &Fetched, bytes: u64) {
@@ -129,8 +140,8 @@ impl Worker for Reader {
         if self.ended {
             return Ok(Next::After(Duration::from_secs(60)));
         }
-        let state = self.parts.ledger.state().await;
-        let (caution, hopeless) = (state.caution(), state.is_hopeless());
+        let look = |state: &ShardState| (state.caution.limit(), state.caution.is_hopeless());
+        let (caution, hopeless) = self.parts.ledger.with(look).await;
         let asked = Instant::now();
         let mut batch = self.fetch(caution.unwrap_or(RECORDS)).await?;
         batch.set_aside = hopeless;
@@ -156,15 +167,18 @@ impl Reader {
         span
     }
 
-    /// Passes a batch to the writer.
+    /// Offers a batch to the lanes and passes it to the writer.
     async fn hand_on(&mut self, batch: Batch, cautious: bool) -> Result<Next, Failure> {
         if let (true, Some(last)) = (cautious, batch.records.last()) {
             // The end of the batch that is open now must be known before it can do harm.
-            self.parts.ledger.stage(Change::Suspect(last.position.clone())).await;
+            let suspect = Change::Suspect(last.position.clone(), batch.records.len());
+            self.parts.ledger.stage(suspect).await;
             self.parts.ledger.commit().await?;
         }
         self.ended = batch.ended;
         let tip = batch.records.is_empty();
+        let batch = Arc::new(batch);
+        self.parts.feed.offer(&batch);
         // The writer may be busy: waiting here is what stops the reading.
         if self.send.send(batch).await.is_err() {
             return Err(Failure::crashed("the lake writer is gone"));

@@ -4,6 +4,7 @@
 //! then write the shard's document. What fails between is tried again from where it stands; what is uploaded and never
 //! named does not exist, and the sweeper deletes it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -23,7 +24,7 @@ use crate::budget::Share;
 use crate::dead_letters::letter;
 use crate::ledger::Change;
 use crate::state::shard::LakeCommit;
-use crate::state::{DeadFile, Segment};
+use crate::state::{DeadFile, Segment, ShardState};
 use crate::supervision::{Next, SupervisorHandle, Worker};
 use crate::telemetry;
 use crate::trace::Links;
@@ -62,11 +63,11 @@ struct Staged {
 #[derive(Debug)]
 pub struct Writer {
     parts: Parts,
-    receive: mpsc::Receiver<Batch>,
+    receive: mpsc::Receiver<Arc<Batch>>,
     siblings: SupervisorHandle,
     open: Open,
     /// A batch that was taken in only partly, and how far.
-    partial: Option<(Batch, usize)>,
+    partial: Option<(Arc<Batch>, usize)>,
     share: Share,
     commit: Commit,
     committed_at: Instant,
@@ -75,7 +76,7 @@ pub struct Writer {
 
 impl Writer {
     /// A writer that takes batches from `receive`.
-    pub fn new(parts: Parts, receive: mpsc::Receiver<Batch>, siblings: SupervisorHandle) -> Self {
+    pub fn new(parts: Parts, receive: mpsc::Receiver<Arc<Batch>>, siblings: SupervisorHandle) -> Self {
         let share = parts.shared.memory.builders.empty();
         let flushes = parts.shared.control.flushes();
         Writer {
@@ -92,7 +93,7 @@ impl Writer {
     }
 
     /// Takes a batch in, or what is left of one. Stops early when a commit is needed first.
-    async fn take_in(&mut self, batch: Batch, from: usize) {
+    async fn take_in(&mut self, batch: Arc<Batch>, from: usize) {
         let span = tracing::info_span!(
             telemetry::STANDARDISE,
             shard = %self.parts.name,
@@ -130,12 +131,13 @@ impl Writer {
     async fn is_due(&mut self, tip: bool) -> bool {
         let asked = self.parts.shared.control.flushes();
         let lake = &self.parts.shared.lake;
-        let state = self.parts.ledger.state().await;
+        let look = |state: &ShardState| (state.watermark, state.ended, state.caution.limit().is_some());
+        let (watermark, ended, cautious) = self.parts.ledger.with(look).await;
         if self.open.is_empty() {
-            let news = self.open.watermark() > state.watermark
-                || (self.open.is_ended() && !state.ended)
+            let news = self.open.watermark() > watermark
+                || (self.open.is_ended() && !ended)
                 || self.parts.ledger.is_staged().await;
-            let wanted = asked != self.flushes && tip || self.open.is_ended() && !state.ended;
+            let wanted = asked != self.flushes && tip || self.open.is_ended() && !ended;
             if !news && tip {
                 self.flushes = asked;
             }
@@ -146,7 +148,7 @@ impl Writer {
             || self.open.age() >= lake.flush_every
             || self.open.bytes() >= lake.flush_bytes
             || self.is_crowding()
-            || state.caution().is_some()
+            || cautious
     }
 
     /// Whether the node's builders are nearly full and this shard holds at least its share: the largest always does.
@@ -234,6 +236,7 @@ impl Writer {
             segments,
             dead_letters,
             read: sealed.read,
+            set_aside: sealed.set_aside,
         })
     }
 

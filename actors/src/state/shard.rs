@@ -1,5 +1,7 @@
 //! A shard's document: who owns it, how far it is read, and what it has written that no hour has absorbed.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use shardmill_cluster::{Owned, Ownership};
 use shardmill_connectors::clock::Millis;
@@ -7,10 +9,9 @@ use shardmill_connectors::hour::Hour;
 use shardmill_connectors::record::{Position, ShardId};
 use shardmill_connectors::setsum::Tally;
 
+use super::caution::Caution;
 use super::hour::HourState;
-
-/// Starts after which a shard is read with caution: an open batch may be what ends its readers.
-pub const CAUTIOUS_FROM: u32 = 3;
+use super::lane::{LaneCommit, LaneState};
 
 /// One committed segment. It counts for its hour iff its number is higher than the highest of this shard the hour has
 /// absorbed.
@@ -51,11 +52,13 @@ pub struct ShardState {
     /// Owner and epoch.
     #[serde(flatten)]
     pub ownership: Ownership,
-    /// Takes since the position last passed the suspect batch, or since a clean release.
-    pub starts: u32,
-    /// While cautious: the end of the batch that was open when caution began.
+    /// Takes, and what the lake's part had open.
+    #[serde(flatten)]
+    pub caution: Caution,
+    /// Where a shard without a position is read from, when the stream's newest records were asked for: the moment it was
+    /// first seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub suspect_until: Option<Position>,
+    pub since: Option<Millis>,
     /// The lake's position: every record up to here, included, is in a listed or absorbed segment or is a dead letter.
     pub position: Option<Position>,
     /// Every row that arrived before this moment, by the stream's clock, is in a committed segment.
@@ -74,6 +77,9 @@ pub struct ShardState {
     pub invalid: Tally,
     /// The shards it came from.
     pub parents: Vec<ShardId>,
+    /// The lanes, by destination. Those of destinations that a node does not know are left alone.
+    #[serde(default)]
+    pub lanes: BTreeMap<String, LaneState>,
 }
 
 impl Owned for ShardState {
@@ -86,7 +92,8 @@ impl Owned for ShardState {
     }
 
     fn on_take(&mut self) {
-        self.starts = self.starts.saturating_add(1);
+        self.caution.started();
+        self.lanes.values_mut().for_each(|lane| lane.caution.started());
     }
 }
 
@@ -105,6 +112,8 @@ pub struct LakeCommit {
     pub dead_letters: Option<DeadFile>,
     /// Records read.
     pub read: Tally,
+    /// A record that could not be processed was set aside: the search for it is over.
+    pub set_aside: bool,
 }
 
 /// A commit whose books do not balance: a bug.
@@ -151,29 +160,29 @@ impl ShardState {
         self.ended |= commit.ended;
         self.read += commit.read;
         self.invalid += dead;
-        self.calm_down();
+        match &self.position {
+            _ if commit.set_aside => self.caution.calm(),
+            Some(position) => self.caution.passed(position),
+            None => {}
+        }
         Ok(())
     }
 
-    /// Whether reading must be cautious, and how many records a batch may hold then: each further start halves it.
-    pub fn caution(&self) -> Option<usize> {
-        let beyond = self.starts.checked_sub(CAUTIOUS_FROM)?;
-        Some((1024usize >> beyond.min(usize::BITS - 1)).max(1))
-    }
-
-    /// Whether even single records end their readers: the next one is set aside without being looked at.
-    pub fn is_hopeless(&self) -> bool {
-        self.starts > CAUTIOUS_FROM + 10
-    }
-
-    /// Ends the caution once the suspect batch is behind.
-    fn calm_down(&mut self) {
-        if let (Some(suspect), Some(position)) = (&self.suspect_until, &self.position)
-            && position >= suspect
-        {
-            self.starts = 0;
-            self.suspect_until = None;
+    /// Applies a lane's commit.
+    pub fn commit_lane(&mut self, commit: &LaneCommit) {
+        self.dead_letters.extend(commit.dead_letters.clone());
+        match &commit.state {
+            Some(state) => _ = self.lanes.insert(commit.destination.clone(), state.clone()),
+            None => _ = self.lanes.remove(&commit.destination),
         }
+    }
+
+    /// Whether nothing is left to be done once the shard has ended, for the lake or a lane of `destinations`.
+    pub fn is_finished<'a>(&self, mut destinations: impl Iterator<Item = &'a str>) -> bool {
+        self.ended
+            && self.segments.is_empty()
+            && self.dead_letters.is_empty()
+            && destinations.all(|name| self.lanes.get(name).is_none_or(|lane| lane.frozen))
     }
 
     /// Forgets the segments that `hour` has absorbed.
@@ -185,8 +194,8 @@ impl ShardState {
     /// Releases the shard in good order.
     pub fn release(&mut self) {
         self.ownership.owner = None;
-        self.starts = 0;
-        self.suspect_until = None;
+        self.caution.calm();
+        self.lanes.values_mut().for_each(|lane| lane.caution.calm());
     }
 }
 
@@ -244,22 +253,5 @@ mod tests {
         state.position = Some(position(7));
         state.commit(&LakeCommit { watermark: Some(Millis(5)), ..LakeCommit::default() }).unwrap();
         assert_eq!((state.position, state.watermark), (Some(position(7)), Some(Millis(5))));
-    }
-
-    #[test]
-    fn caution_halves_batches_and_ends_behind_the_suspect() {
-        let mut state = ShardState { starts: 3, suspect_until: Some(position(9)), ..ShardState::default() };
-        assert_eq!(state.caution(), Some(1024));
-        state.starts = 8;
-        assert_eq!(state.caution(), Some(32));
-        state.starts = 13;
-        assert_eq!((state.caution(), state.is_hopeless()), (Some(1), false));
-        state.starts = 14;
-        assert!(state.is_hopeless());
-        let at = |sequence| LakeCommit { position: Some(position(sequence)), ..LakeCommit::default() };
-        state.commit(&at(8)).unwrap();
-        assert_eq!(state.starts, 14);
-        state.commit(&at(9)).unwrap();
-        assert_eq!((state.starts, state.caution()), (0, None));
     }
 }

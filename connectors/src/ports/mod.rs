@@ -8,9 +8,11 @@ pub mod documents;
 pub mod objects;
 pub mod queue;
 pub mod stream;
+pub mod text;
 
 pub use catalog::{Catalog, LakeFile, QueryResult, Snapshot};
 pub use documents::{Document, Documents, Tag, Written};
 pub use objects::{Object, Objects, Put, Upload};
 pub use queue::{Depth, Message, Queue};
 pub use stream::{Fetched, HashRange, Limit, Shard, ShardReader, Start, Stream};
+pub use text::{Text, TextFile};

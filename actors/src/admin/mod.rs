@@ -1,5 +1,7 @@
 //! The admin actor: answers operators' questions from the documents and the registry, and passes their commands on.
 
+mod deliveries;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,10 +112,17 @@ async fn respond(shared: &Shared, since: Millis, command: &str, arguments: &Valu
             shared.control.ask_flush();
             Ok(json!({"asked": true}))
         }
+        "lanes" => Ok(deliveries::lanes(shared, &world)),
+        "destinations" => Ok(deliveries::destinations(shared, &world)),
+        "alarms" => Ok(shared.alarms.active().into()),
+        "pause" => deliveries::pause(shared, arguments).await,
+        "resume" => deliveries::resume(shared, arguments).await,
+        "reload" => deliveries::reload(shared).await,
+        "lanes/remove" => deliveries::remove(shared, arguments).await,
         "compact" => compact(shared, arguments).await,
         "reshard" => reshard::run(shared, arguments).await,
         other => Err(Failure::rejected(format!(
-            "unknown command `{other}`: status, tree, nodes, shards, hours, flush, compact, reshard are known"
+            "unknown command `{other}`: status, tree, nodes, shards, lanes, lanes/remove, destinations, hours, alarms, flush, compact, reshard, pause, resume, reload are known"
         ))),
     }
 }
@@ -130,29 +139,18 @@ async fn status(shared: &Shared, world: &World) -> Result<Value, Failure> {
         "lag_ms": shared.lag_ms(), "freshness_s": freshness_s,
         "dead_letters": depth.visible + depth.in_flight,
         "records_read": read, "invalid": invalid,
-        "alarms": alarms(world),
+        "alarms": shared.alarms.active(),
     }))
 }
 
-/// What an operator should look at now.
-fn alarms(world: &World) -> Vec<Value> {
-    let mut alarms = Vec::new();
-    for hour in world.hours.values() {
-        let at = format!("{}/{}", hour.table, hour.hour);
-        if hour.generation > 0 && !hour.complete && Millis::now() > hour.hour.end().plus(20 * 60_000) {
-            alarms.push(json!({"alarm": "hour incomplete", "at": at}));
-        }
-        for file in &hour.quarantined {
-            alarms.push(
-                json!({"alarm": "segment quarantined", "at": at, "object": file.key, "reason": file.reason}),
-            );
-        }
-    }
-    alarms
-}
-
 fn tree_of(shared: &Shared) -> Value {
-    json!({"table": tree::TREE, "actors": shared.registry.all()})
+    let deliveries: BTreeMap<String, Value> = shared
+        .destinations
+        .all()
+        .into_iter()
+        .map(|(name, handle)| (name, json!(handle.settings.strategy)))
+        .collect();
+    json!({"table": tree::TREE, "deliveries": deliveries, "actors": shared.registry.all()})
 }
 
 fn nodes(shared: &Shared, world: &World, since: Millis) -> Value {
@@ -173,7 +171,8 @@ fn shards(shared: &Shared, world: &World) -> Value {
             "lake_position": shard.position, "watermark": shard.watermark.map(|at| at.to_string()),
             "lag_ms": gauge.lag_ms, "records_per_s": gauge.records_per_s, "bytes_per_s": gauge.bytes_per_s,
             "read": shard.read.rows, "invalid": shard.invalid.rows, "segments": shard.segments.len(),
-            "uncommitted": gauge.uncommitted, "starts": shard.starts, "parents": shard.parents, "lanes": [],
+            "uncommitted": gauge.uncommitted, "starts": shard.caution.starts, "parents": shard.parents,
+            "lanes": deliveries::lanes_of(shared, name, shard),
         })
     };
     world.shards.iter().map(row).collect()

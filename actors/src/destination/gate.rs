@@ -1,0 +1,425 @@
+//! The gate of a destination: who may send now. Rate limit, circuit breaker and adaptive concurrency as one pure state
+//! machine over a clock that is handed in.
+//!
+//! - The *rate* is a token bucket over events (one second of burst).
+//! - *Concurrency* follows additive increase, multiplicative decrease (AIMD, as TCP's congestion avoidance, RFC 5681 §3.1):
+//!   a round of successes adds one request, a throttle or a failure halves what is allowed.
+//! - The *breaker* opens after [`TRIPS_AFTER`] failures in a row, and lets one request through when its time is over; each
+//!   probe that fails doubles the time.
+//! - *Throttled* by the third party, nobody is sent before its `Retry-After`.
+//! - *Paused* (by an operator, or because credentials are refused), nothing is sent but now and then a probe, and that only
+//!   where nobody asked for the pause.
+
+use std::time::{Duration, Instant};
+
+use shardmill_connectors::failure::Class;
+
+use crate::supervision::backoff::delay;
+use crate::supervision::strategy::Backoff;
+
+/// Failures in a row that open the breaker.
+pub const TRIPS_AFTER: u32 = 5;
+
+/// Why nothing is sent to a destination until somebody does something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pause {
+    /// An operator wants it.
+    Operator,
+    /// Its credentials or its configuration were refused.
+    Unauthorized,
+}
+
+/// How the breaker stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Breaker {
+    /// Requests pass.
+    Closed,
+    /// None passes before that moment.
+    Open(Instant),
+    /// One request is on its way to find out.
+    Probing,
+}
+
+/// The answer to somebody who wants to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    /// Send now, and tell the gate how it went.
+    Go,
+    /// Ask again at this moment, or when something has changed.
+    At(Instant),
+    /// Ask again when something has changed.
+    Wait,
+}
+
+/// How a request went, as far as the destination as a whole is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It answered; what it thinks of single events is not the gate's business.
+    Fine,
+    /// It asks for less.
+    Throttled(Option<Duration>),
+    /// It could not be reached, or failed.
+    Failed,
+    /// It refused everything because of who we are.
+    Unauthorized,
+}
+
+impl Verdict {
+    /// What a failure says of the destination.
+    pub fn of(class: Class, retry_after: Option<Duration>) -> Self {
+        match class {
+            Class::Transient => Verdict::Failed,
+            Class::Throttled => Verdict::Throttled(retry_after),
+            Class::Unauthorized => Verdict::Unauthorized,
+            Class::Rejected | Class::Fenced | Class::Crashed => Verdict::Fine,
+        }
+    }
+}
+
+/// See the [module](self).
+#[derive(Debug, Clone)]
+pub struct Gate {
+    rate: Option<f64>,
+    tokens: f64,
+    filled_at: Instant,
+    /// Requests allowed under way, between 1 and `most`.
+    window: f64,
+    most: f64,
+    under_way: usize,
+    breaker: Breaker,
+    failures: u32,
+    /// Openings of the breaker in a row.
+    trips: u32,
+    throttles: u32,
+    quiet_until: Option<Instant>,
+    pause: Option<Pause>,
+    probe_at: Option<Instant>,
+    backoff: Backoff,
+}
+
+impl Gate {
+    /// A gate for at most `concurrency` requests at a time and `rate` events per second.
+    pub fn new(concurrency: usize, rate: Option<f64>, backoff: Backoff, now: Instant) -> Self {
+        #[allow(clippy::cast_precision_loss)] // a few hundred at most
+        let most = concurrency.max(1) as f64;
+        Gate {
+            rate,
+            tokens: rate.unwrap_or_default().max(1.0),
+            filled_at: now,
+            window: most.min(4.0),
+            most,
+            under_way: 0,
+            breaker: Breaker::Closed,
+            failures: 0,
+            trips: 0,
+            throttles: 0,
+            quiet_until: None,
+            pause: None,
+            probe_at: None,
+            backoff,
+        }
+    }
+
+    /// How the breaker stands.
+    pub fn breaker(&self) -> Breaker {
+        self.breaker
+    }
+
+    /// Why nothing is sent, if so.
+    pub fn pause(&self) -> Option<Pause> {
+        self.pause
+    }
+
+    /// Whether the destination as a whole is out of order: failures say nothing about single events now.
+    pub fn is_out_of_order(&self) -> bool {
+        self.breaker != Breaker::Closed || self.pause.is_some()
+    }
+
+    /// Requests under way, and how many may be.
+    pub fn concurrency(&self) -> (usize, usize) {
+        (self.under_way, self.allowed())
+    }
+
+    fn allowed(&self) -> usize {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // between 1 and `most`
+        let allowed = self.window as usize;
+        allowed.max(1)
+    }
+
+    /// Holds everything back.
+    pub fn pause_for(&mut self, pause: Pause, now: Instant) {
+        self.pause = Some(pause);
+        self.probe_at = (pause == Pause::Unauthorized).then(|| now + self.backoff.probe);
+    }
+
+    /// Lets everything through again.
+    pub fn resume(&mut self) {
+        (self.pause, self.probe_at) = (None, None);
+        (self.breaker, self.failures, self.trips) = (Breaker::Closed, 0, 0);
+    }
+
+    /// Somebody wants to send a batch of `events`.
+    pub fn enter(&mut self, events: usize, now: Instant) -> Entry {
+        match self.holds_back(now) {
+            Entry::Go => {}
+            held => return held,
+        }
+        if let Some(at) = self.empty_until(events, now) {
+            return Entry::At(at);
+        }
+        if self.pause.is_some() {
+            // One probe; the next only when this one has told.
+            self.probe_at = None;
+        }
+        if let Breaker::Open(_) = self.breaker {
+            self.breaker = Breaker::Probing;
+        }
+        self.under_way += 1;
+        #[allow(clippy::cast_precision_loss)] // events of a batch
+        let cost = events as f64;
+        if self.rate.is_some() {
+            self.tokens -= cost;
+        }
+        Entry::Go
+    }
+
+    /// Everything but the rate.
+    fn holds_back(&self, now: Instant) -> Entry {
+        let waiting = |until: Instant| if until > now { Entry::At(until) } else { Entry::Go };
+        if self.pause.is_some() {
+            match self.probe_at.map_or(Entry::Wait, waiting) {
+                Entry::Go => {}
+                held => return held,
+            }
+        }
+        match self.breaker {
+            Breaker::Probing => return Entry::Wait,
+            Breaker::Open(until) if until > now => return Entry::At(until),
+            Breaker::Open(_) | Breaker::Closed => {}
+        }
+        if self.under_way >= self.allowed() {
+            return Entry::Wait;
+        }
+        self.quiet_until.map_or(Entry::Go, waiting)
+    }
+
+    /// When the bucket will have enough; `None`: it has. A batch larger than the bucket waits for a full one.
+    fn empty_until(&mut self, events: usize, now: Instant) -> Option<Instant> {
+        let rate = self.rate?;
+        let full = rate.max(1.0);
+        let elapsed = now.saturating_duration_since(self.filled_at).as_secs_f64();
+        (self.tokens, self.filled_at) = ((self.tokens + elapsed * rate).min(full), now);
+        #[allow(clippy::cast_precision_loss)] // events of a batch
+        let needed = (events as f64).min(full);
+        let missing = needed - self.tokens;
+        (missing > 1e-6).then(|| now + Duration::from_secs_f64(missing / rate))
+    }
+
+    /// What was taken of the rate and is not needed.
+    pub fn give_back(&mut self, events: usize) {
+        #[allow(clippy::cast_precision_loss)] // events of a batch
+        let events = events as f64;
+        if self.rate.is_some() {
+            self.tokens += events;
+        }
+    }
+
+    /// A request that entered has come back.
+    pub fn landed(&mut self, verdict: Verdict, now: Instant, chance: f64) {
+        self.under_way = self.under_way.saturating_sub(1);
+        match verdict {
+            Verdict::Fine => self.fine(),
+            Verdict::Throttled(after) => self.throttled(after, now, chance),
+            Verdict::Failed => self.failed(now, chance),
+            Verdict::Unauthorized => {
+                if self.pause != Some(Pause::Operator) {
+                    self.pause_for(Pause::Unauthorized, now);
+                }
+                if self.breaker == Breaker::Probing {
+                    self.breaker = Breaker::Closed;
+                }
+            }
+        }
+    }
+
+    /// A request was given up before it was sent.
+    pub fn left(&mut self, now: Instant) {
+        self.under_way = self.under_way.saturating_sub(1);
+        if self.breaker == Breaker::Probing {
+            self.breaker = Breaker::Open(now);
+        }
+        if self.pause == Some(Pause::Unauthorized) {
+            self.probe_at.get_or_insert(now + self.backoff.probe);
+        }
+    }
+
+    fn fine(&mut self) {
+        self.window = (self.window + 1.0 / self.window).min(self.most);
+        (self.failures, self.trips, self.throttles) = (0, 0, 0);
+        if self.pause == Some(Pause::Operator) {
+            self.breaker = Breaker::Closed;
+        } else {
+            self.resume();
+        }
+    }
+
+    fn throttled(&mut self, after: Option<Duration>, now: Instant, chance: f64) {
+        self.halve();
+        self.throttles = self.throttles.saturating_add(1);
+        let wait = after.unwrap_or_else(|| delay(&self.backoff, self.throttles, None, &mut || chance));
+        self.quiet_until = self.quiet_until.max(Some(now + wait));
+        if self.breaker == Breaker::Probing {
+            // It answers: what it says about its pace is respected, and that is all there is to wait for.
+            self.breaker = Breaker::Closed;
+        }
+    }
+
+    fn failed(&mut self, now: Instant, chance: f64) {
+        self.halve();
+        self.failures = self.failures.saturating_add(1);
+        let opens = match self.breaker {
+            Breaker::Closed => self.failures >= TRIPS_AFTER,
+            Breaker::Probing => true,
+            // One that was under way when it opened.
+            Breaker::Open(_) => false,
+        };
+        if opens {
+            self.trips = self.trips.saturating_add(1);
+            self.breaker = Breaker::Open(now + delay(&self.backoff, self.trips, None, &mut || chance));
+        }
+        if self.pause == Some(Pause::Unauthorized) {
+            self.probe_at = Some(now + self.backoff.probe);
+        }
+    }
+
+    fn halve(&mut self) {
+        self.window = (self.window / 2.0).max(1.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BACKOFF: Backoff = Backoff {
+        base: Duration::from_secs(1),
+        max: Duration::from_secs(60),
+        probe: Duration::from_secs(30),
+    };
+
+    fn gate(concurrency: usize, rate: Option<f64>) -> (Gate, Instant) {
+        let now = Instant::now();
+        (Gate::new(concurrency, rate, BACKOFF, now), now)
+    }
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn concurrency_grows_by_rounds_and_is_halved_by_trouble() {
+        let (mut gate, now) = gate(16, None);
+        let entered = (0..20).filter(|_| gate.enter(1, now) == Entry::Go).count();
+        assert_eq!(entered, 4);
+        for _ in 0..200 {
+            gate.landed(Verdict::Fine, now, 1.0);
+            gate.enter(1, now);
+        }
+        assert_eq!(gate.concurrency().1, 16);
+        gate.landed(Verdict::Failed, now, 1.0);
+        assert_eq!(gate.concurrency().1, 8);
+        for _ in 0..4 {
+            gate.landed(Verdict::Throttled(Some(Duration::ZERO)), now, 1.0);
+        }
+        assert_eq!(gate.concurrency().1, 1);
+    }
+
+    #[test]
+    fn the_rate_is_kept_and_a_large_batch_waits_for_a_full_bucket() {
+        let (mut gate, mut now) = gate(1000, Some(10.0));
+        gate.window = 1000.0;
+        let start = now;
+        let mut sent = 0;
+        while now < start + seconds(10) {
+            match gate.enter(1, now) {
+                Entry::Go => sent += 1,
+                Entry::At(at) => now = at.max(now + Duration::from_millis(1)),
+                Entry::Wait => unreachable!("nothing else holds it back"),
+            }
+        }
+        assert!((109..=111).contains(&sent), "{sent}: ten a second, and the first ten at once");
+        let Entry::At(at) = gate.enter(25, now) else { panic!("the bucket is empty") };
+        assert!(at <= now + seconds(1) && gate.enter(25, at + Duration::from_millis(1)) == Entry::Go);
+        assert!(matches!(gate.enter(1, at + seconds(1)), Entry::At(_)), "the loan is paid back first");
+    }
+
+    #[test]
+    fn the_breaker_opens_probes_and_closes() {
+        let (mut gate, now) = gate(16, None);
+        for _ in 0..TRIPS_AFTER {
+            assert!(!gate.is_out_of_order());
+            gate.enter(1, now);
+            gate.landed(Verdict::Failed, now, 1.0);
+        }
+        assert_eq!(gate.breaker(), Breaker::Open(now + seconds(1)));
+        gate.landed(Verdict::Failed, now, 1.0);
+        assert_eq!(gate.breaker(), Breaker::Open(now + seconds(1)), "a straggler changes nothing");
+        let (mut at, mut wait) = (now, 1);
+        for _ in 0..3 {
+            at += seconds(wait);
+            assert_eq!((gate.enter(1, at), gate.enter(1, at)), (Entry::Go, Entry::Wait), "one probe");
+            gate.landed(Verdict::Failed, at, 1.0);
+            wait *= 2;
+            assert_eq!(gate.breaker(), Breaker::Open(at + seconds(wait)));
+        }
+        at += seconds(wait);
+        gate.enter(1, at);
+        gate.landed(Verdict::Fine, at, 1.0);
+        assert_eq!(gate.breaker(), Breaker::Closed);
+    }
+
+    #[test]
+    fn a_probe_that_is_given_up_can_be_repeated() {
+        let (mut gate, now) = gate(16, None);
+        for _ in 0..TRIPS_AFTER {
+            gate.landed(Verdict::Failed, now, 1.0);
+        }
+        assert_eq!(gate.enter(1, now + seconds(1)), Entry::Go);
+        gate.left(now + seconds(1));
+        assert_eq!(gate.enter(1, now + seconds(1)), Entry::Go);
+    }
+
+    #[test]
+    fn a_retry_after_holds_everybody_back() {
+        let (mut gate, now) = gate(16, None);
+        gate.enter(1, now);
+        gate.landed(Verdict::Throttled(Some(seconds(7))), now, 1.0);
+        assert_eq!(gate.enter(1, now), Entry::At(now + seconds(7)));
+        gate.landed(Verdict::Throttled(Some(seconds(2))), now, 1.0);
+        assert_eq!(gate.enter(1, now + seconds(6)), Entry::At(now + seconds(7)), "the longer wish counts");
+        assert_eq!(gate.enter(1, now + seconds(7)), Entry::Go);
+        assert_eq!(gate.breaker(), Breaker::Closed, "slowing down is no outage");
+    }
+
+    #[test]
+    fn refused_credentials_pause_and_are_probed_an_operators_pause_is_not() {
+        let (mut gate, now) = gate(16, None);
+        gate.enter(1, now);
+        gate.enter(1, now);
+        gate.landed(Verdict::Unauthorized, now, 1.0);
+        gate.landed(Verdict::Unauthorized, now, 1.0);
+        assert_eq!(gate.enter(1, now), Entry::At(now + seconds(30)));
+        let then = now + seconds(30);
+        assert_eq!((gate.enter(1, then), gate.enter(1, then)), (Entry::Go, Entry::Wait));
+        gate.landed(Verdict::Unauthorized, then, 1.0);
+        assert_eq!(gate.enter(1, then), Entry::At(then + seconds(30)));
+        assert_eq!(gate.enter(1, then + seconds(30)), Entry::Go);
+        gate.landed(Verdict::Fine, then, 1.0);
+        assert_eq!((gate.pause(), gate.enter(1, then)), (None, Entry::Go));
+        gate.pause_for(Pause::Operator, then);
+        gate.landed(Verdict::Fine, then, 1.0);
+        assert_eq!(gate.enter(1, then + seconds(3_600)), Entry::Wait);
+        gate.resume();
+        assert_eq!(gate.enter(1, then), Entry::Go);
+    }
+}

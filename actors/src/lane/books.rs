@@ -1,0 +1,195 @@
+//! The books of a lane: what its next commit says, and the objects that the commit names.
+//!
+//! As everywhere, objects are uploaded first under names nobody else can write, and the shard's document names them in the
+//! same write that moves the position: an event that was given up is in a dead-letter file exactly when the position has
+//! passed it.
+
+use std::time::{Duration, Instant};
+
+use shardmill_connectors::crash;
+use shardmill_connectors::failure::Failure;
+use shardmill_connectors::layout;
+use shardmill_connectors::setsum::Tally;
+use uuid::Uuid;
+
+use super::parking;
+use super::prefix::Advance;
+use super::window::Window;
+use crate::dead_letters::letter::Range;
+use crate::dead_letters::{Letter, letter};
+use crate::ledger::Change;
+use crate::shard::Parts;
+use crate::shard::place::Place;
+use crate::state::lane::{LaneCommit, LaneState, Parked};
+use crate::state::{Counts, DeadFile};
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Books {
+    destination: String,
+    /// The lane as it will be committed next.
+    state: LaneState,
+    letters: Vec<Letter>,
+    /// Letters of events that are about to be trimmed by their stream: one letter will stand for all.
+    expired: Vec<Letter>,
+    parked_changed: bool,
+    changed: bool,
+    staged_at: Instant,
+    /// Parked objects that the next commit replaces.
+    replaced: Vec<String>,
+}
+
+impl Books {
+    /// Books that go on from a committed state.
+    pub fn new(destination: &str, state: LaneState) -> Self {
+        Books {
+            destination: destination.to_owned(),
+            state,
+            letters: Vec::new(),
+            expired: Vec::new(),
+            parked_changed: false,
+            changed: false,
+            staged_at: Instant::now(),
+            replaced: Vec::new(),
+        }
+    }
+
+    /// The lane as it will be committed next.
+    pub fn state(&self) -> &LaneState {
+        &self.state
+    }
+
+    /// Changes the lane beside its position.
+    pub fn change(&mut self, change: impl FnOnce(&mut LaneState)) {
+        change(&mut self.state);
+        self.changed = true;
+    }
+
+    /// Enters what the prefix has passed. `idle_at` is where the lane stands when nothing is left before it.
+    pub fn advance(&mut self, advance: Advance, idle_at: Option<&Place>) {
+        let position = idle_at.and_then(Place::position).cloned().or(advance.position);
+        if let Some(position) = position
+            && self.state.position.as_ref() != Some(&position)
+        {
+            self.state.caution.passed(&position);
+            self.state.position = Some(position);
+            self.changed = true;
+        }
+        self.count(advance.counts);
+        self.letters.extend(advance.letters);
+    }
+
+    /// Counts what happened outside the prefix.
+    pub fn count(&mut self, counts: Counts) {
+        if counts != Counts::default() {
+            self.state.counts += counts;
+            self.changed = true;
+        }
+    }
+
+    /// A parked event was given up.
+    pub fn bury(&mut self, letter: Letter) {
+        self.letters.push(letter);
+        self.changed = true;
+    }
+
+    /// Events are about to be trimmed by their stream and go to an object.
+    pub fn expire(&mut self, letters: Vec<Letter>) {
+        self.changed |= !letters.is_empty();
+        self.expired.extend(letters);
+    }
+
+    /// What is parked is no longer what the parked object says.
+    pub fn parked_changed(&mut self) {
+        self.parked_changed = true;
+        self.changed = true;
+    }
+
+    /// Whether something is to be committed, and for `every` nothing was staged.
+    pub fn is_due(&self, every: Duration) -> bool {
+        self.changed && self.staged_at.elapsed() >= every
+    }
+
+    /// Uploads what the commit names, and stages it; `false` when nothing has changed.
+    pub async fn stage(&mut self, parts: &Parts, window: &Window) -> Result<bool, Failure> {
+        if !self.changed {
+            return Ok(false);
+        }
+        self.upload_expired(parts).await?;
+        let dead_letters = self.upload_letters(parts).await?;
+        if self.parked_changed {
+            let parked = self.upload_parked(parts, window).await?;
+            let old = std::mem::replace(&mut self.state.parked, parked);
+            self.replaced.extend(old.map(|old| old.object));
+        }
+        crash::point("lane.before-commit");
+        let commit =
+            LaneCommit { destination: self.destination.clone(), state: Some(self.state.clone()), dead_letters };
+        parts.ledger.stage(Change::Lane(Box::new(commit))).await;
+        self.letters.clear();
+        (self.parked_changed, self.changed, self.staged_at) = (false, false, Instant::now());
+        Ok(true)
+    }
+
+    /// What was staged is committed: the parked objects it replaced are no longer named.
+    pub async fn committed(&mut self, parts: &Parts) {
+        for object in std::mem::take(&mut self.replaced) {
+            // One that stays is swept when the shard has its next owner.
+            if let Err(failure) = parts.shared.ports.objects.delete(&object).await {
+                tracing::warn!(%object, %failure, "a replaced object was not deleted");
+            }
+        }
+    }
+
+    async fn upload_letters(&self, parts: &Parts) -> Result<Option<DeadFile>, Failure> {
+        if self.letters.is_empty() {
+            return Ok(None);
+        }
+        let random = Uuid::new_v4().simple().to_string();
+        let stream = parts.stream.stream.name();
+        let key = layout::dead_letters(stream, &parts.shard, parts.ledger.epoch(), &random);
+        let bytes = letter::to_ndjson(&self.letters)
+            .map_err(|error| Failure::crashed(format!("dead letters cannot be written as JSON: {error}")))?;
+        parts.shared.ports.objects.put(&key, bytes.into()).await?;
+        let mut tally = Tally::default();
+        self.letters.iter().for_each(|letter| tally.insert(letter.origin.identity()));
+        crash::point("lane.after-letters");
+        Ok(Some(DeadFile { key, tally }))
+    }
+
+    /// Writes the expired events to an object; the letter that stands for them joins the others.
+    async fn upload_expired(&mut self, parts: &Parts) -> Result<(), Failure> {
+        self.expired.sort_by_cached_key(|letter| letter.origin.position());
+        let (Some(first), Some(last)) = (self.expired.first(), self.expired.last()) else { return Ok(()) };
+        let random = Uuid::new_v4().simple().to_string();
+        let stream = parts.stream.stream.name();
+        let object = layout::range(stream, &parts.shard, parts.ledger.epoch(), &random);
+        let range = Range {
+            object: object.clone(),
+            events: self.expired.len() as u64,
+            from: first.origin.position(),
+            to: last.origin.position(),
+        };
+        let letter = Letter::range(first, range);
+        let bytes = letter::to_ndjson(&self.expired)
+            .map_err(|error| Failure::crashed(format!("dead letters cannot be written as JSON: {error}")))?;
+        parts.shared.ports.objects.put(&object, bytes.into()).await?;
+        self.letters.push(letter);
+        self.expired.clear();
+        Ok(())
+    }
+
+    async fn upload_parked(&self, parts: &Parts, window: &Window) -> Result<Option<Parked>, Failure> {
+        let parked = window.parked();
+        if parked.is_empty() {
+            return Ok(None);
+        }
+        let events: usize = parked.iter().map(|(_, units)| units.len()).sum();
+        let random = Uuid::new_v4().simple().to_string();
+        let stream = parts.stream.stream.name();
+        let object = layout::parked(stream, &parts.shard, parts.ledger.epoch(), &random, &self.destination);
+        parts.shared.ports.objects.put(&object, parking::encode(window)?.into()).await?;
+        crash::point("lane.after-parked");
+        Ok(Some(Parked { object, keys: parked.len() as u64, events: events as u64 }))
+    }
+}

@@ -1,0 +1,76 @@
+//! A batch on its way: one attempt, in a task of its own, whose panic is a failure like any other.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::FutureExt;
+use shardmill_connectors::clock::Millis;
+use shardmill_connectors::destinations::{Answer, Batch, Event, Outcome, Refusal};
+use shardmill_connectors::failure::Failure;
+use tracing::Instrument;
+
+use super::window::Flight;
+use crate::destination::gate::Verdict;
+use crate::destination::{Handle, Permit};
+use crate::telemetry;
+use crate::trace::Links;
+
+/// A batch that has come back.
+#[derive(Debug)]
+pub struct Landed {
+    /// Which.
+    pub flight: Flight,
+    /// One outcome for each event, or the refusal of the whole.
+    pub answer: Answer,
+    /// When it came back.
+    pub at: Instant,
+}
+
+/// Makes the attempt.
+pub async fn fly(handle: Arc<Handle>, flight: Flight, events: Vec<Event>, permit: Permit, links: Links) -> Landed {
+    let destination = handle.settings.name.clone();
+    let span = tracing::info_span!(telemetry::DELIVER, %destination, events = events.len());
+    links.add_to(&span);
+    let asked = Instant::now();
+    let batch = Batch { events: &events, at: Millis::now() };
+    let attempt = AssertUnwindSafe(handle.settings.connector.deliver(batch)).catch_unwind();
+    let answer = attempt.instrument(span).await.unwrap_or_else(|_| {
+        let bug = Failure::crashed(format!("the connector of {destination} panicked: a bug"));
+        Answer::refused(events.len(), &Refusal::from(bug))
+    });
+    let answer = of_right_length(answer, events.len());
+    let (verdict, reason) = verdict(&answer);
+    permit.landed(verdict, reason.as_deref());
+    metrics::histogram!(telemetry::DELIVERY_SECONDS, "destination" => destination)
+        .record(asked.elapsed().as_secs_f64());
+    Landed { flight, answer, at: Instant::now() }
+}
+
+/// A connector that answers for more or fewer events than it was given has a bug; nothing is taken for delivered.
+fn of_right_length(answer: Answer, events: usize) -> Answer {
+    match &answer {
+        Answer::Each(outcomes) if outcomes.len() != events => {
+            let text = format!("the connector answered for {} of {events} events: a bug", outcomes.len());
+            Answer::refused(events, &Refusal::from(Failure::crashed(text)))
+        }
+        _ => answer,
+    }
+}
+
+/// What an answer says of the destination as a whole: only what all events met alike.
+fn verdict(answer: &Answer) -> (Verdict, Option<String>) {
+    let refusal = match answer {
+        Answer::Split(refusal) => refusal,
+        Answer::Each(outcomes) => {
+            let mut refusals = outcomes.iter().map(|outcome: &Outcome| outcome.as_ref().err());
+            let Some(Some(first)) = refusals.next() else { return (Verdict::Fine, None) };
+            if !refusals.all(|other| other.is_some_and(|other| other.failure.class == first.failure.class)) {
+                return (Verdict::Fine, None);
+            }
+            first
+        }
+    };
+    let failure = &refusal.failure;
+    (Verdict::of(failure.class, failure.retry_after), Some(failure.detail.clone()))
+}

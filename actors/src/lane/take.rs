@@ -1,0 +1,180 @@
+//! How a lane takes events in: from its batches, as far as it has room, and what was parked when it starts.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use shardmill_connectors::clock::Millis;
+use shardmill_connectors::crash;
+use shardmill_connectors::failure::Failure;
+use shardmill_connectors::record::Record;
+
+use super::parking;
+use super::prefix::Closed;
+use super::prepare::{Prepared, Received, prepare};
+use super::run::Lane;
+use super::window::Unit;
+use crate::dead_letters::Letter;
+use crate::dead_letters::letter::GivenUp;
+use crate::destination::Removal;
+use crate::shard::Batch;
+use crate::shard::place::Place;
+use crate::standardise;
+use crate::state::Counts;
+use crate::supervision::History;
+
+/// Events a lane holds, at most, parked ones apart.
+const EVENTS: usize = 4_096;
+/// Bytes a lane may hold however many lanes share the destination's memory.
+const LEAST_BYTES: u64 = 64 << 10;
+/// Bytes an event is counted with beside its payload.
+const BESIDE: u64 = 700;
+/// Keys that may be parked before the lane stops reading.
+const PARKED_KEYS: usize = 1_000;
+/// Bytes a lane holds, parked events included, before it stops reading.
+const PARKED_BYTES: u64 = 16 << 20;
+
+/// Whether a record found room.
+enum Taken {
+    Yes,
+    NoRoom,
+}
+
+impl Lane {
+    /// Takes in what was parked before this lane started.
+    pub(super) async fn take_parked(&mut self) -> Result<(), Failure> {
+        let Some(parked) = self.books.state().parked.clone() else { return Ok(()) };
+        let now = Instant::now();
+        for event in parking::load(self.parts.shared.ports.objects.as_ref(), &parked.object).await? {
+            let data = event.data()?;
+            let received =
+                Received { origin: event.origin.clone(), partition_key: &event.partition_key, data: &data };
+            let settings = &self.handle.settings;
+            let Prepared::Event(prepared) = prepare(settings, &self.parts.stream, &received, None) else {
+                // The mapping of today leaves it out.
+                self.books.change(|state| {
+                    state.counts.routed = state.counts.routed.saturating_sub(1);
+                    state.counts.skipped += 1;
+                });
+                self.books.parked_changed();
+                continue;
+            };
+            let cost = data.len() as u64 + prepared.data.len() as u64 + BESIDE;
+            self.share.resize(self.share.bytes() + cost);
+            let unit = Unit {
+                // The key it was parked under, whatever the configuration says of keys now.
+                event: shardmill_connectors::destinations::Event { key: event.key.clone(), ..prepared },
+                raw: data.clone(),
+                partition_key: event.partition_key.clone(),
+                entry: None,
+                attempted_at: event.attempted_at.clone(),
+                history: History::default(),
+                group: None,
+                refusal: None,
+                cost,
+            };
+            self.window.push(unit, now);
+        }
+        Ok(())
+    }
+
+    /// Whether the lane can take events now.
+    pub(super) fn has_room(&self) -> bool {
+        self.fits(self.fair_share())
+    }
+
+    /// The part of the destination's memory that is this lane's when all its lanes want as much.
+    fn fair_share(&self) -> u64 {
+        let lanes = self.parts.shared.lanes.count(&self.handle.settings.name).max(1) as u64;
+        (self.handle.memory.limit() / lanes).clamp(LEAST_BYTES, PARKED_BYTES)
+    }
+
+    fn fits(&self, share: u64) -> bool {
+        self.window.unparked() < EVENTS
+            && self.window.parked_keys() <= PARKED_KEYS
+            && (self.share.bytes() < share || self.window.is_empty())
+    }
+
+    /// Takes records in from index `from`; the index of the first that found no room.
+    pub(super) fn take_in(&mut self, batch: &Batch, from: usize) -> Option<usize> {
+        let (now, share) = (Instant::now(), self.fair_share());
+        for (index, record) in batch.records.iter().enumerate().skip(from) {
+            if !self.place.is_before(&record.position) {
+                continue;
+            }
+            if !self.fits(share) || matches!(self.take(record, now), Taken::NoRoom) {
+                return Some(index);
+            }
+            self.place = Place::After(record.position.clone());
+        }
+        self.ended |= batch.ended;
+        None
+    }
+
+    fn take(&mut self, record: &Record, now: Instant) -> Taken {
+        if let Some(Removal::Drain(until)) = self.parts.shared.destinations.removal(&self.handle.settings.name)
+            && record.arrived_at >= until
+        {
+            return Taken::Yes;
+        }
+        crash::poison("lane", &record.data);
+        let origin = Arc::new(standardise::origin(&self.parts.stream, &self.parts.shard, record));
+        let received = Received { origin, partition_key: &record.key, data: &record.data };
+        let rules = self.parts.stream.rules.current();
+        match prepare(&self.handle.settings, &self.parts.stream, &received, Some(&rules)) {
+            Prepared::NotMeant => {}
+            Prepared::Skipped => self.books.count(Counts { skipped: 1, ..Counts::default() }),
+            Prepared::Event(event) => {
+                let mapped = if event.data.as_ptr() == record.data.as_ptr() { 0 } else { event.data.len() };
+                let cost = (record.data.len() + mapped) as u64 + BESIDE;
+                if !self.share.try_grow(cost) {
+                    if !self.window.is_empty() {
+                        return Taken::NoRoom;
+                    }
+                    // Others hold the budget: one event at a time is always possible.
+                    self.share.resize(self.share.bytes() + cost);
+                }
+                let parked = self.window.is_parked(&event.key);
+                let entry = self.prefix.push(record.position.clone());
+                if parked {
+                    self.prefix.close(entry, Closed::Parked);
+                    self.books.parked_changed();
+                }
+                let unit = Unit {
+                    event,
+                    raw: record.data.clone(),
+                    partition_key: record.key.clone(),
+                    entry: (!parked).then_some(entry),
+                    attempted_at: Vec::new(),
+                    history: History::default(),
+                    group: None,
+                    refusal: None,
+                    cost,
+                };
+                self.window.push(unit, now);
+            }
+        }
+        Taken::Yes
+    }
+
+    /// Sets a record aside without looking at it: looking at it has ended the lane again and again.
+    pub(super) fn set_aside(&mut self, record: &Record) {
+        let failure = Failure::crashed("its processing ended the lane or the process again and again");
+        let letter = Letter::delivery(GivenUp {
+            stream: &self.parts.stream,
+            destination: &self.handle.settings.name,
+            origin: standardise::origin(&self.parts.stream, &self.parts.shard, record),
+            key: &record.key,
+            data: &record.data,
+            failure: &failure,
+            response: None,
+            attempted_at: &[],
+            attempts: 0,
+            redrives: 0,
+            at: Millis::now(),
+        });
+        let entry = self.prefix.push(record.position.clone());
+        self.prefix.close(entry, Closed::Dead { retried: false, letter: Box::new(letter) });
+        self.place = Place::After(record.position.clone());
+        self.books.change(|state| state.caution.calm());
+    }
+}

@@ -1,0 +1,353 @@
+//! The window of a lane: the events it holds, in order per key, and how far everything before them is settled. Pure: no
+//! clock, no sending, no waiting.
+//!
+//! Events of one key leave in order, and the next only when the one before is settled; keys do not wait for each other. The
+//! prefix of settled events is what the lane's position may pass.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::Instant;
+
+use compact_str::CompactString;
+use shardmill_connectors::clock::Millis;
+use shardmill_connectors::destinations::{Event, Limits, Refusal};
+
+use super::prefix::Entry;
+use crate::supervision::History;
+
+/// Events that must be sent together, exactly these: a batch that failed as a whole is repeated as it was, a half of one that
+/// was refused as a whole is a half.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Group {
+    /// Tells one group from another.
+    pub id: u64,
+    /// How many of it may be sent together.
+    pub most: usize,
+}
+
+/// One event and what has happened to it.
+#[derive(Debug)]
+pub struct Unit {
+    /// What is delivered.
+    pub event: Event,
+    /// The payload as received.
+    pub raw: bytes::Bytes,
+    /// The record's partition key.
+    pub partition_key: CompactString,
+    /// Its entry in the prefix; `None` when it is parked: the position has passed it.
+    pub entry: Option<Entry>,
+    /// When the attempts were made.
+    pub attempted_at: Vec<Millis>,
+    /// Its failures in a row.
+    pub history: History,
+    /// What it must be sent with.
+    pub group: Option<Group>,
+    /// How the last attempt ended.
+    pub refusal: Option<Refusal>,
+    /// Bytes it is counted with.
+    pub cost: u64,
+}
+
+/// The units of one key.
+#[derive(Debug, Default)]
+struct Key {
+    units: VecDeque<Unit>,
+    /// How many of them, from the front, are under way.
+    in_flight: usize,
+    /// It waits until then.
+    until: Option<Instant>,
+    parked: bool,
+}
+
+/// A batch on its way: how many units of which keys, in the order of its events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flight {
+    /// Keys, each with the number of its units.
+    pub keys: Vec<(CompactString, usize)>,
+}
+
+impl Flight {
+    /// Events in it.
+    pub fn events(&self) -> usize {
+        self.keys.iter().map(|(_, count)| count).sum()
+    }
+}
+
+/// What becomes of a unit that has landed.
+#[derive(Debug)]
+pub enum Fate {
+    /// It is settled and leaves the window.
+    Settled,
+    /// It is sent again, not before this moment.
+    Again(Option<Instant>),
+}
+
+/// See the [module](self).
+#[derive(Debug, Default)]
+pub struct Window {
+    keys: HashMap<CompactString, Key>,
+    ready: VecDeque<CompactString>,
+    /// Since when a key has been ready.
+    ready_since: Option<Instant>,
+    waiting: BTreeSet<(Instant, CompactString)>,
+    events: usize,
+    parked: usize,
+    parked_keys: usize,
+    groups: u64,
+}
+
+impl Window {
+    /// Events held, parked ones included.
+    pub fn len(&self) -> usize {
+        self.events
+    }
+
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.events == 0
+    }
+
+    /// Events held that are not parked.
+    pub fn unparked(&self) -> usize {
+        self.events - self.parked
+    }
+
+    /// Keys that are parked.
+    pub fn parked_keys(&self) -> usize {
+        self.parked_keys
+    }
+
+    /// A name for a new group.
+    pub fn new_group(&mut self) -> u64 {
+        self.groups += 1;
+        self.groups
+    }
+
+    /// Whether events of `key` join what is parked.
+    pub fn is_parked(&self, key: &str) -> bool {
+        self.keys.get(key).is_some_and(|key| key.parked)
+    }
+
+    /// Takes a unit in, behind those of its key.
+    pub fn push(&mut self, unit: Unit, now: Instant) {
+        let name = unit.event.key.clone();
+        let key = self.keys.entry(name.clone()).or_default();
+        self.events += 1;
+        if unit.entry.is_none() {
+            self.parked_keys += usize::from(!key.parked);
+            key.parked = true;
+            self.parked += 1;
+        }
+        key.units.push_back(unit);
+        if key.units.len() == 1 {
+            self.ready.push_back(name);
+            self.ready_since.get_or_insert(now);
+        }
+    }
+
+    /// Makes the keys ready whose wait is over.
+    pub fn wake(&mut self, now: Instant) {
+        while let Some((until, name)) = self.waiting.first().cloned() {
+            if until > now {
+                return;
+            }
+            self.waiting.pop_first();
+            if let Some(key) = self.keys.get_mut(&name) {
+                key.until = None;
+                self.ready.push_back(name);
+                self.ready_since.get_or_insert(now);
+            }
+        }
+    }
+
+    /// When the next key's wait is over.
+    pub fn next_wake(&self) -> Option<Instant> {
+        self.waiting.first().map(|(until, _)| *until)
+    }
+
+    /// When the batch that [`Window::batch`] would give is complete or has waited long enough; `None`: nothing is ready.
+    pub fn batch_due(&self, limits: &Limits) -> Option<Instant> {
+        let since = self.ready_since.filter(|_| !self.ready.is_empty())?;
+        let grouped = self.ready.front().and_then(|name| self.keys.get(name)).is_some_and(|key| {
+            key.units.front().is_some_and(|unit| unit.group.is_some())
+        });
+        let full = self.ready.len() >= limits.events
+            || limits.keys_share_batches && self.unparked() >= limits.events.saturating_mul(2);
+        Some(if full || grouped || limits.linger.is_zero() { since } else { since + limits.linger })
+    }
+
+    /// The next batch, of keys that are ready; its units are under way from now on.
+    pub fn batch(&mut self, limits: &Limits, now: Instant) -> Option<(Flight, Vec<Event>)> {
+        let group = self.keys.get(self.ready.front()?)?.units.front()?.group;
+        let most = group.map_or(limits.events, |group| group.most.min(limits.events)).max(1);
+        let (mut flight, mut events) = (Flight { keys: Vec::new() }, Vec::new());
+        let (mut bytes, mut passed) = (0, VecDeque::new());
+        while events.len() < most && bytes < limits.bytes {
+            let Some(name) = self.ready.pop_front() else { break };
+            let Some(key) = self.keys.get_mut(&name) else { continue };
+            let several = if limits.keys_share_batches { most - events.len() } else { 1 };
+            let mut count = 0;
+            for unit in key.units.iter().take(several) {
+                let size = unit.event.data.len();
+                let room = events.is_empty() || bytes + size <= limits.bytes;
+                if unit.group.map(|g| g.id) != group.map(|g| g.id) || !room {
+                    break;
+                }
+                bytes += size;
+                count += 1;
+                events.push(unit.event.clone());
+            }
+            if count == 0 {
+                passed.push_back(name);
+                continue;
+            }
+            key.in_flight = count;
+            flight.keys.push((name, count));
+        }
+        passed.append(&mut self.ready);
+        self.ready = passed;
+        self.ready_since = (!self.ready.is_empty()).then_some(now);
+        (!events.is_empty()).then_some((flight, events))
+    }
+
+    /// Changes the units of a flight, in the order of its events.
+    pub fn units_mut(&mut self, flight: &Flight, mut change: impl FnMut(usize, &mut Unit)) {
+        let mut index = 0;
+        for (name, count) in &flight.keys {
+            let Some(key) = self.keys.get_mut(name) else { continue };
+            for unit in key.units.iter_mut().take(*count) {
+                change(index, unit);
+                index += 1;
+            }
+        }
+    }
+
+    /// A flight has landed: `fates` are those of its events, in order. Gives back the settled units with their places in the
+    /// flight.
+    pub fn land(&mut self, flight: &Flight, fates: Vec<Fate>, now: Instant) -> Vec<(usize, Unit)> {
+        let (mut fates, mut settled) = (fates.into_iter().enumerate(), Vec::new());
+        for (name, count) in &flight.keys {
+            let Some(key) = self.keys.get_mut(name) else { continue };
+            let mut again = VecDeque::new();
+            let mut until = None;
+            for unit in key.units.drain(..(*count).min(key.units.len())).collect::<Vec<_>>() {
+                match fates.next() {
+                    Some((index, Fate::Settled)) => {
+                        self.events -= 1;
+                        self.parked -= usize::from(unit.entry.is_none());
+                        settled.push((index, unit));
+                    }
+                    Some((_, Fate::Again(wait))) => {
+                        until = until.max(wait);
+                        again.push_back(unit);
+                    }
+                    None => again.push_back(unit),
+                }
+            }
+            again.append(&mut key.units);
+            key.units = again;
+            key.in_flight = 0;
+            self.release(name.clone(), until, now);
+        }
+        settled
+    }
+
+    fn forget(&mut self, name: &str) {
+        if self.keys.remove(name).is_some_and(|key| key.parked) {
+            self.parked_keys -= 1;
+        }
+    }
+
+    /// A key whose units have landed is forgotten, waits, or is ready.
+    fn release(&mut self, name: CompactString, until: Option<Instant>, now: Instant) {
+        let Some(key) = self.keys.get_mut(&name) else { return };
+        if key.units.is_empty() {
+            self.forget(&name);
+            return;
+        }
+        match until.filter(|until| *until > now) {
+            Some(until) => {
+                key.until = Some(until);
+                self.waiting.insert((until, name));
+            }
+            None => {
+                self.ready.push_back(name);
+                self.ready_since.get_or_insert(now);
+            }
+        }
+    }
+
+    /// Parks the keys that `wanted` names, judged by their first unit: all their units leave the prefix, and what comes later
+    /// joins them. Gives back the entries that left.
+    pub fn park(&mut self, wanted: impl Fn(&Unit) -> bool) -> Vec<Entry> {
+        let mut left = Vec::new();
+        for key in self.keys.values_mut().filter(|key| !key.parked) {
+            if !key.units.front().is_some_and(&wanted) {
+                continue;
+            }
+            key.parked = true;
+            self.parked_keys += 1;
+            for unit in &mut key.units {
+                left.extend(unit.entry.take());
+                self.parked += 1;
+            }
+        }
+        left
+    }
+
+    /// Takes out the units that `expired` names and that are not under way, whatever their key waits for.
+    pub fn expire(&mut self, expired: impl Fn(&Unit) -> bool) -> Vec<Unit> {
+        let mut out = Vec::new();
+        let mut emptied = Vec::new();
+        for (name, key) in &mut self.keys {
+            while key.in_flight == 0 && key.units.front().is_some_and(&expired) {
+                out.extend(key.units.pop_front());
+            }
+            if key.units.is_empty() {
+                emptied.push((name.clone(), key.until));
+            }
+        }
+        for (name, until) in emptied {
+            self.forget(&name);
+            self.ready.retain(|ready| *ready != name);
+            if let Some(until) = until {
+                self.waiting.remove(&(until, name));
+            }
+        }
+        self.events -= out.len();
+        self.parked -= out.iter().filter(|unit| unit.entry.is_none()).count();
+        out
+    }
+
+    /// Every parked unit, key by key, each key's in order.
+    pub fn parked(&self) -> Vec<(&CompactString, Vec<&Unit>)> {
+        let mut parked: Vec<_> = self
+            .keys
+            .iter()
+            .filter(|(_, key)| key.parked)
+            .map(|(name, key)| (name, key.units.iter().collect()))
+            .collect();
+        parked.sort_by_key(|(name, _)| *name);
+        parked
+    }
+
+    /// The first unit of every key that has failed, with the moment it is tried again.
+    pub fn failing(&self) -> impl Iterator<Item = (&Unit, Option<Instant>)> {
+        let first = |key: &'_ Key| key.until;
+        self.keys.values().filter_map(move |key| {
+            let unit = key.units.front()?;
+            (unit.history.failures() > 0).then(|| (unit, first(key)))
+        })
+    }
+
+    /// When the oldest event arrived that is first of its key.
+    pub fn oldest_arrival(&self) -> Option<Millis> {
+        self.keys.values().filter_map(|key| Some(key.units.front()?.event.origin.arrived_at)).min()
+    }
+
+    /// Whether every unit was tried at least once.
+    pub fn all_tried(&self) -> bool {
+        self.keys.values().all(|key| {
+            key.units.front().is_none_or(|unit| !unit.attempted_at.is_empty() && key.in_flight == 0)
+        })
+    }
+}
