@@ -35,8 +35,8 @@ pub struct Kind {
 
 impl Kind {
     /// A line of [`KINDS`].
-    pub const fn new(name: &'static str, summary: &'static str, open: Open, retry: RetryDefaults) -> Self {
-        Kind { name, summary, open, retry }
+    pub const fn new(name: &'static str, summary: &'static str, open: Open, defaults: RetryDefaults) -> Self {
+        Kind { name, summary, open, retry: defaults }
     }
 
     /// Opens a destination of this kind; refuses with everything that is wrong with its settings.

@@ -119,7 +119,7 @@ fn no_connection(text: &str) -> Failure {
 }
 
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error| error.source())
+    std::iter::successors(Some(error), |&error| error.source())
 }
 
 fn scrubbed(text: &str, secrets: &[String]) -> String {

@@ -7,6 +7,7 @@ use jiff::civil::DateTime;
 use jiff::fmt::rfc2822;
 use jiff::tz::TimeZone;
 use reqwest::StatusCode;
+use reqwest::header::RETRY_AFTER;
 
 use super::http::Response;
 use super::{Answer, Batch, Refusal};
@@ -105,7 +106,7 @@ fn remedy(status: u16) -> Option<&'static str> {
 /// How long the answer asks us to wait, from `Retry-After`: seconds or a date. Dates are compared with the answer's own `Date`,
 /// because clocks of different machines differ; without one with `now`. At most a day.
 pub fn wait(response: &Response, now: Millis) -> Option<Duration> {
-    let text = response.header("retry-after")?.trim();
+    let text = response.header(RETRY_AFTER.as_str())?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         let seconds = text.parse().unwrap_or(u64::MAX); // digits only: too many of them
         return Some(Duration::from_secs(seconds).min(LONGEST_WAIT));
