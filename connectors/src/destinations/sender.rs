@@ -26,7 +26,8 @@ const LONGEST_ANSWER: usize = 1 << 20;
 /// Sends requests, each once. Cheap to clone; clones share their connections.
 ///
 /// Redirects are never followed: a body would go where nobody configured it to go. Proxies of the environment are not used: they
-/// would resolve names where we cannot see the addresses.
+/// would resolve names where we cannot see the addresses. The client itself sends again only what provably never left: on a
+/// connection that was closed before the first byte, or where HTTP/2 says that the request was not looked at.
 #[derive(Debug, Clone)]
 pub struct Sender {
     guarded: Client,

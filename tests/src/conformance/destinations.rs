@@ -68,22 +68,21 @@ pub fn open(
 }
 
 /// A subject at work: the destination and its third party.
-struct Bench<'a> {
-    subject: &'a Subject<'a>,
+struct Bench {
     receiver: Receiver,
     destination: Arc<dyn Destination>,
 }
 
-impl<'a> Bench<'a> {
+impl Bench {
     /// With 50 events in a batch where the kind takes so many.
-    async fn new(subject: &'a Subject<'a>) -> Self {
+    async fn new(subject: &Subject<'_>) -> Self {
         Self::patient(subject, "20s").await
     }
 
-    async fn patient(subject: &'a Subject<'a>, timeout: &str) -> Self {
+    async fn patient(subject: &Subject<'_>, timeout: &str) -> Self {
         let receiver = Receiver::start((subject.taken)()).await;
         let destination = Self::open(subject, receiver.url(), timeout);
-        Bench { subject, receiver, destination }
+        Bench { receiver, destination }
     }
 
     fn open(subject: &Subject<'_>, url: &str, timeout: &str) -> Arc<dyn Destination> {

@@ -38,8 +38,7 @@ impl Appender {
         let file = match self.lock.take() {
             Some(file) => file,
             None => {
-                let folder = folder(&self.path);
-                std::fs::create_dir_all(folder)?;
+                create_folder(folder(&self.path))?;
                 let name = beside(&self.path, |name| format!(".{name}.lock"));
                 OpenOptions::new().create(true).truncate(false).write(true).open(name)?
             }
@@ -166,6 +165,23 @@ fn number(name: &str, other: &str) -> Option<u64> {
     };
     let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
     digits.parse().ok().filter(|_| plain)
+}
+
+/// Creates a folder with its parents; their entries are durable when this returns.
+fn create_folder(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(folder)?;
+    for parent in folder.ancestors().skip(1) {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        match sync(parent) {
+            // A folder we may pass through but not read is not one we made.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => break,
+            done => done?,
+        }
+    }
+    Ok(())
 }
 
 fn sync(folder: &Path) -> io::Result<()> {
