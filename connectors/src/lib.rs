@@ -11,6 +11,7 @@ pub mod fields;
 pub mod hour;
 pub mod json;
 pub mod layout;
+pub mod notify;
 pub mod parquet;
 pub mod ports;
 pub mod record;

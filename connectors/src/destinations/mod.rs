@@ -3,6 +3,19 @@
 //! A connector makes one attempt and answers per event. What is repeated, when, and what is given up is decided by the
 //! supervision of `shardmill-actors`; nothing here waits but for the answer to its one request.
 
+mod address;
+pub mod endpoint;
+pub mod file;
+pub mod hide;
+pub mod http;
+pub mod registry;
+pub mod sender;
+pub mod settings;
+pub mod status;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod webhook;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,9 +5,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // checks fail by panicking, as tests do
 
 pub mod catalog;
+pub mod destinations;
 pub mod documents;
 pub mod objects;
 pub mod queue;
+pub mod receiver;
 pub mod stream;
 pub mod stream_reshard;
 

@@ -1,4 +1,4 @@
-//! The conformance suites, run by the embedded backends.
+//! The conformance suites, run by the embedded backends and by every kind of destination.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -7,6 +7,8 @@ use std::time::Duration;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use bytes::Bytes;
+use serde_json::json;
+use shardmill_connectors::destinations::registry;
 use shardmill_connectors::embedded::{
     CatalogStore, EmbeddedDocuments, EmbeddedObjects, EmbeddedQueues, EmbeddedStream,
 };
@@ -14,6 +16,8 @@ use shardmill_connectors::failure::{Class, Failure};
 use shardmill_connectors::hour::Hour;
 use shardmill_connectors::ports::{Catalog, Documents, Objects, Put, QueryResult, Queue, Snapshot, Stream};
 use shardmill_tests::conformance;
+use shardmill_tests::conformance::destinations::{SECRET, Subject};
+use shardmill_tests::conformance::receiver::{Received, Reply};
 use tempfile::TempDir;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -186,4 +190,79 @@ async fn left_over_temporary_files_are_removed_at_open() {
     let left: Vec<_> =
         std::fs::read_dir(dir.path().join("objects/.tmp")).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(left, ["young"]);
+}
+
+/// The events of a webhook request: an array, or one object.
+fn numbers(request: &Received) -> Vec<u64> {
+    let body = request.json();
+    let events = body.as_array().cloned().unwrap_or_else(|| vec![body]);
+    events.iter().filter_map(|event| event["n"].as_u64()).collect()
+}
+
+fn webhook(settings: fn(&str) -> serde_json::Value, taken: fn() -> Reply) -> Subject<'static> {
+    let keys = |request: &Received| vec![request.header("webhook-id").to_owned()];
+    Subject { kind: registry::find("webhook").unwrap(), settings, taken, numbers, keys }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn webhook_destination() {
+    // The token may not be shown, nor the password in the URL.
+    let settings = |url: &str| {
+        let url = url.replace("http://", &format!("http://me:{SECRET}@"));
+        json!({"url": format!("{url}/in?token={SECRET}"), "headers": {"x-api-key": SECRET}})
+    };
+    conformance::destinations::http(&webhook(settings, || Reply::new(202, "taken"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn webhook_destination_that_answers_per_event() {
+    let settings = |url: &str| {
+        json!({"url": url, "auth": {"bearer": SECRET}, "answer": "per_event",
+            "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"})
+    };
+    conformance::destinations::http(&webhook(settings, || Reply::new(200, r#"{"results":[]}"#))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn file_destination() {
+    let dirs = Dirs::default();
+    let fresh = || dirs.fresh(Path::to_path_buf);
+    conformance::destinations::file(fresh, |dir, rotate| {
+        let mut settings = json!({"path": "log.ndjson"});
+        if let Some(rotate) = rotate {
+            settings["rotate"] = rotate.into();
+        }
+        conformance::destinations::open(registry::find("file").unwrap(), &settings, None, dir)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn notices_reach_people() {
+    use conformance::receiver::Receiver;
+    use shardmill_connectors::destinations::sender::Sender;
+    use shardmill_connectors::notify::{Notice, Notifier};
+
+    let receiver = Receiver::start(Reply::new(200, "ok")).await;
+    let sender = Sender::new().unwrap();
+    let notice = Notice {
+        alarm: "destination-paused:hook".into(),
+        raised: true,
+        at: shardmill_connectors::Millis(0),
+        text: "answered 401".into(),
+        fix: "correct the token".into(),
+    };
+    let url = format!("{}/services/T0/B0/{SECRET}", receiver.url());
+    let notifiers =
+        [Notifier::webhook(&url, sender.clone()).unwrap(), Notifier::slack(&url, sender).unwrap()];
+    for notifier in &notifiers {
+        notifier.send(&notice).await.unwrap();
+    }
+    let received = receiver.take();
+    assert_eq!(received[0].json()["state"], "raised");
+    assert!(received[1].json()["text"].as_str().unwrap().contains("answered 401"));
+    receiver.script(Reply::new(404, "no_service"));
+    let refused = notifiers[1].send(&notice).await.unwrap_err();
+    assert_eq!(refused.class, Class::Unauthorized);
+    assert!(refused.detail.contains("no_service") && !format!("{refused:?}").contains(SECRET), "{refused}");
 }

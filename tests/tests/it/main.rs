@@ -5,5 +5,6 @@ mod architecture;
 mod cli;
 mod conformance;
 mod lake;
+mod own_destination;
 mod support;
 mod telemetry;

@@ -1,0 +1,292 @@
+//! Reading a destination's settings: each key once, every problem reported with what would mend it.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::hide::Secret;
+
+/// What is wrong with one setting of a destination. Never shows a value: it may be a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingProblem {
+    /// The setting, dotted where it is within a table; empty for the destination as a whole.
+    pub key: String,
+    /// What is wrong.
+    pub message: String,
+    /// What would mend it.
+    pub fix: String,
+}
+
+impl SettingProblem {
+    /// A problem with the setting `key`.
+    pub fn new(key: impl Into<String>, message: impl Into<String>, fix: impl Into<String>) -> Self {
+        SettingProblem { key: key.into(), message: message.into(), fix: fix.into() }
+    }
+}
+
+/// A table of settings while it is read. What nobody asked for by the end is unknown.
+pub struct Settings {
+    prefix: String,
+    values: Map<String, Value>,
+    known: Vec<&'static str>,
+    problems: Vec<SettingProblem>,
+}
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.values.keys()).finish()
+    }
+}
+
+impl Settings {
+    /// Starts to read a destination's settings.
+    pub fn new(values: Map<String, Value>) -> Self {
+        Settings { prefix: String::new(), values, known: Vec::new(), problems: Vec::new() }
+    }
+
+    /// Reports a problem with `key`.
+    pub fn report(&mut self, key: &str, message: impl Into<String>, fix: impl Into<String>) {
+        let key = format!("{}{key}", self.prefix);
+        self.problems.push(SettingProblem { key, message: message.into(), fix: fix.into() });
+    }
+
+    /// The value under `key`, whatever it is.
+    pub fn value(&mut self, key: &'static str) -> Option<Value> {
+        self.known.push(key);
+        self.values.remove(key)
+    }
+
+    /// Whether `key` is there.
+    pub fn has(&self, key: &str) -> bool {
+        self.values.contains_key(key)
+    }
+
+    /// A text.
+    pub fn text(&mut self, key: &'static str) -> Option<String> {
+        match self.value(key)? {
+            Value::String(text) => Some(text),
+            other => {
+                self.report(key, format!("a text is wanted, not {}", kind(&other)), "write it in quotes");
+                None
+            }
+        }
+    }
+
+    /// A secret text.
+    pub fn secret(&mut self, key: &'static str) -> Option<Secret> {
+        self.text(key).map(Secret::new)
+    }
+
+    /// A text that must be there; `example` shows one.
+    pub fn required(&mut self, key: &'static str, example: &str) -> Option<String> {
+        let there = self.has(key);
+        let text = self.text(key);
+        if !there || text.as_deref() == Some("") {
+            self.report(key, "is missing", format!("add {key} = \"{example}\""));
+        }
+        text.filter(|text| !text.is_empty())
+    }
+
+    /// `true` or `false`; `false` when it is not there.
+    pub fn flag(&mut self, key: &'static str) -> bool {
+        match self.value(key) {
+            None => false,
+            Some(Value::Bool(flag)) => flag,
+            Some(other) => {
+                self.report(key, format!("a flag is wanted, not {}", kind(&other)), "write true or false");
+                false
+            }
+        }
+    }
+
+    /// One of `names`; the first when it is not there.
+    pub fn choice(&mut self, key: &'static str, names: &[&'static str]) -> &'static str {
+        let first = names.first().copied().unwrap_or_default();
+        let Some(text) = self.text(key) else { return first };
+        let found = names.iter().find(|name| name.eq_ignore_ascii_case(&text));
+        if found.is_none() {
+            self.report(key, "is none of the values it may have", format!("write {}", either(names)));
+        }
+        found.copied().unwrap_or(first)
+    }
+
+    /// A duration, written as `30s`, `500ms` or `2m`.
+    pub fn period(&mut self, key: &'static str, otherwise: Duration) -> Duration {
+        let Some(text) = self.text(key) else { return otherwise };
+        let period = period(&text).filter(|period| !period.is_zero());
+        if period.is_none() {
+            self.report(key, "is not a duration above zero", "write it as \"30s\", \"500ms\" or \"2m\"");
+        }
+        period.unwrap_or(otherwise)
+    }
+
+    /// A number of bytes, written as `64MiB`.
+    pub fn size(&mut self, key: &'static str) -> Option<u64> {
+        let text = self.text(key)?;
+        let size = size(&text).filter(|size| *size > 0);
+        if size.is_none() {
+            self.report(key, "is not a number of bytes above zero", "write it as \"64MiB\" or \"500KB\"");
+        }
+        size
+    }
+
+    /// A table within; its problems come back with [`Settings::absorb`].
+    pub fn table(&mut self, key: &'static str) -> Option<Settings> {
+        match self.value(key)? {
+            Value::Object(values) => {
+                Some(Settings { prefix: format!("{}{key}.", self.prefix), ..Settings::new(values) })
+            }
+            other => {
+                self.report(
+                    key,
+                    format!("a table is wanted, not {}", kind(&other)),
+                    "write it as { name = … }",
+                );
+                None
+            }
+        }
+    }
+
+    /// What is left in the table, for tables with free names.
+    pub fn rest(&mut self) -> Map<String, Value> {
+        std::mem::take(&mut self.values)
+    }
+
+    /// Takes over the problems of a table within, unknown keys included.
+    pub fn absorb(&mut self, table: Settings) {
+        self.problems.extend(table.finish());
+    }
+
+    /// Every problem, unknown keys included; empty when all is well.
+    pub fn finish(mut self) -> Vec<SettingProblem> {
+        let unknown: Vec<String> = self.values.keys().cloned().collect();
+        for key in unknown {
+            let fix = match nearest(&key, self.known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known are {}", self.known.join(", ")),
+            };
+            self.report(&key, "unknown setting", fix);
+        }
+        self.problems
+    }
+}
+
+/// The known name most like `name`, when one is near enough to have been meant.
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let name = name.to_lowercase();
+    let alike = known.into_iter().map(|candidate| (strsim::jaro_winkler(&name, candidate), candidate));
+    let near = alike.filter(|(likeness, _)| *likeness > 0.7);
+    near.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, candidate)| candidate)
+}
+
+fn either(names: &[&str]) -> String {
+    names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(" or ")
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "a flag",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a table",
+    }
+}
+
+/// A whole number and its unit.
+fn quantity(text: &str) -> Option<(u64, &str)> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    Some((text[..digits].parse().ok()?, text[digits..].trim()))
+}
+
+fn period(text: &str) -> Option<Duration> {
+    let (number, unit) = quantity(text)?;
+    let scale = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    Some(Duration::from_millis(number.checked_mul(scale)?))
+}
+
+fn size(text: &str) -> Option<u64> {
+    let (number, unit) = quantity(text)?;
+    let scale = match unit {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "KB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        _ => return None,
+    };
+    number.checked_mul(scale)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(json: &str) -> Settings {
+        Settings::new(serde_json::from_str(json).unwrap())
+    }
+
+    #[test]
+    fn units() {
+        for (text, ms) in
+            [("30s", Some(30_000)), ("500 ms", Some(500)), ("2m", Some(120_000)), ("1h", Some(3_600_000))]
+        {
+            assert_eq!(period(text).map(|period| period.as_millis()), ms, "{text}");
+        }
+        for wrong in ["", "30", "s", "-1s", "1.5s", "1d", "99999999999999999999s", "18446744073709551615h"] {
+            assert_eq!(period(wrong), None, "{wrong}");
+        }
+        for (text, bytes) in [("64MiB", Some(64 << 20)), ("7", Some(7)), ("1KB", Some(1000)), ("1XB", None)] {
+            assert_eq!(size(text), bytes, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_problem_is_told_and_no_value_shown() {
+        let mut settings = settings(
+            r#"{"text":1,"flag":"s3cr3t","time":"s3cr3t","size":"s3cr3t","choice":"s3cr3t",
+                "table":{"in":2,"other":"s3cr3t"},"flat":"s3cr3t","tmeout":"s3cr3t"}"#,
+        );
+        assert_eq!(settings.text("text"), None);
+        assert!(!settings.flag("flag"));
+        assert_eq!(settings.period("time", Duration::from_secs(3)), Duration::from_secs(3));
+        assert_eq!(settings.size("size"), None);
+        assert_eq!(settings.choice("choice", &["one", "two"]), "one");
+        let mut table = settings.table("table").unwrap();
+        assert_eq!(table.text("in"), None);
+        settings.absorb(table);
+        assert!(settings.table("flat").is_none());
+        assert_eq!(settings.required("needed", "example"), None);
+        settings.period("timeout", Duration::ZERO);
+        assert!(!format!("{settings:?}").contains("s3cr3t"));
+        let problems = settings.finish();
+        let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
+        let wanted =
+            ["text", "flag", "time", "size", "choice", "table.in", "table.other", "flat", "needed", "tmeout"];
+        assert_eq!(keys, wanted);
+        assert_eq!(problems[9].fix, "did you mean `timeout`?");
+        assert_eq!(problems[8].fix, "add needed = \"example\"");
+        assert!(!format!("{problems:?}").contains("s3cr3t"), "{problems:?}");
+    }
+
+    #[test]
+    fn good_settings_have_no_problem() {
+        let mut settings = settings(r#"{"a":"x","f":true,"t":"2s","s":"1KiB","c":"TWO"}"#);
+        assert_eq!(settings.required("a", "").as_deref(), Some("x"));
+        assert!(settings.flag("f"));
+        assert_eq!(settings.period("t", Duration::ZERO), Duration::from_secs(2));
+        assert_eq!(settings.size("s"), Some(1024));
+        assert_eq!(settings.choice("c", &["one", "two"]), "two");
+        assert_eq!(settings.finish(), []);
+    }
+}

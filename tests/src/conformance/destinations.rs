@@ -1,0 +1,417 @@
+//! What every kind of destination must do: deliver in order, tell the truth about what became of each event, show no secret.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use shardmill_connectors::Millis;
+use shardmill_connectors::destinations::registry::{Kind, Setup};
+use shardmill_connectors::destinations::sender::Sender;
+use shardmill_connectors::destinations::{Answer, Batch, Destination, Event, Outcome, Refusal};
+use shardmill_connectors::failure::Class;
+use shardmill_connectors::record::{Origin, Sequence};
+
+use super::check;
+use super::receiver::{Received, Receiver, Reply};
+
+/// What the settings of a subject hold wherever they want a secret.
+pub const SECRET: &str = "s3cr3t-of-the-suite";
+
+/// A kind of HTTP destination, and what the suite must know of its third party.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// The kind.
+    pub kind: &'a Kind,
+    /// Its settings, with [`SECRET`] as secret and the given URL as third party.
+    pub settings: fn(url: &str) -> Value,
+    /// What the third party answers when it takes everything.
+    pub taken: fn() -> Reply,
+    /// The events in a request, in order, told by the `n` they were made with.
+    pub numbers: fn(&Received) -> Vec<u64>,
+    /// What the third party recognises a repetition by; one for each event, or one for the request.
+    pub keys: fn(&Received) -> Vec<String>,
+}
+
+/// An event `{"n": n, "messageId": "id-n"}` with the id `id-n`.
+pub fn event(n: u64) -> Event {
+    let origin = Origin {
+        stream: "web".into(),
+        shard: "shard-0".into(),
+        sequence: Sequence::from(n),
+        subsequence: 0,
+        arrived_at: Millis(1_773_480_413_589),
+    };
+    let id = format!("id-{n}");
+    let data = json!({"n": n, "messageId": id}).to_string().into();
+    Event { id: id.into(), key: format!("k-{}", n % 7).into(), name: None, data, origin: Arc::new(origin) }
+}
+
+fn events(count: usize) -> Vec<Event> {
+    (0..count as u64).map(event).collect()
+}
+
+fn batch(events: &[Event]) -> Batch<'_> {
+    Batch { events, at: Millis::now() }
+}
+
+/// Opens a destination of a kind in `base_dir`.
+pub fn open(
+    kind: &Kind,
+    settings: &Value,
+    batch: Option<usize>,
+    base_dir: &std::path::Path,
+) -> Arc<dyn Destination> {
+    let settings: Map<String, Value> = settings.as_object().expect("settings are a table").clone();
+    let sender = Sender::new().expect("a sender");
+    let setup = Setup { name: "subject".into(), settings, batch, base_dir: base_dir.to_owned(), sender };
+    kind.open(setup).unwrap_or_else(|problems| panic!("{}: {problems:?}", kind.name))
+}
+
+/// A subject at work: the destination and its third party.
+struct Bench {
+    receiver: Receiver,
+    destination: Arc<dyn Destination>,
+}
+
+impl Bench {
+    /// With 50 events in a batch where the kind takes so many.
+    async fn new(subject: &Subject<'_>) -> Self {
+        Self::patient(subject, "20s").await
+    }
+
+    async fn patient(subject: &Subject<'_>, timeout: &str) -> Self {
+        let receiver = Receiver::start((subject.taken)()).await;
+        let destination = Self::open(subject, receiver.url(), timeout);
+        Bench { receiver, destination }
+    }
+
+    fn open(subject: &Subject<'_>, url: &str, timeout: &str) -> Arc<dyn Destination> {
+        let mut settings = (subject.settings)(url);
+        settings["timeout"] = timeout.into();
+        open(subject.kind, &settings, Some(50), std::path::Path::new("."))
+    }
+
+    /// How many events the destination takes at once, at most 50.
+    fn most(&self) -> usize {
+        self.destination.limits().events.min(50)
+    }
+
+    /// One attempt for `count` events; there must be an outcome for each, and no secret anywhere.
+    async fn deliver(&self, count: usize) -> Told {
+        told(&*self.destination, count).await
+    }
+
+    async fn answered(&self, reply: Reply, count: usize) -> Told {
+        self.receiver.script(reply);
+        self.deliver(count).await
+    }
+}
+
+/// What an attempt came to: split or not, and an outcome for each event.
+struct Told {
+    split: bool,
+    outcomes: Vec<Outcome>,
+}
+
+impl Told {
+    fn classes(&self) -> Vec<Option<Class>> {
+        let class = |outcome: &Outcome| outcome.as_ref().err().map(|refusal| refusal.failure.class);
+        self.outcomes.iter().map(class).collect()
+    }
+
+    fn refusal(&self) -> &Refusal {
+        self.outcomes.first().and_then(|outcome| outcome.as_ref().err()).expect("a refusal")
+    }
+}
+
+async fn told(destination: &dyn Destination, count: usize) -> Told {
+    let events = events(count);
+    let answer = destination.deliver(batch(&events)).await;
+    let shown = format!("{answer:?} {destination:?}");
+    assert!(!shown.contains(SECRET), "a secret is shown: {shown}");
+    match answer {
+        Answer::Each(outcomes) => {
+            assert_eq!(outcomes.len(), count, "one outcome for each event");
+            Told { split: false, outcomes }
+        }
+        Answer::Split(refusal) => Told { split: true, outcomes: vec![Err(refusal); count] },
+    }
+}
+
+/// Runs every check of an HTTP destination.
+pub async fn http(subject: &Subject<'_>) {
+    check("delivered in order", in_order(subject)).await;
+    check("deliveries at once", at_once(subject)).await;
+    check("idempotency keys", idempotency(subject)).await;
+    check("previews", previews(subject)).await;
+    check("statuses", statuses(subject)).await;
+    check("times to come back", waits(subject)).await;
+    check("redirects", redirects(subject)).await;
+    check("strange answers", strange_answers(subject)).await;
+    check("secrets that come back", echoes(subject)).await;
+    check("lost answers", lost_answers(subject)).await;
+    check("no connection", no_connection(subject)).await;
+}
+
+async fn in_order(subject: &Subject<'_>) {
+    let bench = Bench::new(subject).await;
+    for count in [1, bench.most()] {
+        let told = bench.deliver(count).await;
+        assert!(told.outcomes.iter().all(Result::is_ok), "{:?}", told.outcomes);
+        let arrived: Vec<u64> = bench.receiver.take().iter().flat_map(subject.numbers).collect();
+        assert_eq!(arrived, (0..count as u64).collect::<Vec<_>>(), "a batch of {count}");
+    }
+}
+
+async fn at_once(subject: &Subject<'_>) {
+    let bench = Bench::new(subject).await;
+    let attempts: Vec<_> = (0..20)
+        .map(|n| {
+            let destination = bench.destination.clone();
+            tokio::spawn(async move { destination.deliver(batch(&[event(n)])).await })
+        })
+        .collect();
+    for attempt in attempts {
+        assert_eq!(attempt.await.unwrap(), Answer::delivered(1));
+    }
+    let mut arrived: Vec<u64> = bench.receiver.take().iter().flat_map(subject.numbers).collect();
+    arrived.sort_unstable();
+    assert_eq!(arrived, (0..20).collect::<Vec<_>>());
+}
+
+async fn idempotency(subject: &Subject<'_>) {
+    let bench = Bench::new(subject).await;
+    let mut before = Vec::new();
+    for count in [1, bench.most()] {
+        bench.answered(Reply::new(500, ""), count).await;
+        let first = bench.receiver.take().iter().flat_map(subject.keys).collect::<Vec<_>>();
+        bench.deliver(count).await;
+        let second = bench.receiver.take().iter().flat_map(subject.keys).collect::<Vec<_>>();
+        assert_eq!(first, second, "the keys of {count} events change from attempt to attempt");
+        assert!(!first.is_empty() && first.iter().all(|key| !key.is_empty()), "{first:?}");
+        before.push(first);
+    }
+    let another = [event(1_000_000)];
+    bench.destination.deliver(batch(&another)).await;
+    let other: Vec<String> = bench.receiver.take().iter().flat_map(subject.keys).collect();
+    assert!(!before.contains(&other), "two events have one key: {other:?}");
+}
+
+async fn previews(subject: &Subject<'_>) {
+    let bench = Bench::new(subject).await;
+    for count in [1, bench.most()] {
+        let shown = bench.destination.preview(batch(&events(count))).to_string();
+        assert!(!shown.contains(SECRET), "{shown}");
+        assert!(shown.contains("id-0"), "the event is not in its preview: {shown}");
+    }
+    assert!(bench.receiver.take().is_empty(), "a preview sent something");
+    let shown = format!("{:?}", bench.destination);
+    assert!(!shown.contains(SECRET), "{shown}");
+}
+
+/// Statuses without a rule of the third party's own. Those of 4xx may be read more finely by a kind; these may not.
+const STATUSES: [(u16, Class); 11] = [
+    (301, Class::Unauthorized),
+    (401, Class::Unauthorized),
+    (403, Class::Unauthorized),
+    (408, Class::Transient),
+    (425, Class::Transient),
+    (429, Class::Throttled),
+    (500, Class::Transient),
+    (502, Class::Transient),
+    (503, Class::Transient),
+    (504, Class::Transient),
+    (599, Class::Transient),
+];
+
+async fn statuses(subject: &Subject<'_>) {
+    let bench = Bench::new(subject).await;
+    for count in [1, bench.most()] {
+        for (status, class) in STATUSES {
+            let told = bench.answered(Reply::new(status, "a reason"), count).await;
+            assert_eq!(told.classes(), vec![Some(class); count], "{status}");
+            assert!(!told.split && !told.refusal().unknown, "{status}");
+            assert_eq!(told.refusal().response.as_deref(), Some("a reason"), "{status}");
+            assert!(told.refusal().failure.detail.contains(&status.to_string()), "{status}");
+        }
+        for status in [400, 413, 422] {
+            let told = bench.answered(Reply::new(status, "no"), count).await;
+            assert_eq!(told.classes(), vec![Some(Class::Rejected); count], "{status}");
+            assert!(told.split || count == 1, "{status}: nobody said which event is to blame");
+        }
+    }
+    let told = bench.deliver(1).await;
+    assert_eq!(told.classes(), [None], "a refusal has an effect on the next attempt");
+}
+
+async fn waits(subject: &Subject<'_>) {
+    let bench = Bench::new(subject).await;
+    for (status, value, seconds) in [
+        (429, "120".to_owned(), 120),
+        (503, "7".to_owned(), 7),
+        (503, "Sun, 06 Nov 1994 08:50:37 GMT".to_owned(), 60),
+        (429, "99999999999999999999".to_owned(), 86_400),
+    ] {
+        let reply = Reply::new(status, "").with("Retry-After", value);
+        let told = bench.answered(reply.with("Date", "Sun, 06 Nov 1994 08:49:37 GMT"), 1).await;
+        let failure = &told.refusal().failure;
+        assert_eq!(failure.class, Class::Throttled, "{failure:?}");
+        assert_eq!(failure.retry_after, Some(Duration::from_secs(seconds)), "{failure:?}");
+    }
+    let told = bench.answered(Reply::new(429, "").with("Retry-After", "soon"), 1).await;
+    assert_eq!(told.refusal().failure.retry_after, None);
+}
+
+async fn redirects(subject: &Subject<'_>) {
+    let bench = Bench::new(subject).await;
+    for status in [301, 302, 303, 307, 308] {
+        let elsewhere = format!("{}/elsewhere", bench.receiver.url());
+        let told = bench.answered(Reply::new(status, "").with("Location", elsewhere), 1).await;
+        assert_eq!(told.classes(), [Some(Class::Unauthorized)], "{status}");
+        assert_eq!(bench.receiver.take().len(), 1, "{status} was followed");
+    }
+}
+
+/// Whatever comes back, no event is given up for it, none is called delivered when the status says otherwise, and what is kept
+/// of it is short.
+async fn strange_answers(subject: &Subject<'_>) {
+    let bench = Bench::new(subject).await;
+    let huge = vec![b'x'; 8 << 20];
+    let deep = "[".repeat(100_000);
+    let bodies = [&b""[..], b"null", b"[]", b"\xff\xfe\x00", b"<html>Sorry</html>", deep.as_bytes(), &huge];
+    for count in [1, bench.most()] {
+        for body in bodies {
+            let shown = String::from_utf8_lossy(&body[..body.len().min(20)]).into_owned();
+            let told = bench.answered(Reply::new(200, body.to_vec()), count).await;
+            let taken = |class: &Option<Class>| matches!(class, None | Some(Class::Transient));
+            assert!(told.classes().iter().all(taken) && !told.split, "200 {shown}: {:?}", told.classes());
+            let told = bench.answered(Reply::new(500, body.to_vec()), count).await;
+            assert_eq!(told.classes(), vec![Some(Class::Transient); count], "500 {shown}");
+            let kept = told.refusal().response.as_deref().unwrap_or_default();
+            assert!(kept.chars().count() <= 300 && !kept.chars().any(char::is_control), "{kept:?}");
+        }
+    }
+    assert_eq!(
+        bench.deliver(1).await.classes(),
+        [None],
+        "a strange answer has an effect on the next attempt"
+    );
+}
+
+async fn echoes(subject: &Subject<'_>) {
+    let bench = Bench::new(subject).await;
+    for status in [200, 400, 401, 500] {
+        let echo = format!("{{\"you sent\":\"{SECRET}\",\"rejected\":[\"{SECRET}\"]}}");
+        let reply = Reply::new(status, echo).with("x-echo", SECRET);
+        bench.answered(reply, 1).await; // looks for the secret itself
+    }
+}
+
+async fn lost_answers(subject: &Subject<'_>) {
+    let bench = Bench::patient(subject, "300ms").await;
+    for count in [1, bench.most()] {
+        for reply in [Reply::Reset, Reply::ResetWithin(200), Reply::ResetWithin(500), Reply::Hang] {
+            let shown = format!("{reply:?}");
+            let told = bench.answered(reply, count).await;
+            assert_eq!(told.classes(), vec![Some(Class::Transient); count], "{shown}");
+            let unknown = told.outcomes.iter().all(|outcome| outcome.as_ref().is_err_and(|r| r.unknown));
+            assert!(unknown, "{shown}: the events may have been taken, and that is not said");
+            assert_eq!(bench.receiver.take().len(), 1, "{shown}: sent more than once");
+        }
+    }
+}
+
+async fn no_connection(subject: &Subject<'_>) {
+    let receiver = Receiver::start((subject.taken)()).await;
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    drop(receiver);
+    let destination = Bench::open(subject, &format!("http://{closed}"), "5s");
+    let told = told(&*destination, 1).await;
+    assert_eq!(told.classes(), [Some(Class::Transient)]);
+    assert!(!told.refusal().unknown, "nothing was sent: {:?}", told.refusal());
+}
+
+/// Runs every check of a destination that appends lines to `<dir>/<name>`; `make` opens one more that appends to the same file
+/// and puts it aside beyond `rotate` bytes, where given. `dir` is a fresh folder at every call.
+pub async fn file(
+    fresh: impl Fn() -> std::path::PathBuf,
+    make: impl Fn(&std::path::Path, Option<&str>) -> Arc<dyn Destination>,
+) {
+    check("lines in order", lines_in_order(&fresh(), &make)).await;
+    check("a torn line", torn_line(&fresh(), &make)).await;
+    check("writers at once", writers_at_once(&fresh(), &make)).await;
+}
+
+/// Every line of every file in the folder whose name ends in `.ndjson`; of each file in order.
+fn lines(dir: &std::path::Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = entries.filter(|path| path.extension() == Some("ndjson".as_ref())).collect();
+    files.sort();
+    files
+        .iter()
+        .flat_map(|path| {
+            std::fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+fn number(line: &str) -> Option<u64> {
+    serde_json::from_str::<Value>(line).ok()?["n"].as_u64()
+}
+
+async fn lines_in_order(
+    dir: &std::path::Path,
+    make: &impl Fn(&std::path::Path, Option<&str>) -> Arc<dyn Destination>,
+) {
+    let destination = make(dir, None);
+    assert_eq!(told(&*destination, 1).await.classes(), [None]);
+    assert_eq!(told(&*destination, 200).await.classes(), vec![None; 200]);
+    let wanted: Vec<Option<u64>> = std::iter::once(0).chain(0..200).map(Some).collect();
+    assert_eq!(lines(dir).iter().map(|line| number(line)).collect::<Vec<_>>(), wanted);
+    let shown = destination.preview(batch(&events(3))).to_string();
+    assert!(shown.contains("id-2"), "{shown}");
+    assert_eq!(lines(dir).len(), 201, "a preview wrote something");
+}
+
+async fn torn_line(
+    dir: &std::path::Path,
+    make: &impl Fn(&std::path::Path, Option<&str>) -> Arc<dyn Destination>,
+) {
+    assert_eq!(told(&*make(dir, None), 1).await.classes(), [None]);
+    let path = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let path = path.into_iter().find(|path| path.extension() == Some("ndjson".as_ref())).unwrap();
+    let mut text = std::fs::read(&path).unwrap();
+    text.extend_from_slice(b"{\"n\":99,\"mess");
+    std::fs::write(&path, text).unwrap();
+    assert_eq!(told(&*make(dir, None), 2).await.classes(), [None, None]);
+    let numbers: Vec<Option<u64>> = lines(dir).iter().map(|line| number(line)).collect();
+    assert_eq!(numbers, [Some(0), None, Some(0), Some(1)], "the torn line swallows another");
+}
+
+async fn writers_at_once(
+    dir: &std::path::Path,
+    make: &impl Fn(&std::path::Path, Option<&str>) -> Arc<dyn Destination>,
+) {
+    let tasks: Vec<_> = (0..4_u64)
+        .map(|writer| {
+            let destination = make(dir, Some("2KiB"));
+            tokio::spawn(async move {
+                for round in 0..25 {
+                    let events = [event(writer * 1000 + round * 2), event(writer * 1000 + round * 2 + 1)];
+                    assert_eq!(destination.deliver(batch(&events)).await, Answer::delivered(2));
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let mut numbers: Vec<u64> = lines(dir).iter().map(|line| number(line).expect("a torn line")).collect();
+    numbers.sort_unstable();
+    let wanted: Vec<u64> = (0..4).flat_map(|writer| (0..50).map(move |n| writer * 1000 + n)).collect();
+    assert_eq!(numbers, wanted, "events are lost or there twice");
+    let files = std::fs::read_dir(dir).unwrap().filter(|entry| {
+        entry.as_ref().is_ok_and(|entry| entry.path().extension() == Some("ndjson".as_ref()))
+    });
+    assert!(files.count() > 2, "nothing was put aside");
+}
