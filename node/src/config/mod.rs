@@ -21,7 +21,7 @@ pub use model::{
     Athena, Backend, Cluster, Collector, Compression, Config, DeadLetters, Destination, Documents, Fields,
     Flush, Intake, Lake, Memory, Ops, PartitionBy, Retry, StartAt, Stream, Table, TimeField,
 };
-pub use problem::{Problem, nearest};
+pub use problem::Problem;
 pub use secret::{Secret, Settings};
 pub use units::{Period, Rate, Size};
 

@@ -44,17 +44,6 @@ impl fmt::Display for Problem {
     }
 }
 
-/// The known name most like `name`, when one is near enough to have been meant.
-pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let alike = |candidate: &str| strsim::jaro_winkler(&name.to_lowercase(), candidate);
-    known
-        .into_iter()
-        .map(|candidate| (alike(candidate), candidate))
-        .filter(|(likeness, _)| *likeness > 0.7)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,12 +64,5 @@ mod tests {
         for key in ["file", "line", "key", "message", "fix"] {
             assert!(json.get(key).is_some(), "{key}");
         }
-    }
-
-    #[test]
-    fn finds_the_nearest_name_or_none() {
-        assert_eq!(nearest("flsh", ["flush", "url"]), Some("flush"));
-        assert_eq!(nearest("Listen", ["listen", "token"]), Some("listen"));
-        assert_eq!(nearest("zzzz", ["flush", "url"]), None);
     }
 }

@@ -6,11 +6,12 @@ use std::ops::Range;
 use std::str::FromStr;
 
 use serde_json::{Map, Value};
+use shardmill_connectors::nearest::{advice, nearest};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::environment::{self, Variables};
-use super::problem::{Problem, nearest};
+use super::problem::Problem;
 use super::secret::{Secret, Settings};
 
 /// A setting written as text.
@@ -310,10 +311,7 @@ impl<'t> Section<'t> {
             if self.asked.iter().any(|asked| asked == key) {
                 continue;
             }
-            let fix = match nearest(key, self.asked.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("known here: {}", self.asked.join(", ")),
-            };
+            let fix = advice(key, &self.asked);
             self.reader.report(&name.span(), &self.name(key), "unknown key", fix);
         }
     }

@@ -7,6 +7,13 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+pub mod edit;
+mod pairs;
+mod pointer;
+
+pub(crate) use pairs::pairs;
+pub use pointer::{NoPointer, Pointer};
+
 /// The members of a JSON object in order of first appearance; of a repeated key the last value counts.
 #[derive(Debug, Default)]
 pub struct Object<'a> {
@@ -34,9 +41,15 @@ impl<'a> Object<'a> {
 
     /// The raw text that an RFC 6901 JSON pointer names, if it exists.
     pub fn pointer(&self, pointer: &str) -> Option<&'a RawValue> {
-        let mut tokens = pointer.strip_prefix('/')?.split('/').map(unescape);
+        let mut tokens = pointer.strip_prefix('/')?.split('/').map(pointer::unescape);
         let first = tokens.next()?;
         tokens.try_fold(self.get(&first)?, |value, token| descend(value, &token))
+    }
+
+    /// The raw text that a pointer names, if it exists.
+    pub fn at(&self, pointer: &Pointer) -> Option<&'a RawValue> {
+        let (first, rest) = pointer.tokens().split_first()?;
+        rest.iter().try_fold(self.get(first)?, |value, token| descend(value, token))
     }
 
     fn from_pairs(pairs: Vec<(Cow<'a, str>, &'a RawValue)>) -> Self {
@@ -69,14 +82,10 @@ pub fn elements(value: &RawValue) -> Option<Vec<&RawValue>> {
     serde_json::from_str(value.get()).ok()
 }
 
-fn unescape(token: &str) -> Cow<'_, str> {
-    if token.contains('~') { token.replace("~1", "/").replace("~0", "~").into() } else { token.into() }
-}
-
 fn descend<'a>(value: &'a RawValue, token: &str) -> Option<&'a RawValue> {
     match value.get().as_bytes().first()? {
         b'{' => Object::parse(value.get().as_bytes()).ok()?.get(token),
-        b'[' => elements(value)?.get(token.parse::<usize>().ok()?).copied(),
+        b'[' => elements(value)?.get(pointer::index(token)?).copied(),
         _ => None,
     }
 }
@@ -151,6 +160,11 @@ mod tests {
         assert_eq!(object.pointer("/a/b~1c/1/~0").unwrap().get(), "true");
         assert_eq!(object.pointer("/n").unwrap().get(), "null");
         assert!(object.pointer("/a/x").is_none() && object.pointer("a").is_none());
+        assert!(object.pointer("/a/b~1c/00").is_none() && object.pointer("/a/b~1c/+1").is_none());
+        for pointer in ["/a/b~1c/0", "/a/b~1c/1/~0", "/n", "/a/x", "/a/b~1c/00"] {
+            let found = object.at(&Pointer::parse(pointer).unwrap()).map(RawValue::get);
+            assert_eq!(found, object.pointer(pointer).map(RawValue::get), "{pointer}");
+        }
     }
 
     #[test]
