@@ -96,7 +96,8 @@ impl Book {
             }
         }
         self.entries.retain(|_, entry| {
-            let over = now.duration_since(entry.seen) >= if entry.raised.is_some() { CALM } else { Duration::ZERO };
+            let over =
+                now.duration_since(entry.seen) >= if entry.raised.is_some() { CALM } else { Duration::ZERO };
             let stays = entry.seen == now || !over;
             if !stays && entry.raised.is_some() {
                 news.push((entry.alarm.clone(), false));
@@ -196,7 +197,8 @@ impl Watcher {
                 found.push(Alarm {
                     alarm: "breaker open",
                     at: name,
-                    text: "it fails again and again; now and then one request finds out whether it is back".into(),
+                    text: "it fails again and again; now and then one request finds out whether it is back"
+                        .into(),
                     fix: "see whether the third party is up; events wait meanwhile".into(),
                     urgent: false,
                 });
@@ -250,10 +252,14 @@ impl Watcher {
         }
         let fresh = total.saturating_sub(self.dead.front().map_or(total, |(_, first)| *first));
         let fix = "`shardmill dlq list --group-by reason` tells why; mend, then `shardmill dlq redrive`";
-        let alarm = |alarm, text| Alarm { alarm, at: "dead letters".into(), text, fix: fix.into(), urgent: true };
+        let alarm =
+            |alarm, text| Alarm { alarm, at: "dead letters".into(), text, fix: fix.into(), urgent: true };
         let mut found = Vec::new();
         if depth > settings.depth {
-            found.push(alarm("dead-letter depth", format!("{depth} dead letters wait (more than {})", settings.depth)));
+            found.push(alarm(
+                "dead-letter depth",
+                format!("{depth} dead letters wait (more than {})", settings.depth),
+            ));
         }
         if fresh > settings.per_minute {
             let text = format!("{fresh} new dead letters in a minute (more than {})", settings.per_minute);
@@ -273,8 +279,8 @@ impl Watcher {
             let notice = Notice {
                 alarm: alarm.alarm.to_owned(),
                 raised,
-                at: alarm.at.clone(),
-                text: alarm.text.clone(),
+                at: Millis::now(),
+                text: format!("{}: {}", alarm.at, alarm.text),
                 fix: alarm.fix.clone(),
             };
             self.waiting.push_back((notifier.clone(), notice));

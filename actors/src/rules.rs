@@ -9,7 +9,7 @@ use futures::FutureExt;
 use serde_json::Value;
 use shardmill_connectors::failure::Failure;
 use shardmill_connectors::ports::Text;
-use shardmill_connectors::routing::Rules;
+use shardmill_connectors::routing::{RuleProblem, Rules};
 
 use crate::shared::Shared;
 use crate::supervision::{Body, ChildSpec, Next, Worker};
@@ -39,14 +39,12 @@ impl RulesBook {
         RulesBook { source: None, inner: Mutex::new(inner) }
     }
 
-    /// Rules from a text.
+    /// Rules whose text, as it is now at `source`, has been read.
     ///
     /// # Errors
-    /// `Rejected` with what is wrong with the rules, and what reading raises: there is no good version to go on with.
-    pub async fn open(source: Arc<dyn Text>) -> Result<Self, Failure> {
-        let text = source.read().await?;
-        let rules = parse(source.as_ref(), &text).map_err(Failure::rejected)?;
-        let inner = Inner { rules: Arc::new(rules), text, problem: None };
+    /// What is wrong with them: there is no good version to go on with.
+    pub fn new(source: Arc<dyn Text>, text: String) -> Result<Self, Vec<RuleProblem>> {
+        let inner = Inner { rules: Arc::new(Rules::parse(&text)?), text, problem: None };
         Ok(RulesBook { source: Some(source), inner: Mutex::new(inner) })
     }
 
@@ -97,7 +95,7 @@ impl RulesBook {
 
 fn parse(source: &dyn Text, text: &str) -> Result<Rules, String> {
     Rules::parse(text).map_err(|problems| {
-        let line = |problem: shardmill_connectors::routing::RuleProblem| {
+        let line = |problem: RuleProblem| {
             format!("{}:{}: {}; {}", source.name(), problem.line, problem.message, problem.fix)
         };
         problems.into_iter().map(line).collect::<Vec<_>>().join("\n")

@@ -5,6 +5,7 @@ pub mod cli;
 pub mod collector;
 pub mod commands;
 pub mod config;
+pub mod deliveries;
 pub mod generate;
 pub mod ops;
 pub mod output;

@@ -7,19 +7,27 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use shardmill_actors::Shared;
+use shardmill_actors::alarms::Alarms;
+use shardmill_actors::destination::{self, Destinations};
+use shardmill_actors::lane::LaneGauges;
+use shardmill_actors::rules::RulesBook;
 use shardmill_actors::shared::{Control, LakeSettings, Memory, PartitionBy, Ports, StreamSettings};
 use shardmill_actors::supervision::Registry;
 use shardmill_cluster::{Liveness, NodeId};
 use shardmill_connectors::Failure;
+use shardmill_connectors::destinations::sender::Sender;
 use shardmill_connectors::embedded::{
     EmbeddedCatalog, EmbeddedDocuments, EmbeddedObjects, EmbeddedQueues, EmbeddedStream, NodeLock,
 };
 use shardmill_connectors::fields::{Fields, TimePointer};
 use shardmill_connectors::parquet::{Compression, WriteOptions};
-use shardmill_connectors::ports::Start;
+use shardmill_connectors::ports::{Start, TextFile};
+use shardmill_connectors::routing::RuleProblem;
 use tokio::sync::watch;
 
+use crate::commands::Error;
 use crate::config::{self, Config, Problem};
+use crate::deliveries::{self, Reloading};
 
 /// Everything a configuration names, opened.
 #[derive(Debug, Clone)]
@@ -28,6 +36,10 @@ pub struct Stores {
     pub ports: Ports,
     /// The streams, by name.
     pub streams: BTreeMap<String, StreamSettings>,
+    /// The destinations.
+    pub destinations: Vec<destination::Settings>,
+    /// The HTTP client that all destinations share.
+    pub sender: Sender,
     /// Where the embedded backends are.
     pub data_dir: PathBuf,
 }
@@ -48,23 +60,26 @@ pub fn open(config: &Config) -> Result<Stores, Vec<Problem>> {
     for stream in config.streams.values() {
         config.schema(stream.schema.as_deref())?;
     }
+    let sender = Sender::new().map_err(|failure| vec![unopened(&config.data_dir, failure)])?;
+    let destinations = deliveries::open(config, &sender)?;
     let dir = &config.data_dir;
-    let opened = open_embedded(config).map_err(|failure| {
-        vec![Problem {
-            file: dir.display().to_string(),
-            line: 0,
-            key: "data_dir".into(),
-            message: failure.detail,
-            fix: "name a folder that can be written to with --data-dir".into(),
-        }]
-    });
-    let (ports, raw) = opened?;
+    let (ports, raw) = open_embedded(config).map_err(|failure| vec![unopened(dir, failure)])?;
     let mut streams = BTreeMap::new();
     for (name, stream) in raw {
         let settings = &config.streams[&name];
         streams.insert(name.clone(), stream_settings(config, settings, stream)?);
     }
-    Ok(Stores { ports, streams, data_dir: dir.clone() })
+    Ok(Stores { ports, streams, destinations, sender, data_dir: dir.clone() })
+}
+
+fn unopened(dir: &Path, failure: Failure) -> Problem {
+    Problem {
+        file: dir.display().to_string(),
+        line: 0,
+        key: "data_dir".into(),
+        message: failure.detail,
+        fix: "name a folder that can be written to with --data-dir".into(),
+    }
 }
 
 type Opened = (Ports, Vec<(String, EmbeddedStream)>);
@@ -107,6 +122,26 @@ fn stream_settings(
             config::PartitionBy::Arrival => PartitionBy::Arrival,
             config::PartitionBy::Event => PartitionBy::Event,
         },
+        rules: Arc::new(rules(config, stream)?),
+        retention: Some(stream.retention.0),
+    })
+}
+
+/// The stream's routing rules, read for the first time: without a good version a node does not start.
+fn rules(config: &Config, stream: &config::Stream) -> Result<RulesBook, Vec<Problem>> {
+    let Some(rules) = &stream.rules else { return Ok(RulesBook::everything()) };
+    let path = config.resolve(rules);
+    let text = config::read(&path)?;
+    RulesBook::new(Arc::new(TextFile(path.clone())), text).map_err(|found| {
+        let shown = path.display().to_string();
+        let of = |found: RuleProblem| Problem {
+            file: shown.clone(),
+            line: found.line,
+            key: String::new(),
+            message: found.message,
+            fix: found.fix,
+        };
+        found.into_iter().map(of).collect()
     })
 }
 
@@ -138,15 +173,24 @@ impl Liveness for Locks {
 }
 
 /// What the actors of a node share, and the lock that shows others that the node lives: hold it as long as the node runs.
-pub fn shared(config: &Config, stores: &Stores) -> Result<(Shared, NodeLock), Failure> {
+pub fn shared(config: &Config, stores: &Stores) -> Result<(Shared, NodeLock), Error> {
     let me = NodeId::boot("node");
     let lock = NodeLock::acquire(&stores.data_dir, me.as_str())?;
+    let memory = Memory::new(config.memory.limit.0);
     let shared = Shared {
         me,
         ports: stores.ports.clone(),
         streams: Arc::new(stores.streams.clone()),
         lake: Arc::new(lake(config)),
-        memory: Memory::new(config.memory.limit.0),
+        destinations: Destinations::new(stores.destinations.clone(), memory.lanes),
+        memory,
+        lanes: LaneGauges::default(),
+        alarms: Alarms::new(deliveries::alarms(config, &stores.sender)?),
+        reload: Arc::new(Reloading {
+            file: config.file.clone(),
+            config: config.clone(),
+            sender: stores.sender.clone(),
+        }),
         liveness: Arc::new(Locks { data_dir: stores.data_dir.clone() }),
         registry: Registry::default(),
         control: Arc::new(Control::default()),
@@ -163,6 +207,7 @@ pub fn lake(config: &Config) -> LakeSettings {
         flush_every: config.lake.flush.every.0,
         flush_bytes: config.lake.flush.bytes.0,
         idle_commit: Duration::from_secs(10),
+        commit_every: Duration::from_secs(1),
         late_grace: config.lake.late_grace.0,
         delete_grace: config.lake.delete_grace.0,
     }

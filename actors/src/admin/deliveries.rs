@@ -7,12 +7,13 @@ use shardmill_connectors::clock::Millis;
 use shardmill_connectors::failure::Failure;
 
 use crate::destination::{DestinationState, Paused, PausedBy, Removal, actor};
+use crate::lane::LaneGauge;
 use crate::shared::Shared;
 use crate::state::{Counts, LaneState, ShardState};
 use crate::world::World;
 
 /// Every lane of every shard, as the documents and this node's gauges say.
-pub fn lanes(shared: &Shared, world: &World) -> Value {
+pub(super) fn lanes(shared: &Shared, world: &World) -> Value {
     let rows = world.shards.iter().flat_map(|(name, shard)| {
         shard.lanes.iter().map(move |(destination, lane)| row(shared, name, shard, destination, lane))
     });
@@ -20,12 +21,13 @@ pub fn lanes(shared: &Shared, world: &World) -> Value {
 }
 
 /// The lanes of one shard.
-pub fn lanes_of(shared: &Shared, name: &str, shard: &ShardState) -> Value {
+pub(super) fn lanes_of(shared: &Shared, name: &str, shard: &ShardState) -> Value {
     shard.lanes.iter().map(|(destination, lane)| row(shared, name, shard, destination, lane)).collect()
 }
 
 fn row(shared: &Shared, name: &str, shard: &ShardState, destination: &str, lane: &LaneState) -> Value {
     let gauge = shared.lanes.read(name, destination);
+    let caught_up = is_caught_up(shared, name, lane, &gauge);
     let state = match (lane.frozen, gauge.state) {
         (true, _) => "frozen",
         (false, "") => "not running here",
@@ -36,7 +38,7 @@ fn row(shared: &Shared, name: &str, shard: &ShardState, destination: &str, lane:
         "position": lane.position, "lag_ms": gauge.lag_ms, "state": state, "parked_keys": parked_keys(lane),
         "routed": lane.counts.routed, "delivered": lane.counts.delivered, "retried": lane.counts.retried,
         "dead_lettered": lane.counts.dead_lettered, "skipped": lane.counts.skipped,
-        "pending": pending(lane, &gauge), "caught_up": is_caught_up(shard, lane),
+        "pending": pending(lane, &gauge, caught_up), "caught_up": caught_up,
         "attempts": gauge.attempts, "next_try": gauge.next_try.map(|at| at.to_string()), "reason": gauge.reason,
         "starts": lane.caution.starts,
     })
@@ -46,19 +48,21 @@ fn parked_keys(lane: &LaneState) -> u64 {
     lane.parked.as_ref().filter(|_| !lane.frozen).map_or(0, |parked| parked.keys)
 }
 
-/// Events known to be meant for the destination and neither delivered nor given up.
-fn pending(lane: &LaneState, gauge: &crate::lane::LaneGauge) -> u64 {
+/// Events known to be meant for the destination and neither delivered nor given up; at least one while the lane has not
+/// taken in all that was read.
+fn pending(lane: &LaneState, gauge: &LaneGauge, caught_up: bool) -> u64 {
     let parked = lane.parked.as_ref().map_or(0, |parked| parked.events);
-    lane.counts.pending() + (gauge.held as u64).saturating_sub(parked)
+    let unread = u64::from(!caught_up);
+    (lane.counts.pending() + (gauge.held as u64).saturating_sub(parked)).max(unread)
 }
 
-/// Whether a lane has got as far as the lake.
-fn is_caught_up(shard: &ShardState, lane: &LaneState) -> bool {
-    lane.frozen || lane.position >= shard.position
+/// Whether a lane has taken in everything its stream has.
+fn is_caught_up(shared: &Shared, name: &str, lane: &LaneState, gauge: &LaneGauge) -> bool {
+    lane.frozen || (gauge.level && shared.read_gauge(name).at_tip)
 }
 
 /// Every destination, configured or with lanes left.
-pub fn destinations(shared: &Shared, world: &World) -> Value {
+pub(super) fn destinations(shared: &Shared, world: &World) -> Value {
     let mut totals: BTreeMap<String, (Counts, u64, u64, bool)> = BTreeMap::new();
     for handle in shared.destinations.all().values() {
         totals.insert(handle.settings.name.clone(), (Counts::default(), 0, 0, true));
@@ -68,9 +72,10 @@ pub fn destinations(shared: &Shared, world: &World) -> Value {
             let gauge = shared.lanes.read(name, destination);
             let total = totals.entry(destination.clone()).or_insert((Counts::default(), 0, 0, true));
             total.0 += lane.counts;
-            total.1 += pending(lane, &gauge);
+            let caught_up = is_caught_up(shared, name, lane, &gauge);
+            total.1 += pending(lane, &gauge, caught_up);
             total.2 += parked_keys(lane);
-            total.3 &= is_caught_up(shard, lane);
+            total.3 &= caught_up;
         }
     }
     totals.into_iter().map(|(name, total)| destination(shared, &name, total)).collect()
@@ -102,9 +107,10 @@ fn destination(shared: &Shared, name: &str, total: (Counts, u64, u64, bool)) -> 
 }
 
 /// `{destination, reason}`: nothing is sent until it is resumed.
-pub async fn pause(shared: &Shared, arguments: &Value) -> Result<Value, Failure> {
+pub(super) async fn pause(shared: &Shared, arguments: &Value) -> Result<Value, Failure> {
     let name = named(shared, arguments)?;
-    let reason = arguments.get("reason").and_then(Value::as_str).unwrap_or("paused by an operator").to_owned();
+    let reason =
+        arguments.get("reason").and_then(Value::as_str).unwrap_or("paused by an operator").to_owned();
     let at = Millis::now();
     let change = |state: &mut DestinationState| {
         state.paused = Some(Paused { by: PausedBy::Operator, reason: reason.clone(), at });
@@ -117,7 +123,7 @@ pub async fn pause(shared: &Shared, arguments: &Value) -> Result<Value, Failure>
 }
 
 /// `{destination}`: sending goes on; a destination that was removed gets new lanes.
-pub async fn resume(shared: &Shared, arguments: &Value) -> Result<Value, Failure> {
+pub(super) async fn resume(shared: &Shared, arguments: &Value) -> Result<Value, Failure> {
     let name = named(shared, arguments)?;
     let change = |state: &mut DestinationState| *state = DestinationState::default();
     DestinationState::change(&shared.ports.documents, &name, change).await?;
@@ -128,7 +134,7 @@ pub async fn resume(shared: &Shared, arguments: &Value) -> Result<Value, Failure
 }
 
 /// `{destination, how: "drain" | "drop"}`: its lanes end.
-pub async fn remove(shared: &Shared, arguments: &Value) -> Result<Value, Failure> {
+pub(super) async fn remove(shared: &Shared, arguments: &Value) -> Result<Value, Failure> {
     let name = named(shared, arguments)?;
     let removal = match arguments.get("how").and_then(Value::as_str) {
         Some("drop") => Removal::Drop,
@@ -146,7 +152,7 @@ pub async fn remove(shared: &Shared, arguments: &Value) -> Result<Value, Failure
 }
 
 /// Reads the configuration's destinations, and the rules, anew.
-pub async fn reload(shared: &Shared) -> Result<Value, Failure> {
+pub(super) async fn reload(shared: &Shared) -> Result<Value, Failure> {
     let settings = shared.reload.destinations().await?;
     let names: Vec<String> = settings.iter().map(|settings| settings.name.clone()).collect();
     let before = shared.destinations.all();

@@ -181,7 +181,14 @@ impl Letter {
             "{} events were about to be trimmed by the stream before the destination took them: {}",
             range.events, first.reason
         );
-        Letter { reason, event: None, payload: None, payload_base64: None, range: Some(range), ..first.clone() }
+        Letter {
+            reason,
+            event: None,
+            payload: None,
+            payload_base64: None,
+            range: Some(range),
+            ..first.clone()
+        }
     }
 
     /// Who gave it up: a destination's name, or `lake`.

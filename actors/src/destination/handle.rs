@@ -52,6 +52,8 @@ pub struct Settings {
     pub key: Fields,
     /// Where its lanes begin.
     pub start: LaneStart,
+    /// How long a key may fail before it is parked.
+    pub park_after: Duration,
     /// See [`OnOutage`].
     pub on_outage: OnOutage,
     /// See [`OnUnknown`].
@@ -197,4 +199,4 @@ impl Drop for Permit {
 }
 
 /// How long a destination's actor lets its document go unread.
-pub const LOOK: Duration = Duration::from_secs(1);
+pub(super) const LOOK: Duration = Duration::from_secs(1);

@@ -9,9 +9,9 @@ use futures::FutureExt;
 use serde_json::Value;
 use shardmill_connectors::failure::Failure;
 
+use super::actor;
 use super::document::{DestinationState, Removal};
 use super::handle::{Handle, LOOK, Settings};
-use super::actor;
 use crate::budget::Budget;
 use crate::shared::Shared;
 use crate::supervision::{Body, ChildSpec, Group, Next, SupervisorHandle, Worker};

@@ -123,8 +123,11 @@ impl Books {
             self.replaced.extend(old.map(|old| old.object));
         }
         crash::point("lane.before-commit");
-        let commit =
-            LaneCommit { destination: self.destination.clone(), state: Some(self.state.clone()), dead_letters };
+        let commit = LaneCommit {
+            destination: self.destination.clone(),
+            state: Some(self.state.clone()),
+            dead_letters,
+        };
         parts.ledger.stage(Change::Lane(Box::new(commit))).await;
         self.letters.clear();
         (self.parked_changed, self.changed, self.staged_at) = (false, false, Instant::now());

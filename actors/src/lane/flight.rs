@@ -28,7 +28,13 @@ pub struct Landed {
 }
 
 /// Makes the attempt.
-pub async fn fly(handle: Arc<Handle>, flight: Flight, events: Vec<Event>, permit: Permit, links: Links) -> Landed {
+pub async fn fly(
+    handle: Arc<Handle>,
+    flight: Flight,
+    events: Vec<Event>,
+    permit: Permit,
+    links: Links,
+) -> Landed {
     let destination = handle.settings.name.clone();
     let span = tracing::info_span!(telemetry::DELIVER, %destination, events = events.len());
     links.add_to(&span);

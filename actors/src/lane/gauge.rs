@@ -25,6 +25,8 @@ pub struct LaneGauge {
     pub next_try: Option<Millis>,
     /// Why it failed.
     pub reason: Option<String>,
+    /// It has taken everything in that the live reader has read.
+    pub level: bool,
     /// How much of the stream's retention the oldest event that is not settled has used, in percent.
     pub retention_used: i64,
 }

@@ -13,7 +13,11 @@ use crate::state::ShardState;
 use crate::state::lane::Parked;
 
 /// Copies what `parents` have parked for `destination` and this shard takes into an object of this shard.
-pub async fn parked(parts: &Parts, destination: &str, parents: &[Arc<ShardState>]) -> Result<Option<Parked>, Failure> {
+pub async fn parked(
+    parts: &Parts,
+    destination: &str,
+    parents: &[Arc<ShardState>],
+) -> Result<Option<Parked>, Failure> {
     let objects = parts.shared.ports.objects.as_ref();
     let held = parents.iter().filter_map(|parent| parent.lanes.get(destination)?.parked.as_ref());
     let mut events: Vec<ParkedEvent> = Vec::new();
@@ -25,7 +29,8 @@ pub async fn parked(parts: &Parts, destination: &str, parents: &[Arc<ShardState>
     }
     let shards = parts.stream.stream.shards().await?;
     let range = shards.iter().find(|shard| shard.id == parts.shard).map(|shard| shard.range);
-    let range = range.ok_or_else(|| Failure::transient(format!("{} is not listed by its stream", parts.name)))?;
+    let range =
+        range.ok_or_else(|| Failure::transient(format!("{} is not listed by its stream", parts.name)))?;
     events.retain(|event| range.holds(hash_key(&event.partition_key)));
     write(parts, destination, &events).await
 }

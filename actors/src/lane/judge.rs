@@ -101,7 +101,13 @@ enum Judged {
 }
 
 /// One event that was refused.
-fn one(unit: &mut Unit, refusal: &Refusal, some_delivered: bool, events: usize, at: Circumstances<'_>) -> Judged {
+fn one(
+    unit: &mut Unit,
+    refusal: &Refusal,
+    some_delivered: bool,
+    events: usize,
+    at: Circumstances<'_>,
+) -> Judged {
     unit.refusal = Some(refusal.clone());
     let mut failure = refusal.failure.clone();
     if failure.class == Class::Unauthorized && some_delivered {
@@ -109,7 +115,8 @@ fn one(unit: &mut Unit, refusal: &Refusal, some_delivered: bool, events: usize, 
         failure.class = Class::Rejected;
     }
     if refusal.unknown && at.settings.on_unknown == OnUnknown::DeadLetter {
-        let detail = format!("nobody knows whether it was taken, and it must not be sent twice: {}", failure.detail);
+        let detail =
+            format!("nobody knows whether it was taken, and it must not be sent twice: {}", failure.detail);
         return Judged::Ended(Ending::Dead(Failure { detail, ..failure }));
     }
     let strategy = &at.settings.strategy;
@@ -149,7 +156,8 @@ fn keep_together(
     outcomes: &[Result<(), Refusal>],
     at: Circumstances<'_>,
 ) {
-    let latest = fates.iter().filter_map(|fate| if let Fate::Again(until) = fate { *until } else { None }).max();
+    let latest =
+        fates.iter().filter_map(|fate| if let Fate::Again(until) = fate { *until } else { None }).max();
     fates.iter_mut().for_each(|fate| *fate = Fate::Again(latest));
     let crashed = |outcome: &Result<(), Refusal>| {
         outcome.as_ref().is_err_and(|refusal| refusal.failure.class == Class::Crashed)

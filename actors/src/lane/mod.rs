@@ -55,7 +55,8 @@ pub fn place(lane: &LaneState, shard: &ShardState, stream: &StreamSettings) -> P
 pub fn spec(parts: &Parts, handle: &Arc<Handle>) -> ChildSpec {
     let destination = handle.settings.name.clone();
     let view: View = {
-        let (gauges, shard, destination) = (parts.shared.lanes.clone(), parts.name.clone(), destination.clone());
+        let (gauges, shard, destination) =
+            (parts.shared.lanes.clone(), parts.name.clone(), destination.clone());
         Arc::new(move || gauges.read(&shard, &destination).to_json())
     };
     let (parts, handle) = (parts.clone(), handle.clone());

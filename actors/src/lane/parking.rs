@@ -68,8 +68,9 @@ pub fn encode(window: &Window) -> Result<Vec<u8>, Failure> {
 pub fn to_bytes(events: &[ParkedEvent]) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     for event in events {
-        serde_json::to_writer(&mut bytes, event)
-            .map_err(|error| Failure::crashed(format!("a parked event cannot be written as JSON: {error}")))?;
+        serde_json::to_writer(&mut bytes, event).map_err(|error| {
+            Failure::crashed(format!("a parked event cannot be written as JSON: {error}"))
+        })?;
         bytes.push(b'\n');
     }
     Ok(bytes)

@@ -48,7 +48,8 @@ pub fn prepare(
 ) -> Prepared {
     let Ok(event) = Object::parse(received.data) else { return Prepared::NotMeant };
     let name = stream.fields.name(&event);
-    let admits = |rules: &Rules| rules.routes(&settings.name, &event, name.as_deref(), received.partition_key);
+    let admits =
+        |rules: &Rules| rules.routes(&settings.name, &event, name.as_deref(), received.partition_key);
     if rules.is_some_and(|rules| !admits(rules)) {
         return Prepared::NotMeant;
     }
@@ -69,7 +70,8 @@ pub fn prepare(
 /// else the identity of the record.
 fn id(stream: &StreamSettings, event: &Object<'_>, origin: &Origin) -> CompactString {
     let fits = |id: &String| {
-        id.len() <= LONGEST_ID && id.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'.' && byte != b',')
+        id.len() <= LONGEST_ID
+            && id.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'.' && byte != b',')
     };
     match stream.fields.id(event).filter(fits) {
         Some(id) => id.into(),

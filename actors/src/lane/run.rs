@@ -32,8 +32,6 @@ use crate::trace::Links;
 const TICK: Duration = Duration::from_millis(100);
 /// How long a lane holds a batch it has no room for before it detaches.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// How long a key may fail before it is parked.
-const PARKED_AFTER: Duration = Duration::from_secs(30);
 /// How long requests under way may take to come back when the lane stops.
 const LAST_FLIGHTS: Duration = Duration::from_secs(10);
 /// How much of the stream's retention an event may use before it goes to an object, in percent.
@@ -165,10 +163,13 @@ impl Lane {
             }
             (Ending::Dead(failure), entry) => {
                 let class = failure.class.as_str();
-                metrics::counter!(telemetry::GIVEN_UP, "destination" => destination, "class" => class).increment(1);
+                metrics::counter!(telemetry::GIVEN_UP, "destination" => destination, "class" => class)
+                    .increment(1);
                 let letter = self.letter(&unit, &failure);
                 match entry {
-                    Some(entry) => self.prefix.close(entry, Closed::Dead { retried, letter: Box::new(letter) }),
+                    Some(entry) => {
+                        self.prefix.close(entry, Closed::Dead { retried, letter: Box::new(letter) })
+                    }
                     None => {
                         self.books.bury(letter);
                         self.settle_parked(Counts { dead_lettered: 1, retried: 1, ..Counts::default() });
@@ -236,9 +237,11 @@ impl Lane {
         if self.lake_is_probing().await {
             return Ok(false);
         }
-        let Some((batch, from, _)) = self.partial.take().or_else(|| {
-            self.parts.feed.next(self.name()).map(|batch| (batch, 0, Instant::now()))
-        }) else {
+        let Some((batch, from, _)) = self
+            .partial
+            .take()
+            .or_else(|| self.parts.feed.next(self.name()).map(|batch| (batch, 0, Instant::now())))
+        else {
             return Ok(false);
         };
         let fresh = batch.records.iter().skip(from).position(|record| self.place.is_before(&record.position));
@@ -291,8 +294,8 @@ impl Lane {
         if self.handle.is_out_of_order() {
             return;
         }
-        let now = Instant::now();
-        let failing = |unit: &Unit| unit.history.age(now) >= PARKED_AFTER;
+        let (now, after) = (Instant::now(), self.handle.settings.park_after);
+        let failing = |unit: &Unit| unit.history.age(now) >= after;
         self.leave_prefix(failing);
     }
 
@@ -371,7 +374,8 @@ impl Lane {
         let now = Instant::now();
         let due = self.window.batch_due(&self.handle.settings.limits).filter(|_| self.ask_at.is_none());
         let next = [self.ask_at, self.window.next_wake(), due.filter(|due| *due > now)];
-        let until = next.into_iter().flatten().min().map_or(TICK, |at| at.saturating_duration_since(now).min(TICK));
+        let until =
+            next.into_iter().flatten().min().map_or(TICK, |at| at.saturating_duration_since(now).min(TICK));
         tokio::select! {
             landed = self.flights.join_next(), if !self.flights.is_empty() => landed.and_then(Result::ok),
             () = bell.notified() => None,
@@ -394,7 +398,11 @@ impl Lane {
         let now = Millis::now();
         let oldest = self.window.oldest_arrival();
         let lag_ms = oldest.map_or(0, |at| now.since(at));
-        let retention = self.parts.stream.retention.map_or(i64::MAX, |r| i64::try_from(r.as_millis()).unwrap_or(i64::MAX));
+        let retention = self
+            .parts
+            .stream
+            .retention
+            .map_or(i64::MAX, |r| i64::try_from(r.as_millis()).unwrap_or(i64::MAX));
         let failing = self.window.failing().max_by_key(|(unit, _)| unit.attempted_at.len());
         let gauge = LaneGauge {
             state: if self.parts.feed.is_attached(self.name()) { "attached" } else { "catching up" },
@@ -404,9 +412,14 @@ impl Lane {
             parked_keys: self.window.parked_keys(),
             attempts: failing.as_ref().map_or(0, |(unit, _)| unit.attempted_at.len()),
             next_try: failing.as_ref().and_then(|(_, until)| *until).map(|until| {
-                now.plus(i64::try_from(until.saturating_duration_since(Instant::now()).as_millis()).unwrap_or(0))
+                now.plus(
+                    i64::try_from(until.saturating_duration_since(Instant::now()).as_millis()).unwrap_or(0),
+                )
             }),
-            reason: failing.and_then(|(unit, _)| unit.refusal.as_ref()).map(|refusal| refusal.failure.to_string()),
+            reason: failing
+                .and_then(|(unit, _)| unit.refusal.as_ref())
+                .map(|refusal| refusal.failure.to_string()),
+            level: self.partial.is_none() && self.parts.feed.is_level(self.name(), &self.place),
             retention_used: lag_ms.saturating_mul(100) / retention.max(1),
         };
         self.parts.shared.lanes.set(&self.parts.name, &self.handle.settings.name, gauge);
@@ -437,7 +450,8 @@ impl Worker for Lane {
         }
         let hungry = self.partial.is_none() && self.has_room();
         self.parts.feed.stands(self.name(), &self.place, self.ended, hungry);
-        if !took && !sent
+        if !took
+            && !sent
             && let Some(landed) = self.wait(&bell).await
         {
             self.land(landed)?;
@@ -459,7 +473,9 @@ impl Worker for Lane {
         };
         match tokio::time::timeout(LAST_FLIGHTS, landing).await {
             Ok(outcome) => outcome?,
-            Err(_) => tracing::warn!(lane = %self.handle.settings.name, "requests under way were given up: they may be repeated"),
+            Err(_) => {
+                tracing::warn!(lane = %self.handle.settings.name, "requests under way were given up: they may be repeated")
+            }
         }
         // What was delivered ahead of something unsettled must not be delivered again by the next owner.
         if let Some(ahead) = self.prefix.last_ahead() {

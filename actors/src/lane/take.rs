@@ -111,7 +111,8 @@ impl Lane {
     }
 
     fn take(&mut self, record: &Record, now: Instant) -> Taken {
-        if let Some(Removal::Drain(until)) = self.parts.shared.destinations.removal(&self.handle.settings.name)
+        if let Some(Removal::Drain(until)) =
+            self.parts.shared.destinations.removal(&self.handle.settings.name)
             && record.arrived_at >= until
         {
             return Taken::Yes;

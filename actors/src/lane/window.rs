@@ -167,9 +167,11 @@ impl Window {
     /// When the batch that [`Window::batch`] would give is complete or has waited long enough; `None`: nothing is ready.
     pub fn batch_due(&self, limits: &Limits) -> Option<Instant> {
         let since = self.ready_since.filter(|_| !self.ready.is_empty())?;
-        let grouped = self.ready.front().and_then(|name| self.keys.get(name)).is_some_and(|key| {
-            key.units.front().is_some_and(|unit| unit.group.is_some())
-        });
+        let grouped = self
+            .ready
+            .front()
+            .and_then(|name| self.keys.get(name))
+            .is_some_and(|key| key.units.front().is_some_and(|unit| unit.group.is_some()));
         let full = self.ready.len() >= limits.events
             || limits.keys_share_batches && self.unparked() >= limits.events.saturating_mul(2);
         Some(if full || grouped || limits.linger.is_zero() { since } else { since + limits.linger })

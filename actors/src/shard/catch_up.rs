@@ -53,7 +53,8 @@ impl CatchUp {
                 "events were trimmed by the stream's retention before they were delivered: they are lost to a destination; raise the retention"
             );
         }
-        let next = fetched.records.last().map_or_else(|| from.clone(), |last| Place::After(last.position.clone()));
+        let next =
+            fetched.records.last().map_or_else(|| from.clone(), |last| Place::After(last.position.clone()));
         self.cursor = Some((next, cursor));
         Ok(Batch {
             records: fetched.records,

@@ -57,14 +57,8 @@ impl Feed {
         }
         let attached = inner.live.as_ref().is_some_and(|live| place.covers(live));
         let bell = Arc::new(Notify::new());
-        let slot = Slot {
-            queue: VecDeque::new(),
-            attached,
-            place,
-            hungry: false,
-            ended: false,
-            bell: bell.clone(),
-        };
+        let slot =
+            Slot { queue: VecDeque::new(), attached, place, hungry: false, ended: false, bell: bell.clone() };
         inner.slots.insert(lane.to_owned(), slot);
         bell
     }
@@ -143,6 +137,13 @@ impl Feed {
     /// Whether a lane is offered the live reader's batches.
     pub fn is_attached(&self, lane: &str) -> bool {
         self.inner().slots.get(lane).is_some_and(|slot| slot.attached)
+    }
+
+    /// Whether a lane that stands at `place` has taken everything that the live reader has read.
+    pub fn is_level(&self, lane: &str, place: &Place) -> bool {
+        let inner = self.inner();
+        let level = inner.live.as_ref().is_some_and(|live| place.covers(live));
+        level && inner.slots.get(lane).is_some_and(|slot| slot.queue.is_empty())
     }
 
     /// The place furthest back among the lanes that the catch-up should read for now.

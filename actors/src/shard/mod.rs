@@ -25,9 +25,9 @@ use shardmill_connectors::layout;
 use shardmill_connectors::record::{Record, ShardId};
 use tokio::sync::{Mutex, mpsc};
 
-use crate::budget::Share;
 use self::feed::Feed;
 use self::place::Place;
+use crate::budget::Share;
 use crate::ledger::Ledger;
 use crate::shared::{Gauge, Shared, StreamSettings};
 use crate::supervision::registry::View;

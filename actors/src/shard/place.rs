@@ -80,6 +80,8 @@ mod tests {
         ] {
             assert_eq!(mine.covers(&begins), fits, "{mine:?} {begins:?}");
         }
-        assert!(oldest.is_behind(&after(1)) && after(1).is_behind(&after(2)) && !after(2).is_behind(&after(2)));
+        assert!(
+            oldest.is_behind(&after(1)) && after(1).is_behind(&after(2)) && !after(2).is_behind(&after(2))
+        );
     }
 }

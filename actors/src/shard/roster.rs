@@ -13,8 +13,8 @@ use super::Parts;
 use crate::destination::{Handle, Removal};
 use crate::lane::{self, inherit};
 use crate::ledger::Change;
-use crate::state::lane::{LaneCommit, LaneStart, LaneState};
 use crate::state::ShardState;
+use crate::state::lane::{LaneCommit, LaneStart, LaneState};
 use crate::supervision::{Next, SupervisorHandle, Worker};
 
 /// How often it looks.
