@@ -42,10 +42,12 @@ impl Size {
     /// Flaws are spread evenly: of every so many events one is invalid and another one is refused.
     fn flaw(self, index: u64) -> Option<Flaw> {
         let (invalid, refused) = (self.events / self.invalid, self.events / self.refused);
-        match () {
-            () if index % invalid == 0 && index / invalid < self.invalid => Some(Flaw::Invalid),
-            () if index % refused == 1 && index / refused < self.refused => Some(Flaw::Refused),
-            () => None,
+        if index.is_multiple_of(invalid) && index / invalid < self.invalid {
+            Some(Flaw::Invalid)
+        } else if index % refused == 1 && index / refused < self.refused {
+            Some(Flaw::Refused)
+        } else {
+            None
         }
     }
 
@@ -98,7 +100,7 @@ pub async fn run(options: Options) -> Outcome {
     let (edited, before) = (edited.json()?, site.hook.record().entries.len());
     let would = site.dry_run().await?;
     let kills = site.redrive_killed_twice(before, &refused).await?;
-    let node = site.finished(node).await?;
+    site.nothing_left().await?;
     node.tell("compact", &json!({})).await?;
     node.stop().await?;
     let record = site.hook.record();
@@ -209,7 +211,7 @@ impl Site {
         for part in 1..=2 {
             let mut command = self.redrive()?;
             let due = first + all * part / 3;
-            self.hook.until(PATIENCE, |tally| tally.events >= due).await?;
+            self.under_way(&mut command, due).await?;
             let delivered = self.hook.tally().events - first;
             if delivered >= all || !matches!(command.try_wait(), Ok(None)) {
                 return Err(format!(
@@ -232,6 +234,16 @@ impl Site {
         Ok(kills)
     }
 
+    /// Waits until the receiver has so many events, while the redrive must go on.
+    async fn under_way(&self, redrive: &mut Child, due: u64) -> Result<(), String> {
+        tokio::select! {
+            reached = self.hook.until(PATIENCE, |tally| tally.events >= due) => reached.map(|_| ()),
+            ended = redrive.wait() => {
+                Err(format!("the redrive ended before it was killed ({ended:?}, {:?})", self.hook.tally()))
+            }
+        }
+    }
+
     /// A redrive as a process that can be killed.
     fn redrive(&self) -> Result<Child, String> {
         let mut command = Command::new(binary::shardmill()?);
@@ -243,12 +255,12 @@ impl Site {
         command.spawn().map_err(|error| format!("the binary does not start: {error}"))
     }
 
-    /// No letter is left, and nothing is pending.
-    async fn finished(&self, node: Node) -> Result<Node, String> {
+    /// No letter is left.
+    async fn nothing_left(&self) -> Result<(), String> {
         let left = self.cli.run(&["dlq", "list", "--json"]).await?.json()?;
         match left.as_array().map(Vec::len) {
-            Some(0) => Ok(node),
-            _ => Err(format!("letters are left after the redrive: {left}")),
+            Some(0) => Ok(()),
+            _ => Err(format!("letters are left after the redrive: {}", brief(&left.to_string()))),
         }
     }
 

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::deliveries::{self, PATIENCE, Webhook, check};
 use super::kill::CONFIG;
@@ -28,7 +29,8 @@ pub async fn run(options: Options) -> Outcome {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let mut setup = Setup::new(&folder.path().join("data"), Some(&config(&receiver, WRONG)));
     let node = Node::start(&setup).await?;
-    let book = Feed::new(events, 40, options.seed).send(&node.collector).await?;
+    let (_open, at) = watch::channel(node.collector.clone());
+    let feeding = Feed::new(events, 40, options.seed).start(at);
     let paused = deliveries::until(&node, "hook", PATIENCE, |state| state.state == "paused").await?;
     let at_pause = receiver.tally().requests;
     let largest = receiver.look(|record| record.entries.iter().map(|entry| entry.events.len()).max());
@@ -39,6 +41,7 @@ pub async fn run(options: Options) -> Outcome {
             "paused after {at_pause} requests of up to {largest:?} events, not within one batch"
         ));
     }
+    let book = feeding.book().await?;
     tokio::time::sleep(WATCHED).await;
     let probes = receiver.tally().requests - at_pause;
     if probes > PROBES {

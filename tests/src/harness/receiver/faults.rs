@@ -206,12 +206,10 @@ impl Faults {
 }
 
 /// A number between 0 and 1 that depends on nothing but what is given.
+#[allow(clippy::cast_precision_loss)] // 53 bits fit a double exactly
 fn chance(seed: u64, name: &str, before: u32) -> f64 {
     let mixed = mix(hash(name) ^ mix(seed.wrapping_add(u64::from(before) << 32)));
-    // The upper 53 bits fit a double exactly.
-    #[allow(clippy::cast_precision_loss)]
-    let chance = (mixed >> 11) as f64 / (1_u64 << 53) as f64;
-    chance
+    (mixed >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 /// FNV-1a.

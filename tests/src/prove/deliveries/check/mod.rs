@@ -203,4 +203,6 @@ pub fn identified(record: &Record) -> Wrong {
 }
 
 #[cfg(test)]
+mod simulated;
+#[cfg(test)]
 mod tests;
