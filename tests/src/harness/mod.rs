@@ -3,12 +3,18 @@
 pub mod binary;
 pub mod client;
 pub mod door;
+pub mod feed;
 pub mod node;
 pub mod peers;
+pub mod receiver;
+pub mod sampler;
 pub mod senders;
 pub mod tmpfs;
 
 pub use client::Cli;
 pub use door::{Answer, Door};
+pub use feed::{Book, Feed, Feeding, Offered};
 pub use node::{Node, Setup};
+pub use receiver::Receiver;
+pub use sampler::Sampler;
 pub use senders::{Senders, Sent};

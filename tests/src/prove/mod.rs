@@ -3,12 +3,18 @@
 pub mod bad_input;
 mod broken_files;
 pub mod crash_points;
+pub mod deliveries;
 pub mod demo;
 pub mod full_disk;
+pub mod isolation;
 pub mod kill;
 pub mod memory;
+pub mod mend_and_redrive;
+pub mod order_under_failure;
+pub mod poison;
 pub mod real_input;
 pub mod reshard;
+pub mod wrong_token;
 
 use std::path::PathBuf;
 
@@ -87,6 +93,31 @@ pub const PROOFS: &[Proof] = &[
         name: "memory",
         shows: "64 shards and a blocked lake writer: resident memory stays within the limit and a stated constant, reading stops, and later everything arrives once",
         run: |options| memory::run(options).boxed(),
+    },
+    Proof {
+        name: "order-under-failure",
+        shows: "a receiver that throttles, resets, forgets to answer and refuses, and SIGKILLs with requests in flight: nothing is missing, every key is in order, and only what could not be known is repeated",
+        run: |options| order_under_failure::run(options).boxed(),
+    },
+    Proof {
+        name: "isolation",
+        shows: "one destination refuses everything: the lake and the healthy destination keep their lag, memory stays within its budget, and later everything arrives in order",
+        run: |options| isolation::run(options).boxed(),
+    },
+    Proof {
+        name: "wrong-token",
+        shows: "a destination that answers 401 pauses within one batch, buries nothing and says what to do; corrected and resumed, everything arrives in order",
+        run: |options| wrong_token::run(options).boxed(),
+    },
+    Proof {
+        name: "mend-and-redrive",
+        shows: "events that a schema or a destination refused are found by reason, mended and redriven by a command that is killed twice: one row in its own hour, one more delivery to the destination that failed",
+        run: |options| mend_and_redrive::run(options).boxed(),
+    },
+    Proof {
+        name: "poison",
+        shows: "an event that panics a lane or the standardiser, or aborts the process, ends as one dead letter; restarts are counted and bounded, and everything else arrives",
+        run: |options| poison::run(options).boxed(),
     },
 ];
 

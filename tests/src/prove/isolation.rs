@@ -1,0 +1,281 @@
+//! `isolation`: the same events twice, with all destinations well and with one that refuses everything: the lake and the healthy
+//! destination must not notice, memory stays within its budget, and when the refusing one comes back it gets everything in order.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde_json::{Value, json};
+use shardmill_connectors::Millis;
+use tokio::sync::watch;
+
+use super::deliveries::{self, PATIENCE, Webhook, check, lag};
+use super::kill::CONFIG;
+use super::{Options, Outcome, tell};
+use crate::harness::receiver::{Outage, Script};
+use crate::harness::{Book, Cli, Feed, Node, Receiver, Sampler, Setup};
+
+/// What the configuration allows.
+const LIMIT: u64 = 128 << 20;
+/// What a process holds beside it: code, stacks, page caches of three databases, the allocator's spare room.
+const CONSTANT: u64 = 96 << 20;
+/// Bytes of padding in an event: the backlog of a full run is larger than the whole limit.
+const PADDING: usize = 4_096;
+/// Between two looks at what the lake has committed.
+const LOOK: Duration = Duration::from_millis(25);
+/// Differences of lag below this are the machine's, not ours: a few turns of the scheduler on a machine that also runs the sender
+/// and both receivers.
+const FLOOR_MS: i64 = 30;
+/// The same for the lake, whose lag is known no better than the time between two looks.
+const LAKE_FLOOR_MS: i64 = FLOOR_MS + 25;
+
+/// How large a run is.
+#[derive(Debug, Clone, Copy)]
+struct Size {
+    events: u64,
+    per_second: u64,
+    rounds: u64,
+}
+
+/// What was measured in one run.
+#[derive(Debug, Default)]
+struct Measured {
+    healthy: Vec<i64>,
+    lake: Vec<i64>,
+    peak: u64,
+    refused: Value,
+}
+
+/// Runs the proof.
+pub async fn run(options: Options) -> Outcome {
+    let size = match options.short {
+        true => Size { events: 3_000, per_second: 600, rounds: 1 },
+        false => Size { events: 40_000, per_second: 800, rounds: 2 },
+    };
+    let (mut pair, mut run) = (Measured::default(), Measured::default());
+    for round in 1..=size.rounds {
+        // In turns, so that a slow minute of the machine meets both.
+        for (refusing, all) in [(false, &mut pair), (true, &mut run)] {
+            tell(format!(
+                "round {round}: {}",
+                if refusing { "one destination refuses everything" } else { "all are well" }
+            ));
+            let one = measure(size, options.seed.wrapping_add(round), refusing).await?;
+            all.healthy.extend(one.healthy);
+            all.lake.extend(one.lake);
+            all.peak = all.peak.max(one.peak);
+            all.refused = one.refused;
+        }
+    }
+    let (p95, refused, peak) = (lags(&pair, &run), run.refused, run.peak.max(pair.peak));
+    tell(format!("p95 lag {p95}; {} MiB resident at most", peak >> 20));
+    alike(&p95)?;
+    if peak > LIMIT + CONSTANT {
+        return Err(format!("{} MiB resident, {} allowed", peak >> 20, (LIMIT + CONSTANT) >> 20));
+    }
+    Ok(json!({"events": size.events, "per_second": size.per_second, "rounds": size.rounds, "p95_lag_ms": p95,
+        "floor_ms": {"healthy": FLOOR_MS, "lake": LAKE_FLOOR_MS}, "resident_bytes": {"with_all_well": pair.peak, "with_one_refusing": run.peak},
+        "limit_bytes": LIMIT, "constant_bytes": CONSTANT, "refusing": refused}))
+}
+
+/// The 95th percentiles of both runs.
+fn lags(pair: &Measured, run: &Measured) -> Value {
+    let p95 = |values: &Vec<i64>| lag::percentile(values.clone(), 0.95);
+    json!({"healthy": {"alone": p95(&pair.healthy), "beside": p95(&run.healthy)},
+        "lake": {"alone": p95(&pair.lake), "beside": p95(&run.lake)}})
+}
+
+/// Neither the healthy destination nor the lake notices.
+fn alike(p95: &Value) -> Result<(), String> {
+    for (who, floor) in [("healthy", FLOOR_MS), ("lake", LAKE_FLOOR_MS)] {
+        let of = |run: &str| p95[who][run].as_i64().unwrap_or(i64::MAX);
+        let (alone, beside) = (of("alone"), of("beside"));
+        if !lag::is_alike(beside, alone, floor) {
+            return Err(format!(
+                "{who}: p95 lag {beside} ms beside a refusing destination, {alone} ms without"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// One run: lags of the healthy destination and of the lake, and the most memory.
+async fn measure(size: Size, seed: u64, refusing: bool) -> Result<Measured, String> {
+    let (healthy, other) =
+        (Receiver::start(Script::default()).await?, Receiver::start(Script::default()).await?);
+    if refusing {
+        other.change(|script| script.outage = Some(Outage::Unavailable));
+    }
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let sections = [Webhook::new("healthy", &healthy).section(), Webhook::new("other", &other).section()];
+    let config = format!("{CONFIG}{}[memory]\nlimit = \"{}MiB\"\n", sections.concat(), LIMIT >> 20);
+    let setup = Setup::new(&folder.path().join("data"), Some(&config));
+    let node = Node::start(&setup).await?;
+    let memory = Sampler::start(&node)?;
+    let looks = Looks::start(&node);
+    let book = feed(size, seed, &node, &other, refusing).await?;
+    deliveries::arrived(&healthy, |tally| tally.events >= size.events).await?;
+    looks.until(size.events).await?;
+    let refused = match refusing {
+        true => back_again(&node, &other, size).await?,
+        false => Value::Null,
+    };
+    deliveries::arrived(&other, |tally| tally.events >= size.events).await?;
+    for name in ["healthy", "other"] {
+        deliveries::until(&node, name, PATIENCE, deliveries::State::is_done).await?;
+    }
+    let peak = memory.peak();
+    node.stop().await?;
+    whole(&setup, &book, &[&healthy, &other]).await?;
+    let sent = book.values().map(|offered| offered.sent).collect();
+    let lake = lag::counts(sent, &looks.taken());
+    Ok(Measured { healthy: healthy.look(lag::arrivals), lake, peak, refused })
+}
+
+/// Sends everything at an even pace. Half-way through, the refusing destination is not even there any more.
+async fn feed(size: Size, seed: u64, node: &Node, other: &Receiver, refusing: bool) -> Result<Book, String> {
+    let mut feed = Feed::new(size.events, 200, seed).shaped(move |index, event| {
+        event.insert("padding".into(), padding(seed, index).into());
+    });
+    feed.together = 5;
+    feed.every = Duration::from_millis(1_000 * feed.together * feed.senders / size.per_second);
+    let (_open, at) = watch::channel(node.collector.clone());
+    let mut feeding = feed.start(at);
+    let half = size.events / 2;
+    // An error means that sending has ended early: the book says why.
+    if refusing && feeding.progress.wait_for(|sent| *sent >= half).await.is_ok() {
+        other.change(|script| script.outage = Some(Outage::Refused));
+    }
+    let book = feeding.book().await?;
+    match book.values().all(|offered| offered.acknowledged) {
+        true => Ok(book),
+        false => Err("the collector did not acknowledge everything: lags would mean nothing".into()),
+    }
+}
+
+/// Not compressible by repetition, the same for the same seed.
+fn padding(seed: u64, index: u64) -> String {
+    let mut chance = StdRng::seed_from_u64(seed ^ index.rotate_left(32));
+    (0..PADDING / 16).map(|_| format!("{:016x}", chance.random::<u64>())).collect()
+}
+
+/// The refusing destination has got nothing, its backlog waits, and from now on it is well.
+async fn back_again(node: &Node, other: &Receiver, size: Size) -> Outcome {
+    let (tally, state) = (other.tally(), deliveries::state(node, "other").await?);
+    if tally.events > 0 || tally.requests == 0 {
+        return Err(format!(
+            "the refusing destination took {} events in {} requests",
+            tally.events, tally.requests
+        ));
+    }
+    if state.pending == 0 || state.dead_lettered > 0 {
+        return Err(format!("the backlog of the refusing destination does not wait: {state:?}"));
+    }
+    tell(format!(
+        "{} of {} events wait after {} refused requests; it comes back",
+        state.pending, size.events, tally.requests
+    ));
+    other.change(|script| script.outage = None);
+    Ok(
+        json!({"requests_refused": tally.requests, "state": state.state, "reason": state.reason, "pending": state.pending}),
+    )
+}
+
+/// Everything is in the lake once and at both receivers in order, and nothing is a dead letter.
+async fn whole(setup: &Setup, book: &Book, receivers: &[&Receiver]) -> Result<(), String> {
+    let cli = Cli::new(setup)?;
+    for target in ["lake", "healthy", "other"] {
+        let letters = deliveries::letters(&cli, target).await?;
+        if !letters.is_empty() {
+            return Err(format!("{} dead letters of {target}", letters.len()));
+        }
+    }
+    let rows = deliveries::rows(&cli).await?;
+    check::verdict(&check::rows(book, &rows, |_| false)).map_err(|error| format!("the lake: {error}"))?;
+    for receiver in receivers {
+        let record = receiver.record();
+        let (_, repeated) = check::repeats(&record, 0);
+        for wrong in [check::complete(book, &record, |_| false), check::order(&record), repeated] {
+            check::verdict(&wrong)?;
+        }
+    }
+    cli.verify().await.map(|_| ())
+}
+
+/// What the lake had committed, looked at many times a second.
+struct Looks {
+    seen: Arc<Mutex<Vec<(Millis, u64)>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Looks {
+    fn start(node: &Node) -> Looks {
+        let seen: Arc<Mutex<Vec<(Millis, u64)>>> = Arc::default();
+        let (url, shared) = (format!("{}/api/shards", node.ops), seen.clone());
+        let task = tokio::spawn(async move {
+            let client = reqwest::Client::new();
+            loop {
+                // A look that fails is one look less.
+                if let Some(read) = committed(&client, &url).await {
+                    shared.lock().unwrap_or_else(PoisonError::into_inner).push((Millis::now(), read));
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        });
+        Looks { seen, task }
+    }
+
+    fn taken(&self) -> Vec<(Millis, u64)> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until so many were committed.
+    async fn until(&self, records: u64) -> Result<(), String> {
+        let reached = async {
+            while self.taken().last().is_none_or(|(_, read)| *read < records) {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let reached = tokio::time::timeout(PATIENCE, reached).await;
+        reached.map_err(|_| format!("the lake did not commit {records} records: {:?}", self.taken().last()))
+    }
+}
+
+impl Drop for Looks {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn committed(client: &reqwest::Client, url: &str) -> Option<u64> {
+    let shards: Value = client.get(url).send().await.ok()?.json().await.ok()?;
+    Some(shards.as_array()?.iter().filter_map(|shard| shard["read"].as_u64()).sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_lags_are_compared() {
+        let p95 = |healthy: i64, lake: i64| {
+            let (pair, run) = (
+                Measured { healthy: vec![100], lake: vec![400], ..Measured::default() },
+                Measured { healthy: vec![healthy], lake: vec![lake], ..Measured::default() },
+            );
+            lags(&pair, &run)
+        };
+        assert_eq!(alike(&p95(150, 600)), Ok(()));
+        assert!(alike(&p95(181, 400)).unwrap_err().contains("healthy"));
+        assert!(alike(&p95(100, 656)).unwrap_err().contains("lake"));
+    }
+
+    #[test]
+    fn padding_repeats_with_the_seed_only() {
+        assert_eq!(padding(1, 2).len(), PADDING);
+        assert_eq!(padding(1, 2), padding(1, 2));
+        assert_ne!(padding(1, 2), padding(1, 3));
+        assert_ne!(padding(1, 2), padding(2, 2));
+    }
+}
