@@ -27,7 +27,7 @@ pub(super) fn lanes_of(shared: &Shared, name: &str, shard: &ShardState) -> Value
 
 fn row(shared: &Shared, name: &str, shard: &ShardState, destination: &str, lane: &LaneState) -> Value {
     let gauge = shared.lanes.read(name, destination);
-    let caught_up = is_caught_up(shared, name, lane, &gauge);
+    let (caught_up, counts) = (is_caught_up(shared, name, lane, &gauge), counts(lane, &gauge));
     let state = match (lane.frozen, gauge.state) {
         (true, _) => "frozen",
         (false, "") => "not running here",
@@ -36,8 +36,8 @@ fn row(shared: &Shared, name: &str, shard: &ShardState, destination: &str, lane:
     json!({
         "stream": shard.stream, "shard": shard.shard, "destination": destination,
         "position": lane.position, "lag_ms": gauge.lag_ms, "state": state, "parked_keys": parked_keys(lane),
-        "routed": lane.counts.routed, "delivered": lane.counts.delivered, "retried": lane.counts.retried,
-        "dead_lettered": lane.counts.dead_lettered, "skipped": lane.counts.skipped,
+        "routed": counts.routed, "delivered": counts.delivered, "retried": counts.retried,
+        "dead_lettered": counts.dead_lettered, "skipped": counts.skipped,
         "pending": pending(lane, &gauge, caught_up), "caught_up": caught_up,
         "attempts": gauge.attempts, "next_try": gauge.next_try.map(|at| at.to_string()), "reason": gauge.reason,
         "starts": lane.caution.starts,
@@ -48,12 +48,17 @@ fn parked_keys(lane: &LaneState) -> u64 {
     lane.parked.as_ref().filter(|_| !lane.frozen).map_or(0, |parked| parked.keys)
 }
 
+/// What a lane has done: a lane that runs here knows it before its document does.
+fn counts(lane: &LaneState, gauge: &LaneGauge) -> Counts {
+    if gauge.state.is_empty() { lane.counts } else { gauge.counts }
+}
+
 /// Events known to be meant for the destination and neither delivered nor given up; at least one while the lane has not
 /// taken in all that was read.
 fn pending(lane: &LaneState, gauge: &LaneGauge, caught_up: bool) -> u64 {
     let parked = lane.parked.as_ref().map_or(0, |parked| parked.events);
     let unread = u64::from(!caught_up);
-    (lane.counts.pending() + (gauge.held as u64).saturating_sub(parked)).max(unread)
+    (counts(lane, gauge).pending() + (gauge.held as u64).saturating_sub(parked)).max(unread)
 }
 
 /// Whether a lane has taken in everything its stream has.
@@ -71,7 +76,7 @@ pub(super) fn destinations(shared: &Shared, world: &World) -> Value {
         for (destination, lane) in &shard.lanes {
             let gauge = shared.lanes.read(name, destination);
             let total = totals.entry(destination.clone()).or_insert((Counts::default(), 0, 0, true));
-            total.0 += lane.counts;
+            total.0 += counts(lane, &gauge);
             let caught_up = is_caught_up(shared, name, lane, &gauge);
             total.1 += pending(lane, &gauge, caught_up);
             total.2 += parked_keys(lane);

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::{Value, json};
 use shardmill_connectors::clock::Millis;
 
+use crate::state::Counts;
+
 /// How a lane is doing.
 #[derive(Debug, Clone, Default)]
 pub struct LaneGauge {
@@ -25,6 +27,8 @@ pub struct LaneGauge {
     pub next_try: Option<Millis>,
     /// Why it failed.
     pub reason: Option<String>,
+    /// What it has done, commits on their way included.
+    pub counts: Counts,
     /// It has taken everything in that the live reader has read.
     pub level: bool,
     /// How much of the stream's retention the oldest event that is not settled has used, in percent.

@@ -1,4 +1,7 @@
-//! `demo`: an embedded node fed with generated sessions through its own collector.
+//! `demo`: an embedded node fed with generated sessions through its own collector, which delivers them to an unreliable
+//! third party of its own and to a file.
+
+mod receiver;
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -12,7 +15,7 @@ use shardmill_connectors::{Failure, Millis};
 
 use super::Error;
 use crate::cli::DemoArgs;
-use crate::config::{Config, PartitionBy, Period};
+use crate::config::{Config, Destination, PartitionBy, Period};
 use crate::generate::{self, Plan};
 use crate::output;
 use crate::serve::Running;
@@ -26,6 +29,11 @@ const INVALID: f64 = 0.01;
 const SPREAD: Duration = Duration::from_secs(3 * 3_600);
 /// How long the demo waits for its events to arrive.
 const PATIENCE: Duration = Duration::from_secs(600);
+
+/// How often the demo looks whether everything was delivered.
+const LOOK: Duration = Duration::from_millis(100);
+/// What is told of each destination.
+const DELIVERIES: &[&str] = &["destination", "routed", "delivered", "retried", "dead_lettered", "pending"];
 
 /// What was handed to the collector.
 #[derive(Debug, Default)]
@@ -41,7 +49,7 @@ pub async fn demo(args: DemoArgs, json: bool) -> Result<(), Error> {
     }
     let kept = args.data_dir.is_some();
     let dir = args.data_dir.clone().unwrap_or_else(temporary);
-    let config = configured(&args, dir.clone());
+    let config = configured(&args, dir.clone(), receiver::start().await?);
     let metrics = telemetry::metrics()?;
     let running = Running::start(&config, metrics).await?;
     let tell = Tell { quiet: json };
@@ -65,10 +73,11 @@ fn temporary() -> PathBuf {
     std::env::temp_dir().join(format!("shardmill-demo-{}", uuid::Uuid::new_v4().simple()))
 }
 
-fn configured(args: &DemoArgs, dir: PathBuf) -> Config {
+fn configured(args: &DemoArgs, dir: PathBuf, receiver: SocketAddr) -> Config {
     let mut config = Config::embedded_default();
     config.data_dir = dir;
     config.lake.flush.every = Period::seconds(2);
+    config.destinations.insert("crm".into(), crm(receiver));
     for stream in config.streams.values_mut() {
         stream.partition_by = PartitionBy::Event;
     }
@@ -78,6 +87,17 @@ fn configured(args: &DemoArgs, dir: PathBuf) -> Config {
         config.ops.listen.set_port(0);
     }
     config
+}
+
+/// The unreliable third party: retried soon, and a key that goes on failing is parked soon, for a demo is short.
+fn crm(receiver: SocketAddr) -> Destination {
+    let settings = [("url".to_owned(), json!(format!("http://{receiver}/in")))];
+    let mut crm = Destination::new("webhook", settings.into_iter().collect());
+    crm.concurrency = Some(32);
+    crm.park_after = Some(Period::seconds(1));
+    crm.retry.base = Some(Period::millis(100));
+    crm.retry.max = Some(Period::seconds(2));
+    crm
 }
 
 struct Tell {
@@ -103,6 +123,8 @@ async fn show(args: &DemoArgs, running: &Running, config: &Config, tell: &Tell) 
     arrived(running, sent.accepted, tell).await?;
     tell.say("compacting every hour …");
     running.node.admin.request("compact", json!({})).await?;
+    tell.say("waiting for the deliveries …");
+    delivered(running).await?;
     let result = result(running, config, &sent).await?;
     if tell.quiet {
         return Ok(output::show(true, &result, &[])?);
@@ -158,13 +180,25 @@ async fn arrived(running: &Running, accepted: u64, tell: &Tell) -> Result<(), Er
     Ok(tokio::time::timeout(PATIENCE, wait).await.map_err(late)?)
 }
 
+/// Waits until every destination has got, or refused for good, what was meant for it.
+async fn delivered(running: &Running) -> Result<(), Error> {
+    let wait = async {
+        loop {
+            let destinations = running.node.admin.request("destinations", json!({})).await?;
+            let pending = |destination: &Value| destination["pending"] != 0;
+            if !destinations.as_array().is_some_and(|all| all.iter().any(pending)) {
+                return Ok::<(), Failure>(());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    let late = |_| Failure::transient(format!("not everything was delivered within {} s", PATIENCE.as_secs()));
+    Ok(tokio::time::timeout(PATIENCE, wait).await.map_err(late)??)
+}
+
 async fn result(running: &Running, config: &Config, sent: &Sent) -> Result<Value, Error> {
     let shared = &running.node.shared;
-    let stores = wire::Stores {
-        ports: shared.ports.clone(),
-        streams: shared.streams.as_ref().clone(),
-        data_dir: config.data_dir.clone(),
-    };
+    let stores = wire::open(config)?;
     let schemas = stores.streams.values().map(|s| (s.table.clone(), s.schema.clone())).collect();
     let snapshot = lake::snapshot(&stores.ports, &schemas).await?;
     let counted = stores.ports.catalog.query("SELECT count(*) AS n FROM events", &snapshot).await?;
@@ -172,10 +206,13 @@ async fn result(running: &Running, config: &Config, sent: &Sent) -> Result<Value
     let counted: Value = serde_json::from_str(&counted).unwrap_or(Value::Null);
     let hours = running.node.admin.request("hours", json!({})).await?;
     let keep = ["table", "hour", "state", "generation", "files", "rows"];
+    let deliveries = running.node.admin.request("destinations", json!({})).await?;
+    let deliveries: Vec<Value> =
+        deliveries.as_array().into_iter().flatten().map(|one| pick(one, DELIVERIES)).collect();
     let hours: Vec<Value> = hours.as_array().into_iter().flatten().map(|hour| pick(hour, &keep)).collect();
     Ok(json!({
         "sent": sent.sent, "accepted": sent.accepted, "lake_rows": counted[0]["n"],
-        "dead_letters": dead_letters(&stores).await?, "hours": hours, "deliveries": [],
+        "dead_letters": dead_letters(&stores).await?, "hours": hours, "deliveries": deliveries,
     }))
 }
 
@@ -205,6 +242,7 @@ fn table(result: &Value) -> String {
         result["lake_rows"],
         output::value(&result["hours"], &["table", "hour", "state", "generation", "files", "rows"])
     );
+    text.push_str(&format!("\nDeliveries\n{}", output::value(&result["deliveries"], DELIVERIES)));
     text.push_str(&format!(
         "\nDead letters\n{}",
         output::value(&result["dead_letters"], &["count", "target", "class", "reason"])
