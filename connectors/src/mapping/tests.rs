@@ -129,7 +129,7 @@ fn everything_wrong_is_told_with_its_key() {
         "pick[0]",
         "pick[1]",
         "pik",
-        "rename./a",
+        "rename./b",
         "rename./m",
         "rename.x",
         "template./t",

@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use shardmill_connectors::nearest::nearest;
+use shardmill_connectors::routing::{RuleProblem, Rules};
+
 use super::{Backend, Config, Problem, schema_file};
 
 /// Everything that is wrong with the file (the embedded default when `None`), its schemas and its rules.
@@ -17,14 +20,19 @@ pub fn check(path: Option<&Path>) -> Vec<Problem> {
             problems.extend(local(&config, name, schema, schema_problems));
         }
         if let Some(rules) = &stream.rules {
-            problems.extend(local(&config, name, rules, rules_problems));
+            problems.extend(local(&config, name, rules, |file, text| rules_problems(&config, file, text)));
         }
     }
     problems
 }
 
 /// Problems of a local file; what lies in S3 is read by the node that uses it.
-fn local(config: &Config, stream: &str, name: &str, judge: fn(&str, &str) -> Vec<Problem>) -> Vec<Problem> {
+fn local(
+    config: &Config,
+    stream: &str,
+    name: &str,
+    judge: impl Fn(&str, &str) -> Vec<Problem>,
+) -> Vec<Problem> {
     let in_s3 = name.starts_with("s3://");
     if in_s3 && config.backend == Backend::Aws {
         return Vec::new();
@@ -44,46 +52,29 @@ fn schema_problems(file: &str, text: &str) -> Vec<Problem> {
     schema_file::compile(file, text).err().unwrap_or_default()
 }
 
-fn rules_problems(file: &str, text: &str) -> Vec<Problem> {
-    let problem = |line, message: String, fix: &str| {
-        vec![Problem { file: file.to_owned(), line, key: String::new(), message, fix: fix.to_owned() }]
+/// Problems of a list of rules, with those that name a destination that is not configured.
+fn rules_problems(config: &Config, file: &str, text: &str) -> Vec<Problem> {
+    let problem = |line, rule: Option<usize>, message, fix| {
+        let key = rule.map(|rule| format!("[{rule}]")).unwrap_or_default();
+        Problem { file: file.to_owned(), line, key, message, fix }
     };
-    match serde_json::from_str::<serde_json::Value>(&without_trailing_commas(text)) {
-        Ok(serde_json::Value::Array(rules)) => match rules.iter().position(|rule| !rule.is_object()) {
-            Some(index) => {
-                problem(0, format!("rule {index} is not an object"), "write {\"destination_name\": …}")
-            }
-            None => Vec::new(),
-        },
-        Ok(_) => problem(1, "the rules are not a JSON array".into(), "write [{\"destination_name\": …}]"),
-        Err(error) => problem(error.line(), format!("not JSON: {error}"), "mend the JSON"),
-    }
-}
-
-/// The text with commas before `]` and `}` blanked; lines and columns stay what they were.
-fn without_trailing_commas(text: &str) -> String {
-    let mut bytes = text.as_bytes().to_vec();
-    let (mut in_string, mut escaped, mut comma) = (false, false, None);
-    for place in 0..bytes.len() {
-        let byte = bytes[place];
-        if in_string {
-            in_string = escaped || byte != b'"';
-            escaped = byte == b'\\' && !escaped;
-            continue;
+    let rules = match Rules::parse(text) {
+        Ok(rules) => rules,
+        Err(problems) => {
+            let of_file = |wrong: RuleProblem| problem(wrong.line, wrong.rule, wrong.message, wrong.fix);
+            return problems.into_iter().map(of_file).collect();
         }
-        match byte {
-            b'"' => (in_string, comma) = (true, None),
-            b',' => comma = Some(place),
-            b']' | b'}' => {
-                if let Some(place) = comma.take() {
-                    bytes[place] = b' ';
-                }
-            }
-            byte if byte.is_ascii_whitespace() => {}
-            _ => comma = None,
-        }
-    }
-    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
+    };
+    let known: Vec<&str> = config.destinations.keys().map(String::as_str).collect();
+    let unknown = rules.destinations().into_iter().filter(|(name, _)| !known.contains(name));
+    let unknown = unknown.map(|(name, line)| {
+        let fix = match nearest(name, known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("add a section [destinations.{name}], or remove the rule"),
+        };
+        problem(line, None, format!("the destination `{name}` is not configured"), fix)
+    });
+    unknown.collect()
 }
 
 #[cfg(test)]
@@ -91,11 +82,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rules_may_have_trailing_commas_but_must_be_json() {
-        assert!(rules_problems("r", "[{\"destination_name\": \"a,]\", \"x\\\"\": [1,],\n},\n]").is_empty());
-        let problems = rules_problems("r", "[\n{\"a\": tru}]");
-        assert_eq!((problems.len(), problems[0].line), (1, 2));
-        assert_eq!(rules_problems("r", "{}").len(), 1);
-        assert_eq!(rules_problems("r", "[1]").len(), 1);
+    fn rules_are_judged_with_the_destinations_there_are() {
+        let config = Config::embedded_default();
+        let found = |text: &str| {
+            let problems = rules_problems(&config, "r.json", text);
+            problems.into_iter().map(|problem| (problem.line, problem.key, problem.fix)).collect::<Vec<_>>()
+        };
+        assert_eq!(found("[{\"destination_name\": \"log\", \"enabled_events\": [\"a\",],\n},\n]"), []);
+        let wanted = [
+            (2, String::new(), "did you mean `log`?".to_owned()),
+            (3, String::new(), "add a section [destinations.hubspot], or remove the rule".to_owned()),
+        ];
+        let text = "[\n{\"destination_name\": \"logs\"},\n{\"destination_name\": \"hubspot\"}]";
+        assert_eq!(found(text), wanted);
+        assert_eq!(found("[\n{\"a\": tru}]")[0].0, 2);
+        assert_eq!(found("[\n{\"a\": 1,\n\"destination_name\":\"log\"}]")[0].1, "[0]");
+        assert_eq!(found("{}").len(), 1);
+    }
+
+    #[test]
+    fn files_that_a_configuration_names_are_read() {
+        let folder = std::env::temp_dir().join(format!("shardmill-check-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let config = folder.join("c.toml");
+        std::fs::write(folder.join("r.json"), "[{\"destination_name\": \"hook\"}, 7]").unwrap();
+        std::fs::write(&config, "[streams.a]\nrules = \"r.json\"\n[streams.b]\nrules = \"none.json\"\n")
+            .unwrap();
+        let problems = check(Some(&config));
+        std::fs::remove_dir_all(&folder).unwrap();
+        let told: Vec<String> = problems.iter().map(|problem| problem.message.clone()).collect();
+        assert_eq!((told.len(), told[0].as_str()), (2, "rule 1 is not an object"), "{problems:?}");
+        assert!(told[1].starts_with("cannot be read") && problems[0].file.ends_with("r.json"));
     }
 }

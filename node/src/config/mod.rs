@@ -1,8 +1,10 @@
 //! The configuration: a TOML file read whole, every problem reported at once with its line and what would mend it.
 
 mod check;
+mod destination;
 mod environment;
 mod model;
+mod places;
 mod problem;
 mod reader;
 pub mod schema_file;
@@ -17,9 +19,10 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 pub use check::check;
+pub use destination::{Destination, LaneStart, OnOutage, OnUnknown, Retry};
 pub use model::{
-    Athena, Backend, Cluster, Collector, Compression, Config, DeadLetters, Destination, Documents, Fields,
-    Flush, Intake, Lake, Memory, Ops, PartitionBy, Retry, StartAt, Stream, Table, TimeField,
+    Alarms, Athena, Backend, Cluster, Collector, Compression, Config, DeadLetters, Documents, Fields, Flush,
+    Intake, Lake, Memory, Ops, PartitionBy, StartAt, Stream, Table, TimeField,
 };
 pub use problem::Problem;
 pub use secret::{Secret, Settings};
@@ -68,8 +71,7 @@ impl Config {
     /// What a node without a file does: embedded, one stream and table `events`, rows after 5 s, one `file` destination.
     pub fn embedded_default() -> Config {
         let path = serde_json::json!({"path": "deliveries.ndjson"});
-        let settings = Settings::new(path.as_object().cloned().unwrap_or_default(), Default::default());
-        let log = Destination { kind: "file".into(), rate: None, retry: Retry::default(), settings };
+        let log = Destination::new("file", path.as_object().cloned().unwrap_or_default());
         Config {
             file: None,
             backend: Backend::Embedded,
@@ -87,6 +89,7 @@ impl Config {
             intake: BTreeMap::new(),
             dead_letters: DeadLetters::default(),
             destinations: BTreeMap::from([("log".to_owned(), log)]),
+            alarms: Alarms::default(),
             ops: Ops::default(),
             cluster: None,
         }
@@ -96,6 +99,31 @@ impl Config {
     pub fn resolve(&self, path: &str) -> PathBuf {
         let folder = self.file.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
         folder.join(path)
+    }
+
+    /// A path that a destination writes to: relative ones count from the data directory.
+    pub fn written(&self, path: &str) -> PathBuf {
+        self.data_dir.join(path)
+    }
+
+    /// A problem with a setting of the destination `name`, found by whoever reads its settings: `key` is dotted and counts
+    /// from the destination's own section (`headers.Authorization`, `map.hash[0]`); where it is not written, the line is
+    /// that of the nearest key that encloses it.
+    pub fn destination_problem(
+        &self,
+        name: &str,
+        key: &str,
+        message: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Problem {
+        let file = match &self.file {
+            Some(file) => file.display().to_string(),
+            None => "the built-in configuration".to_owned(),
+        };
+        let line = self.destinations.get(name).map_or(0, |destination| destination.line(key));
+        let dot = if key.is_empty() { "" } else { "." };
+        let key = format!("destinations.{name}{dot}{key}");
+        Problem { file, line, key, message: message.into(), fix: fix.into() }
     }
 }
 

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use serde::Serialize;
 use shardmill_connectors::Millis;
 
-use super::secret::{Secret, Settings};
-use super::units::{Period, Rate, Size};
+use super::destination::Destination;
+use super::secret::Secret;
+use super::units::{Period, Size};
 
 /// The whole configuration of a node.
 #[derive(Debug, Clone, Serialize)]
@@ -37,6 +38,8 @@ pub struct Config {
     pub dead_letters: DeadLetters,
     /// Third parties, by name.
     pub destinations: BTreeMap<String, Destination>,
+    /// Who is told when something needs a person, and from which depth on.
+    pub alarms: Alarms,
     /// The HTTP door for operators.
     pub ops: Ops,
     /// How nodes find each other; `None`: a node by itself.
@@ -221,30 +224,17 @@ pub struct DeadLetters {
     pub queue: Option<String>,
 }
 
-/// One third party.
+/// Who is told when something needs a person, and from which depth on.
 #[derive(Debug, Clone, Serialize)]
-pub struct Destination {
-    /// Which connector delivers.
-    pub kind: String,
-    /// How many events at most in a period, over all nodes.
-    pub rate: Option<Rate>,
-    /// How failures are repeated; what is `None` is the connector's default.
-    pub retry: Retry,
-    /// Everything else, read by the connector.
-    pub settings: Settings,
-}
-
-/// How failed deliveries are repeated.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
-pub struct Retry {
-    /// The first wait.
-    pub base: Option<Period>,
-    /// The longest wait.
-    pub max: Option<Period>,
-    /// How often at most.
-    pub attempts: Option<u32>,
-    /// For how long at most.
-    pub max_age: Option<Period>,
+pub struct Alarms {
+    /// A URL that alarms are posted to as JSON; default: only the log and the dashboard tell.
+    pub webhook: Option<Secret>,
+    /// The URL of an incoming webhook of Slack; default: none.
+    pub slack: Option<Secret>,
+    /// How many dead letters there may be before an alarm is raised; default 1000.
+    pub dead_letters: u64,
+    /// How many may be added in a minute; default 100.
+    pub dead_letters_per_minute: u64,
 }
 
 /// The HTTP door for operators.
@@ -310,6 +300,12 @@ impl Default for Lake {
             delete_grace: Period::seconds(3_600),
             layout: None,
         }
+    }
+}
+
+impl Default for Alarms {
+    fn default() -> Self {
+        Alarms { webhook: None, slack: None, dead_letters: 1_000, dead_letters_per_minute: 100 }
     }
 }
 

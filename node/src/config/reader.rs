@@ -11,6 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::environment::{self, Variables};
+use super::places::Places;
 use super::problem::Problem;
 use super::secret::{Secret, Settings};
 
@@ -91,7 +92,11 @@ impl<'t> Section<'t> {
     }
 
     fn name(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+        match (self.path.as_str(), key) {
+            ("", key) => key.to_owned(),
+            (path, "") => path.to_owned(),
+            (path, key) => format!("{path}.{key}"),
+        }
     }
 
     fn find(&mut self, key: &'static str) -> Option<Place<'t>> {
@@ -263,6 +268,38 @@ impl<'t> Section<'t> {
         value
     }
 
+    /// Every key written in this table and below, with its line.
+    pub(super) fn places(&self) -> Places {
+        let mut places = Places::at(self.reader.line(&self.span));
+        for (name, value) in self.table {
+            self.note(name.get_ref(), name.span(), value, &mut places);
+        }
+        places
+    }
+
+    fn note(&self, key: &str, span: Range<usize>, value: Place<'t>, places: &mut Places) {
+        places.note(key, self.reader.line(&span));
+        match value.get_ref() {
+            DeValue::Array(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    self.note(&format!("{key}[{index}]"), item.span(), item, places);
+                }
+            }
+            DeValue::Table(table) => {
+                for (name, value) in table {
+                    self.note(&format!("{key}.{}", name.get_ref()), name.span(), value, places);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Reports a problem with something below this table, at a line of [`Section::places`].
+    pub(super) fn report_at(&self, line: usize, key: &str, message: String, fix: String) {
+        let (file, key) = (self.reader.file.clone(), self.name(key));
+        self.reader.problems.borrow_mut().push(Problem { file, line, key, message, fix });
+    }
+
     /// Everything not asked for, as free settings.
     pub(super) fn settings(self) -> Settings {
         let mut values = Map::new();
@@ -287,8 +324,14 @@ impl<'t> Section<'t> {
                 }
                 Value::String(self.expanded(key, value, "a string")?)
             }
-            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok()?.into(),
-            DeValue::Float(number) => number.as_str().parse::<f64>().ok()?.into(),
+            DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
+                Ok(number) => number.into(),
+                Err(_) => return self.no_number(key, value, number.as_str()),
+            },
+            DeValue::Float(number) => match number.as_str().parse::<f64>() {
+                Ok(number) if number.is_finite() => number.into(),
+                _ => return self.no_number(key, value, number.as_str()),
+            },
             DeValue::Boolean(flag) => Value::Bool(*flag),
             DeValue::Datetime(moment) => Value::String(moment.to_string()),
             DeValue::Array(items) => {
@@ -302,6 +345,12 @@ impl<'t> Section<'t> {
                 Value::Object(table.iter().filter_map(|pair| member(pair, hidden)).collect())
             }
         })
+    }
+
+    fn no_number(&self, key: &str, value: Place<'_>, text: &str) -> Option<Value> {
+        let message = format!("{text} cannot be kept as a number");
+        self.reader.report(&value.span(), &self.name(key), message, "write it as a string");
+        None
     }
 
     /// Reports every key that was not asked for.

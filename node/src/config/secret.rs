@@ -73,6 +73,11 @@ impl Settings {
         self.values.get(key)
     }
 
+    /// The raw values, secrets included, for the component they are for.
+    pub fn values(&self) -> &Map<String, Value> {
+        &self.values
+    }
+
     /// Every key.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.values.keys().map(String::as_str)
@@ -157,5 +162,6 @@ mod tests {
             })
         );
         assert_eq!(settings.get("api_key").unwrap(), "k");
+        assert_eq!(settings.values()["from_env"], "e");
     }
 }

@@ -1,16 +1,16 @@
 //! From the sections of a configuration file to [`Config`]: which keys there are and what they must look like.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::model::{
-    Athena, Backend, Cluster, Collector, Compression, Config, DeadLetters, Destination, Documents, Flush,
-    Intake, Lake, Memory, Ops, Retry,
+    Alarms, Athena, Backend, Cluster, Collector, Compression, Config, DeadLetters, Documents, Flush, Intake,
+    Lake, Memory, Ops,
 };
 use super::reader::{Section, Setting};
-use super::stream;
+use super::secret::Secret;
 use super::units::{Period, Rate, Size};
+use super::{destination, stream};
 
 impl Setting for Period {
     const EXAMPLE: &'static str = "\"60s\", \"15m\", \"1h\" or \"400d\"";
@@ -83,7 +83,8 @@ pub(super) fn config(mut root: Section<'_>) -> Config {
             .filter_map(|(name, section)| Some((name, intake(section)?)))
             .collect(),
         dead_letters: root.section("dead_letters").map(dead_letters).unwrap_or_default(),
-        destinations: destinations(root.named("destinations")),
+        destinations: root.named("destinations").into_iter().filter_map(destination::read).collect(),
+        alarms: root.section("alarms").map(alarms).unwrap_or_default(),
         ops: root.section("ops").map(ops).unwrap_or_default(),
         cluster: root.section("cluster").map(cluster),
     };
@@ -204,30 +205,30 @@ fn dead_letters(mut section: Section<'_>) -> DeadLetters {
     dead_letters
 }
 
-fn destinations(sections: Vec<(String, Section<'_>)>) -> BTreeMap<String, Destination> {
-    let read = |(name, mut section): (String, Section<'_>)| {
-        let kind = section.text("kind");
-        let kind = section.required("kind", kind, "\"webhook\"");
-        let rate = section.setting("rate");
-        let retry = section.section("retry").map(retry).unwrap_or_default();
-        let settings = section.settings();
-        Some((name, Destination { kind: kind?, rate, retry, settings }))
+fn alarms(mut section: Section<'_>) -> Alarms {
+    let defaults = Alarms::default();
+    let alarms = Alarms {
+        webhook: address(&mut section, "webhook"),
+        slack: address(&mut section, "slack"),
+        dead_letters: section.integer("dead_letters", 1..1 << 53).unwrap_or(defaults.dead_letters),
+        dead_letters_per_minute: section
+            .integer("dead_letters_per_minute", 1..1 << 53)
+            .unwrap_or(defaults.dead_letters_per_minute),
     };
-    sections.into_iter().filter_map(read).collect()
+    section.finish();
+    alarms
 }
 
-fn retry(mut section: Section<'_>) -> Retry {
-    let retry = Retry {
-        base: section.setting("base"),
-        max: section.setting("max"),
-        attempts: section.integer("attempts", 1..1_000_001).and_then(|n| u32::try_from(n).ok()),
-        max_age: section.setting("max_age"),
-    };
-    if retry.base.zip(retry.max).is_some_and(|(base, max)| base > max) {
-        section.report("base", "the first wait is longer than the longest", "make base at most max");
+/// A URL that is a secret, because whoever knows it may post there; so what is wrong with it is told without it.
+fn address(section: &mut Section<'_>, key: &'static str) -> Option<Secret> {
+    let address = section.secret(key)?;
+    let http = ["http://", "https://"].iter().any(|scheme| {
+        address.reveal().strip_prefix(scheme).is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
+    });
+    if !http {
+        section.report(key, "this is not an HTTP address", "write it like \"https://host/path\"");
     }
-    section.finish();
-    retry
+    Some(address)
 }
 
 fn ops(mut section: Section<'_>) -> Ops {

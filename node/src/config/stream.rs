@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use shardmill_connectors::Millis;
 use shardmill_connectors::fields::TimePointer;
+use shardmill_connectors::json::Pointer;
 
 use super::model::{Backend, Fields, PartitionBy, StartAt, Stream, Table, TimeField};
 use super::reader::{Item, Section, Setting};
@@ -94,7 +95,8 @@ fn fields(mut section: Section<'_>) -> Fields {
     fields
 }
 
-fn pointers(section: &mut Section<'_>, key: &'static str) -> Option<Vec<String>> {
+/// A list of JSON pointers.
+pub(super) fn pointers(section: &mut Section<'_>, key: &'static str) -> Option<Vec<String>> {
     let pointers = section.texts(key)?;
     for pointer in &pointers {
         check_pointer(section, key, pointer);
@@ -102,17 +104,10 @@ fn pointers(section: &mut Section<'_>, key: &'static str) -> Option<Vec<String>>
     Some(pointers)
 }
 
-/// RFC 6901: every token starts with `/`, and `~` is followed by 0 or 1.
 fn check_pointer(section: &Section<'_>, key: &str, pointer: &str) {
-    let escapes_fit = pointer.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
-    if pointer.starts_with('/') && escapes_fit {
-        return;
+    if let Err(no) = Pointer::parse(pointer) {
+        section.report(key, no.message, no.fix);
     }
-    let fix = match pointer.starts_with('/') {
-        true => "write `~0` for `~` and `~1` for `/` within a name".to_owned(),
-        false => format!("write \"/{}\"", pointer.trim_start_matches("$.").replace('.', "/")),
-    };
-    section.report(key, format!("`{pointer}` is not a JSON pointer"), fix);
 }
 
 /// A form in which no time can be read would make every event invalid.

@@ -25,7 +25,11 @@ fn the_whole_example_is_understood() {
     let mixpanel = &config.destinations["mixpanel"];
     assert_eq!(mixpanel.settings.get("token").unwrap(), "value of MIXPANEL_TOKEN");
     assert_eq!(mixpanel.retry.max_age, Some(Period(Duration::from_secs(6 * 3_600))));
-    assert_eq!(config.destinations["hook"].settings.get("batch").unwrap(), 100);
+    assert_eq!((config.destinations["hook"].batch, mixpanel.batch), (Some(100), None));
+    assert!(
+        config.destinations["hook"].settings.get("batch").is_none(),
+        "common keys are not the connector's"
+    );
     assert!(config.cluster.is_some());
 }
 
@@ -114,4 +118,143 @@ fn the_default_is_embedded_and_on_loopback() {
     assert_eq!((config.backend, config.streams["events"].shards), (Backend::Embedded, 4));
     assert!(config.collector.listen.ip().is_loopback() && config.ops.listen.ip().is_loopback());
     assert!(config.memory.limit <= Size(4 << 30) && config.memory.limit > Size(0));
+}
+
+#[test]
+fn the_common_keys_of_destinations_are_read() {
+    let text = r#"
+[streams.a]
+[destinations.crm-1]
+kind = "webhook"
+url = "https://host/in"
+rate = "5/s"
+batch = 7
+batch_bytes = "1MiB"
+batch_age = "2s"
+concurrency = 256
+key = "/userId"
+start = "2026-11-20T10:00:00Z"
+on_outage = "dead_letter"
+on_unknown = "dead_letter"
+map.drop = ["/context/ip"]
+map.constant = { "/token" = "${TOKEN}", "/n" = 1.5 }
+[destinations.plain]
+kind = "file"
+[alarms]
+webhook = "${HOOK}"
+slack = "https://hooks.slack.com/services/x"
+dead_letters = 5
+"#;
+    let variables =
+        |name: &str| Some(if name == "HOOK" { "http://h/x".into() } else { format!("value of {name}") });
+    let config = Config::parse("test.toml", text, &variables).unwrap();
+    let crm = &config.destinations["crm-1"];
+    assert_eq!((crm.batch, crm.batch_bytes, crm.concurrency), (Some(7), Some(Size(1 << 20)), Some(256)));
+    assert_eq!(
+        (crm.batch_age, crm.key.as_slice()),
+        (Some(Period::seconds(2)), ["/userId".to_owned()].as_slice())
+    );
+    assert_eq!(crm.start, LaneStart::At(shardmill_connectors::Millis(1_795_168_800_000)));
+    assert_eq!((crm.on_outage, crm.on_unknown), (OnOutage::DeadLetter, OnUnknown::DeadLetter));
+    assert_eq!(crm.settings.keys().collect::<Vec<_>>(), ["url"]);
+    assert_eq!(crm.map.values()["constant"]["/token"], "value of TOKEN");
+    assert!(crm.mapping().is_ok());
+    let plain = &config.destinations["plain"];
+    assert_eq!(
+        (plain.start, plain.on_outage, plain.on_unknown),
+        (LaneStart::Lake, OnOutage::Hold, OnUnknown::Repeat)
+    );
+    assert!(plain.key.is_empty() && plain.map.values().is_empty() && plain.settings.values().is_empty());
+    assert_eq!((config.alarms.dead_letters, config.alarms.dead_letters_per_minute), (5, 100));
+    assert_eq!(config.alarms.webhook.as_ref().map(Secret::reveal), Some("http://h/x"));
+    for shown in [format!("{config:?}"), serde_json::to_string(&config).unwrap()] {
+        assert!(
+            !shown.contains("value of") && !shown.contains("services/x") && !shown.contains("http://h/x"),
+            "{shown}"
+        );
+    }
+}
+
+#[test]
+fn problems_of_destinations_have_their_lines() {
+    let text = r#"
+[streams.a]
+[destinations.Hub_Spot]
+kind = "x"
+batch = 0
+batch_bytes = "0"
+batch_age = 3
+concurrency = 257
+key = ["userId"]
+start = "latest"
+on_outage = "wait"
+on_unknown = "repeet"
+n = 99999999999999999999
+[destinations.lake]
+kind = "file"
+[destinations.m]
+kind = "file"
+[destinations.m.map]
+pik = ["/a"]
+pick = [
+  "/a",
+  "b",
+]
+hash = ["/e"]
+[destinations.m.map.rename]
+"/e" = "/mail"
+"/a.b" = 1
+[destinations.t]
+kind = "file"
+map = "x"
+[alarms]
+webhook = "secret-host"
+slack = "https:///x"
+dead_letters = 0
+dead_letter_per_minute = 1
+"#;
+    let problems = parse(text).unwrap_err();
+    let found: Vec<(usize, &str)> = problems.iter().map(|p| (p.line, p.key.as_str())).collect();
+    let wanted = [
+        (3, "destinations.Hub_Spot"),
+        (5, "destinations.Hub_Spot.batch"),
+        (6, "destinations.Hub_Spot.batch_bytes"),
+        (7, "destinations.Hub_Spot.batch_age"),
+        (8, "destinations.Hub_Spot.concurrency"),
+        (9, "destinations.Hub_Spot.key"),
+        (10, "destinations.Hub_Spot.start"),
+        (11, "destinations.Hub_Spot.on_outage"),
+        (12, "destinations.Hub_Spot.on_unknown"),
+        (13, "destinations.Hub_Spot.n"),
+        (14, "destinations.lake"),
+        (19, "destinations.m.map.pik"),
+        (22, "destinations.m.map.pick[1]"),
+        (24, "destinations.m.map.hash[0]"),
+        (27, "destinations.m.map.rename./a.b"),
+        (30, "destinations.t.map"),
+        (32, "alarms.webhook"),
+        (33, "alarms.slack"),
+        (34, "alarms.dead_letters"),
+        (35, "alarms.dead_letter_per_minute"),
+    ];
+    assert_eq!(found, wanted, "{problems:#?}");
+    let told = format!("{problems:?}");
+    assert!(!told.contains("secret-host") && problems.iter().all(|p| !p.fix.is_empty()), "{told}");
+}
+
+#[test]
+fn problems_found_by_connectors_have_their_lines() {
+    let text =
+        "[streams.a]\n[destinations.hook]\nkind = \"webhook\"\n[destinations.hook.headers]\nAccept = \"x\"\n";
+    let mut config = parse(text).unwrap();
+    config.file = Some("c.toml".into());
+    let at = |key: &str| config.destination_problem("hook", key, "wrong", "mend it").to_string();
+    assert_eq!(at("headers.Accept"), "c.toml:5: destinations.hook.headers.Accept: wrong (mend it)");
+    assert_eq!(at("url"), "c.toml:2: destinations.hook.url: wrong (mend it)");
+    assert_eq!(at(""), "c.toml:2: destinations.hook: wrong (mend it)");
+    assert_eq!(config.destination_problem("none", "url", "", "").line, 0);
+    let default = Config::embedded_default();
+    assert_eq!(default.destination_problem("log", "path", "", "").line, 0);
+    assert_eq!(default.written("deliveries.ndjson"), Path::new(DATA_DIR).join("deliveries.ndjson"));
+    assert_eq!(default.written("/var/x"), Path::new("/var/x"));
 }
