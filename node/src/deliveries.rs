@@ -62,9 +62,7 @@ fn one(
         found.into_iter().map(|found| problem(&found.key, found.message, found.fix)).collect::<Vec<_>>()
     })?;
     let mapping = destination.mapping().map_err(|found| {
-        let of = |found: shardmill_connectors::mapping::Problem| {
-            problem(&format!("map.{}", found.key), found.message, found.fix)
-        };
+        let of = |(key, message, fix)| problem(&format!("map.{key}"), message, fix);
         found.into_iter().map(of).collect::<Vec<_>>()
     })?;
     Ok(Settings {

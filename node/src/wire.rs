@@ -131,7 +131,7 @@ fn stream_settings(
 fn rules(config: &Config, stream: &config::Stream) -> Result<RulesBook, Vec<Problem>> {
     let Some(rules) = &stream.rules else { return Ok(RulesBook::everything()) };
     let path = config.resolve(rules);
-    let text = config::read(&path)?;
+    let text = config::schema_file::read(&path)?;
     RulesBook::new(Arc::new(TextFile(path.clone())), text).map_err(|found| {
         let shown = path.display().to_string();
         let of = |found: RuleProblem| Problem {

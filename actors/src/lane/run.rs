@@ -420,7 +420,9 @@ impl Lane {
                 .and_then(|(unit, _)| unit.refusal.as_ref())
                 .map(|refusal| refusal.failure.to_string()),
             counts: self.books.state().counts,
-            level: self.partial.is_none() && self.prefix.is_empty() && self.parts.feed.is_level(self.name(), &self.place),
+            level: self.partial.is_none()
+                && self.prefix.is_empty()
+                && self.parts.feed.is_level(self.name(), &self.place),
             retention_used: lag_ms.saturating_mul(100) / retention.max(1),
         };
         self.parts.shared.lanes.set(&self.parts.name, &self.handle.settings.name, gauge);

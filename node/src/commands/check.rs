@@ -1,15 +1,19 @@
 //! `check`: everything that is wrong with a configuration and the files it names.
 
+use std::path::Path;
+
 use serde_json::json;
+use shardmill_connectors::destinations::sender::Sender;
 
 use super::Error;
 use crate::cli::CheckArgs;
-use crate::config;
-use crate::output;
+use crate::config::{self, Config, Problem};
+use crate::{deliveries, output};
 
 /// Prints every problem; fails when there is one.
 pub fn check(args: &CheckArgs, json: bool) -> Result<(), Error> {
-    let problems = config::check(args.config.as_deref());
+    let mut problems = config::check(args.config.as_deref());
+    problems.extend(destinations(args.config.as_deref())?);
     if json {
         output::print(&format!("{}\n", json!(problems)))?;
     } else if problems.is_empty() {
@@ -18,4 +22,15 @@ pub fn check(args: &CheckArgs, json: bool) -> Result<(), Error> {
         return Err(Error::Problems(problems));
     }
     if problems.is_empty() { Ok(()) } else { Err(Error::ToldWrong) }
+}
+
+/// What the connectors think of their settings; nothing when the configuration itself cannot be read.
+fn destinations(file: Option<&Path>) -> Result<Vec<Problem>, Error> {
+    let Ok(config) = file.map_or_else(|| Ok(Config::embedded_default()), Config::load) else {
+        return Ok(Vec::new());
+    };
+    let sender = Sender::new()?;
+    let mut problems = deliveries::open(&config, &sender).err().unwrap_or_default();
+    problems.extend(deliveries::alarms(&config, &sender).err().unwrap_or_default());
+    Ok(problems)
 }

@@ -28,6 +28,8 @@ pub struct Destination {
     pub batch_bytes: Option<Size>,
     /// How long an incomplete batch waits for more events.
     pub batch_age: Option<Period>,
+    /// How long a key may fail, while others get through, before it is parked; default 30 s.
+    pub park_after: Option<Period>,
     /// Requests under way at a time and node, at most, from 1 to 256.
     pub concurrency: Option<u32>,
     /// What order is kept by: JSON pointers, the first that leads to a value counts; default (empty): the record's
@@ -102,6 +104,7 @@ impl Destination {
             batch: None,
             batch_bytes: None,
             batch_age: None,
+            park_after: None,
             concurrency: None,
             key: Vec::new(),
             start: LaneStart::Lake,
@@ -159,6 +162,7 @@ pub(super) fn read((name, mut section): (String, Section<'_>)) -> Option<(String
         batch: section.integer("batch", 1..10_001).and_then(small),
         batch_bytes: batch_bytes(&mut section),
         batch_age: section.setting("batch_age"),
+        park_after: section.setting("park_after"),
         concurrency: section.integer("concurrency", 1..257).and_then(small),
         key: pointers(&mut section, "key").unwrap_or_default(),
         start: section.setting("start").unwrap_or(defaults.start),

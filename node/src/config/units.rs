@@ -29,6 +29,11 @@ impl Period {
         Period(Duration::from_secs(seconds))
     }
 
+    /// So many milliseconds.
+    pub const fn of_millis(millis: u64) -> Self {
+        Period(Duration::from_millis(millis))
+    }
+
     /// The duration in milliseconds.
     pub fn millis(self) -> i64 {
         i64::try_from(self.0.as_millis()).unwrap_or(i64::MAX)

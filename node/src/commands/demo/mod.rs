@@ -95,7 +95,7 @@ fn crm(receiver: SocketAddr) -> Destination {
     let mut crm = Destination::new("webhook", settings.into_iter().collect());
     crm.concurrency = Some(32);
     crm.park_after = Some(Period::seconds(1));
-    crm.retry.base = Some(Period::millis(100));
+    crm.retry.base = Some(Period::of_millis(100));
     crm.retry.max = Some(Period::seconds(2));
     crm
 }
@@ -192,12 +192,12 @@ async fn delivered(running: &Running) -> Result<(), Error> {
             tokio::time::sleep(LOOK).await;
         }
     };
-    let late = |_| Failure::transient(format!("not everything was delivered within {} s", PATIENCE.as_secs()));
+    let late =
+        |_| Failure::transient(format!("not everything was delivered within {} s", PATIENCE.as_secs()));
     Ok(tokio::time::timeout(PATIENCE, wait).await.map_err(late)??)
 }
 
 async fn result(running: &Running, config: &Config, sent: &Sent) -> Result<Value, Error> {
-    let shared = &running.node.shared;
     let stores = wire::open(config)?;
     let schemas = stores.streams.values().map(|s| (s.table.clone(), s.schema.clone())).collect();
     let snapshot = lake::snapshot(&stores.ports, &schemas).await?;
