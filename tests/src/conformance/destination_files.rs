@@ -7,7 +7,7 @@ use serde_json::Value;
 use shardmill_connectors::destinations::{Answer, Destination};
 
 use super::check;
-use super::destinations::{batch, event, told};
+use super::destinations::{batch, event, events, told};
 
 /// Runs every check of a destination that appends lines to `<dir>/<name>`; `make` opens one more that appends to the same file
 /// and puts it aside beyond `rotate` bytes, where given. `dir` is a fresh folder at every call.

@@ -46,7 +46,7 @@ pub fn event(n: u64) -> Event {
     Event { id: id.into(), key: format!("k-{}", n % 7).into(), name: None, data, origin: Arc::new(origin) }
 }
 
-fn events(count: usize) -> Vec<Event> {
+pub(super) fn events(count: usize) -> Vec<Event> {
     (0..count as u64).map(event).collect()
 }
 
