@@ -227,7 +227,7 @@ async fn webhook_destination_that_answers_per_event() {
 async fn file_destination() {
     let dirs = Dirs::default();
     let fresh = || dirs.fresh(Path::to_path_buf);
-    conformance::destinations::file(fresh, |dir, rotate| {
+    conformance::destination_files::file(fresh, |dir, rotate| {
         let mut settings = json!({"path": "log.ndjson"});
         if let Some(rotate) = rotate {
             settings["rotate"] = rotate.into();
