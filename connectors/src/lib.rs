@@ -12,6 +12,7 @@ pub mod hour;
 pub mod json;
 pub mod layout;
 pub mod parquet;
+pub mod patch;
 pub mod ports;
 pub mod record;
 pub mod schema;

@@ -119,6 +119,38 @@ pub struct Refused<'a> {
     pub at: Millis,
 }
 
+/// Why a redelivery came back.
+#[derive(Debug)]
+pub struct Again {
+    /// Why it was given up.
+    pub failure: Failure,
+    /// The beginning of what the destination answered last.
+    pub response: Option<String>,
+    /// When each attempt was made; none when the payload could not be sent at all.
+    pub attempted_at: Vec<Millis>,
+    /// Now.
+    pub at: Millis,
+}
+
+/// A payload as letters hold it: JSON as it is, anything else in base64.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Payload {
+    /// See [`Letter::payload`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Box<RawValue>>,
+    /// See [`Letter::payload_base64`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload_base64: Option<String>,
+}
+
+impl Payload {
+    /// A payload of these bytes.
+    pub fn of(data: &[u8]) -> Self {
+        let (payload, payload_base64) = pack(data);
+        Payload { payload, payload_base64 }
+    }
+}
+
 impl Letter {
     /// The letter for an event that the lake refused.
     pub fn lake(refused: Refused<'_>) -> Self {
@@ -172,6 +204,32 @@ impl Letter {
             range: None,
             payload,
             payload_base64,
+        }
+    }
+
+    /// The letter for an event whose redelivery was given up again: of the same identity, with the payload it has now.
+    pub fn again(self, again: Again) -> Self {
+        let redrives = self.redrives + 1;
+        let Again { failure, response, attempted_at, at } = again;
+        Letter {
+            id: id(&self.origin, self.target(), redrives),
+            class: failure.class,
+            reason: failure.detail,
+            attempts: u32::try_from(attempted_at.len()).unwrap_or(u32::MAX),
+            first_at: attempted_at.first().copied().unwrap_or(at),
+            last_at: attempted_at.last().copied().unwrap_or(at),
+            attempted_at: attempted_at[attempted_at.len().saturating_sub(ATTEMPTS_KEPT)..].to_vec(),
+            response,
+            redrives,
+            ..self
+        }
+    }
+
+    /// Replaces the payload. What it was is returned.
+    pub fn replace_payload(&mut self, payload: Payload) -> Payload {
+        Payload {
+            payload: std::mem::replace(&mut self.payload, payload.payload),
+            payload_base64: std::mem::replace(&mut self.payload_base64, payload.payload_base64),
         }
     }
 
