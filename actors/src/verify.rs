@@ -216,7 +216,9 @@ async fn read_edits(ports: &Ports, report: &mut Report) -> Result<(), Failure> {
         };
         match found {
             Ok(found) if found == index.edits => {}
-            Ok(found) => report.problem(&index.object, format!("holds {found} edits; recorded are {}", index.edits)),
+            Ok(found) => {
+                report.problem(&index.object, format!("holds {found} edits; recorded are {}", index.edits))
+            }
             Err(reason) => report.problem(&index.object, format!("cannot be read: {reason}")),
         }
     }

@@ -162,8 +162,7 @@ impl Numbers {
         match text.as_bytes().first() {
             Some(b'{') => {
                 let object = Object::parse(text.as_bytes()).map_err(|error| error.to_string())?;
-                let member =
-                    |(key, raw): (&str, &RawValue)| Ok((key.to_owned(), self.read(raw, depth + 1)?));
+                let member = |(key, raw): (&str, &RawValue)| Ok((key.to_owned(), self.read(raw, depth + 1)?));
                 object.members().map(member).collect::<Result<Map<_, _>, String>>().map(Value::Object)
             }
             Some(b'[') => {

@@ -131,7 +131,8 @@ impl Sender {
                 }
                 Directive::DeadLetter => {
                     let (failure, response) = (refusal.failure, refusal.response);
-                    let again = Again { failure, response, attempted_at: item.attempted_at, at: Millis::now() };
+                    let again =
+                        Again { failure, response, attempted_at: item.attempted_at, at: Millis::now() };
                     round.back.push((item.found, again));
                 }
                 Directive::Pause(_) | Directive::Stop | Directive::Escalate => {

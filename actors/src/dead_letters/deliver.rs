@@ -305,3 +305,6 @@ async fn announce_again(ports: &Ports, letters: &[Letter]) -> Result<(), Failure
     DeadIndex::enter(&ports.documents, &DeadFile { key: key.clone(), tally }).await?;
     announce(ports, &key).await
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use shardmill_cluster::{Cell, cell};
 use shardmill_connectors::clock::Millis;
 use shardmill_connectors::failure::Failure;
@@ -28,11 +29,21 @@ const PART: usize = 8 << 20;
 pub struct Edit {
     /// The letter's id.
     pub id: String,
-    /// Its new payload.
-    #[serde(flatten)]
-    pub payload: Payload,
+    /// Its new payload, when that is JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Box<RawValue>>,
+    /// Its new payload in base64, when it is not JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload_base64: Option<String>,
     /// When it was edited.
     pub at: Millis,
+}
+
+impl Edit {
+    /// The edit that gives the letter `id` this payload.
+    pub fn new(id: String, payload: Payload, at: Millis) -> Self {
+        Edit { id, payload: payload.payload, payload_base64: payload.payload_base64, at }
+    }
 }
 
 /// The document of the edits that one command made.
@@ -82,7 +93,8 @@ impl Edits {
         for index in EditIndex::all(ports.documents.as_ref()).await? {
             let mut lines = Lines::open(ports.objects.clone(), &index.object).await?;
             while let Some(line) = lines.line().await? {
-                let named: Named = serde_json::from_slice(&line).map_err(|error| unreadable(&index, &error))?;
+                let named: Named =
+                    serde_json::from_slice(&line).map_err(|error| unreadable(&index, &error))?;
                 newest.insert(named.id, line);
             }
         }
@@ -92,9 +104,11 @@ impl Edits {
     /// Gives a letter its newest payload. What it was before is returned, `None` when it was never edited.
     pub fn apply(&self, letter: &mut Letter) -> Result<Option<Payload>, Failure> {
         let Some(line) = self.newest.get(&letter.id) else { return Ok(None) };
-        let edit: Edit = serde_json::from_slice(line)
-            .map_err(|error| Failure::rejected(format!("the edit of {} cannot be read: {error}", letter.id)))?;
-        Ok(Some(letter.replace_payload(edit.payload)))
+        let edit: Edit = serde_json::from_slice(line).map_err(|error| {
+            Failure::rejected(format!("the edit of {} cannot be read: {error}", letter.id))
+        })?;
+        let Edit { payload, payload_base64, .. } = edit;
+        Ok(Some(letter.replace_payload(Payload { payload, payload_base64 })))
     }
 }
 
@@ -119,7 +133,10 @@ pub struct Editing {
 
 impl std::fmt::Debug for Editing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Editing").field("name", &self.name).field("edits", &self.edits).finish_non_exhaustive()
+        f.debug_struct("Editing")
+            .field("name", &self.name)
+            .field("edits", &self.edits)
+            .finish_non_exhaustive()
     }
 }
 

@@ -99,7 +99,8 @@ impl DeadIndex {
     /// Every entry.
     pub async fn entries(documents: &dyn Documents) -> Result<Vec<DeadIndex>, Failure> {
         let keys = documents.list("dead/").await?;
-        let read = keys.iter().map(|(key, _)| cell::read::<DeadIndex>(documents, key));
+        let read =
+            keys.into_iter().map(|(key, _)| async move { cell::read::<DeadIndex>(documents, &key).await });
         let entries: Vec<Option<DeadIndex>> =
             futures::stream::iter(read).buffered(TOGETHER).try_collect().await?;
         Ok(entries.into_iter().flatten().collect())

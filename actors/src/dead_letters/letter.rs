@@ -133,13 +133,11 @@ pub struct Again {
 }
 
 /// A payload as letters hold it: JSON as it is, anything else in base64.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default)]
 pub struct Payload {
     /// See [`Letter::payload`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<Box<RawValue>>,
     /// See [`Letter::payload_base64`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload_base64: Option<String>,
 }
 
@@ -259,11 +257,11 @@ fn id(origin: &Origin, target: &str, redrives: u32) -> String {
     format!("{:032x}", hash.digest128())
 }
 
-/// JSON goes in as it is, on one line; anything else as base64.
+/// JSON goes in as it is, on one line; anything else as base64, and so does `null`, which reads as no payload.
 fn pack(data: &[u8]) -> (Option<Box<RawValue>>, Option<String>) {
     let json = std::str::from_utf8(data).ok().and_then(|text| RawValue::from_string(text.to_owned()).ok());
     match json {
-        Some(json) if !json.get().contains(['\n', '\r']) => (Some(json), None),
+        Some(json) if !json.get().contains(['\n', '\r']) && json.get() != "null" => (Some(json), None),
         _ => (None, Some(base64::Engine::encode(&base64::engine::general_purpose::STANDARD, data))),
     }
 }

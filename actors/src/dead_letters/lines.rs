@@ -50,9 +50,9 @@ impl Lines {
     /// The next letter.
     pub async fn letter(&mut self) -> Result<Option<Letter>, Failure> {
         let Some(line) = self.line().await? else { return Ok(None) };
-        serde_json::from_slice(&line)
-            .map(Some)
-            .map_err(|error| Failure::rejected(format!("dead-letter file {} cannot be read: {error}", self.key)))
+        serde_json::from_slice(&line).map(Some).map_err(|error| {
+            Failure::rejected(format!("dead-letter file {} cannot be read: {error}", self.key))
+        })
     }
 
     async fn fill(&mut self) -> Result<(), Failure> {

@@ -18,6 +18,8 @@ pub mod search;
 pub mod selection;
 mod settle;
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
 
 pub use announce::announce;

@@ -73,7 +73,10 @@ pub struct Redrive<'a> {
 
 impl fmt::Debug for Redrive<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Redrive").field("rate", &self.rate).field("dry_run", &self.dry_run).finish_non_exhaustive()
+        f.debug_struct("Redrive")
+            .field("rate", &self.rate)
+            .field("dry_run", &self.dry_run)
+            .finish_non_exhaustive()
     }
 }
 
@@ -120,19 +123,17 @@ impl Redrive<'_> {
         }
         for (name, letters) in std::mem::take(&mut left.deliveries) {
             let Some(target) = self.targets.target(&name) else {
-                result.failed.push(format!("the destination `{name}` is not configured: {letters} letters stay"));
+                result
+                    .failed
+                    .push(format!("the destination `{name}` is not configured: {letters} letters stay"));
                 result.skipped += letters;
                 continue;
             };
             let only = Selection { destination: Some(name.clone()), ..selection.clone() };
             let search = Search::open(self.ports, &only).await?;
             let progress = |done| (self.progress)(done, all);
-            let with = Redelivery {
-                ports: self.ports,
-                rate: self.rate,
-                dry_run: self.dry_run,
-                progress: &progress,
-            };
+            let with =
+                Redelivery { ports: self.ports, rate: self.rate, dry_run: self.dry_run, progress: &progress };
             let done = with.run(target, search).await?;
             add(result, left, &name, done);
         }

@@ -93,7 +93,9 @@ impl Search {
     pub fn at_most(&self) -> u64 {
         let waiting = |index: &DeadIndex| {
             let settled = self.known.settled_in(&index.file.key);
-            match self.selection.admits_status(Status::Redriven) || self.selection.admits_status(Status::Purged) {
+            match self.selection.admits_status(Status::Redriven)
+                || self.selection.admits_status(Status::Purged)
+            {
                 true => index.file.tally.rows,
                 false => index.file.tally.rows.saturating_sub(settled),
             }
