@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures::FutureExt;
@@ -19,6 +19,7 @@ use shardmill_connectors::ports::Object;
 
 use crate::dead_letters::DeadIndex;
 use crate::dead_letters::edits::EditIndex;
+use crate::dead_letters::retention::remove_settled;
 use crate::shared::{Ports, Shared};
 use crate::supervision::{Body, ChildSpec, Next, Worker};
 use crate::telemetry;
@@ -28,6 +29,9 @@ use crate::world::{Reader, World};
 /// How often the objects are swept.
 const EVERY: Duration = Duration::from_secs(600);
 
+/// How often settled dead-letter files are looked for.
+const RETENTION_EVERY: Duration = Duration::from_secs(24 * 3_600);
+
 /// An unlisted object of a command is abandoned after a day. No command takes so long between an object and its document, and
 /// no clocks are so far apart.
 const COMMAND_MS: i64 = 24 * 3_600_000;
@@ -36,7 +40,7 @@ const COMMAND_MS: i64 = 24 * 3_600_000;
 pub fn spec(shared: &Shared) -> ChildSpec {
     let shared = shared.clone();
     let make = move || {
-        let sweeper = Sweeper { shared: shared.clone() };
+        let sweeper = Sweeper { shared: shared.clone(), retained: None };
         async move { Ok(Box::new(sweeper) as Box<dyn Worker>) }.boxed()
     };
     ChildSpec {
@@ -51,6 +55,8 @@ pub fn spec(shared: &Shared) -> ChildSpec {
 #[derive(Debug)]
 pub struct Sweeper {
     shared: Shared,
+    /// When dead-letter files were last looked through.
+    retained: Option<Instant>,
 }
 
 #[async_trait]
@@ -63,6 +69,11 @@ impl Worker for Sweeper {
         metrics::counter!(telemetry::SWEPT).increment(survey.abandoned.len() as u64);
         if !survey.abandoned.is_empty() {
             tracing::info!(objects = survey.abandoned.len(), "abandoned objects deleted");
+        }
+        if self.retained.is_none_or(|at| at.elapsed() >= RETENTION_EVERY) {
+            let files = remove_settled(&self.shared.ports, &survey.world, Millis::now()).await?;
+            tracing::debug!(files, "settled dead-letter files removed");
+            self.retained = Some(Instant::now());
         }
         Ok(Next::After(EVERY))
     }

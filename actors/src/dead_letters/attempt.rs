@@ -111,7 +111,8 @@ impl Sender {
     fn judge(&self, items: Vec<Item>, mut outcomes: Vec<Outcome>) -> Round {
         if outcomes.len() != items.len() {
             let told = format!("the connector answered for {} of {} events", outcomes.len(), items.len());
-            outcomes.resize(items.len(), Err(Failure::crashed(told).into()));
+            // Nobody knows whose answers these are: all of them are repeated.
+            outcomes = vec![Err(Failure::crashed(told).into()); items.len()];
         }
         let some_taken = outcomes.iter().any(Result::is_ok);
         let (mut round, mut retried, mut wait) = (Round::default(), Vec::new(), Duration::ZERO);

@@ -22,6 +22,9 @@ pub struct DeadIndex {
     /// What its letters have in common; not known before they are announced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<Summary>,
+    /// The file is being removed: nothing in it waits.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub removed: bool,
 }
 
 /// What the letters of a file have in common, so that a search need not read files it cannot find anything in.
@@ -64,7 +67,7 @@ impl DeadIndex {
         if cell.state().is_some() {
             return Ok(());
         }
-        match cell.replace(DeadIndex { file: file.clone(), summary: None }).await {
+        match cell.replace(DeadIndex { file: file.clone(), summary: None, removed: false }).await {
             // Somebody else entered it meanwhile: the entry is the same.
             Err(failure) if failure.class == Class::Fenced => Ok(()),
             outcome => outcome,

@@ -14,6 +14,7 @@ mod lake;
 pub mod letter;
 pub mod lines;
 pub mod redrive;
+pub mod retention;
 pub mod search;
 pub mod selection;
 mod settle;

@@ -161,7 +161,7 @@ pub(super) async fn described(ports: &Ports) -> Result<Vec<DeadIndex>, Failure> 
     let documents = ports.documents.as_ref();
     let mut files: BTreeMap<String, DeadIndex> = BTreeMap::new();
     let mut add = |file: DeadFile| {
-        files.entry(file.key.clone()).or_insert(DeadIndex { file, summary: None });
+        files.entry(file.key.clone()).or_insert(DeadIndex { file, summary: None, removed: false });
     };
     for (key, _) in documents.list("shards/").await? {
         let shard: Option<ShardState> = cell::read(documents, &key).await?;
@@ -174,5 +174,5 @@ pub(super) async fn described(ports: &Ports) -> Result<Vec<DeadIndex>, Failure> 
         manifest.and_then(|manifest| manifest.dead_letters).into_iter().for_each(&mut add);
     }
     files.extend(indexed.into_iter().map(|index| (index.file.key.clone(), index)));
-    Ok(files.into_values().collect())
+    Ok(files.into_values().filter(|index| !index.removed).collect())
 }

@@ -6,14 +6,18 @@ use shardmill_connectors::clock::Millis;
 use shardmill_connectors::ports::Object;
 
 use super::edits::EditIndex;
-use super::index::Settlement;
+use super::index::{DeadIndex, Settlement};
 use super::letter::Payload;
 use super::lines::Lines;
+use super::retention::remove_settled;
 use super::search::Search;
 use super::selection::{Selection, Status};
 use super::settle::{record, settle};
 use super::testing::{Site, letter, letters};
 use crate::sweeper::survey;
+use crate::world::World;
+use shardmill_cluster::Cell;
+use shardmill_connectors::layout;
 
 fn numbers(found: &[super::selection::Found]) -> Vec<String> {
     found.iter().map(|found| found.letter.origin.sequence.to_string()).collect()
@@ -152,6 +156,43 @@ async fn lines_are_read_whatever_their_size() {
         assert!(read == expected, "file {number}");
     }
     assert!(Lines::open(site.ports.objects.clone(), "dead/x/0/none").await.is_err());
+}
+
+#[tokio::test]
+async fn settled_files_go_after_thirty_days_and_not_before() {
+    let site = Site::new();
+    site.file("dead/events/0/1-a.ndjson", &letters(0..3, "crm")).await;
+    site.file("dead/events/0/1-b.ndjson", &letters(2..5, "crm")).await;
+    site.file("dead/events/0/1-c.ndjson", &letters(6..8, "crm")).await;
+    let world = World::default();
+    let remove = async |days: i64| {
+        let now = Millis::now().plus(days * 24 * 3_600_000);
+        remove_settled(&site.ports, &world, now).await.unwrap()
+    };
+    let found = site.find(&Selection::default()).await;
+    settle(&site.ports, &found[..3], Settlement::Redriven).await.unwrap();
+    settle(&site.ports, &found[6..], Settlement::Purged).await.unwrap();
+    assert_eq!(remove(29).await, 0);
+    assert_eq!(remove(31).await, 0, "`2` of the second file is settled by the first, `6` of the third waits");
+    settle(&site.ports, &found[5..6], Settlement::Purged).await.unwrap();
+    assert_eq!(remove(31).await, 1);
+    let objects = site.ports.objects.list("dead/").await.unwrap();
+    let objects: Vec<&str> = objects.iter().map(|object| object.key.as_str()).collect();
+    assert_eq!(objects, ["dead/events/0/1-a.ndjson", "dead/events/0/1-b.ndjson"]);
+    let documents = site.ports.documents.as_ref();
+    assert_eq!(documents.list("settled/").await.unwrap().len(), 1);
+    assert_eq!(documents.list("dead/").await.unwrap().len(), 2);
+    assert_eq!(site.pending().await, ["3", "4"]);
+    // A removal that was begun is ended, and hides the file meanwhile.
+    let key = "dead/events/0/1-b.ndjson".to_owned();
+    let mut cell: Cell<DeadIndex> =
+        Cell::load(site.ports.documents.clone(), layout::documents::dead_letters(&key)).await.unwrap();
+    let index = cell.state().unwrap().clone();
+    cell.replace(DeadIndex { removed: true, ..index }).await.unwrap();
+    assert!(site.pending().await.is_empty());
+    remove(0).await;
+    assert!(site.ports.objects.head(&key).await.unwrap().is_none());
+    assert_eq!(documents.list("dead/").await.unwrap().len(), 1);
 }
 
 #[test]
