@@ -26,7 +26,7 @@ use super::index::{DeadIndex, Settlement};
 use super::letter::{self, Again, Letter};
 use super::lines::Lines;
 use super::search::{Known, Search};
-use super::selection::{Found, Selection};
+use super::selection::Found;
 use super::settle::record;
 use crate::shared::Ports;
 use crate::state::DeadFile;
@@ -120,7 +120,7 @@ impl Redelivery<'_> {
         let (ranges, back, left_out) = (Vec::new(), Vec::new(), Vec::new());
         let result = Redelivered::default();
         let mut run = Run { with: *self, target, limits, sender, ranges, back, left_out, result };
-        run.pump(&mut Feed::Search(search)).await?;
+        run.pump(&mut Feed::Search(Box::new(search))).await?;
         while let Some(range) = run.ranges.pop() {
             run.range(range, known.clone()).await?;
         }
@@ -131,7 +131,7 @@ impl Redelivery<'_> {
 
 /// Where letters come from.
 enum Feed {
-    Search(Search),
+    Search(Box<Search>),
     /// The events of a letter for a whole range: one letter a line of the object.
     Range {
         object: String,

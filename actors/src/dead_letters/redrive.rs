@@ -100,10 +100,11 @@ impl Redrive<'_> {
             let (mut result, mut left) = (Redriven::default(), Left::default());
             // What was settled is no longer announced, even when something fails afterwards.
             let outcome = self.redrive(selection, search, (&mut result, &mut left)).await;
-            if !self.dry_run {
-                withdraw(self.ports, left.settled).await?;
-            }
-            outcome.map(|()| result)
+            let withdrawn = match self.dry_run {
+                true => Ok(()),
+                false => withdraw(self.ports, left.settled).await,
+            };
+            outcome.and(withdrawn).map(|()| result)
         }
         .instrument(span)
         .await

@@ -16,6 +16,7 @@ use super::*;
 use crate::dead_letters::index::Settlement;
 use crate::dead_letters::letter::Range;
 use crate::dead_letters::redrive::Redriven;
+use crate::dead_letters::selection::Selection;
 use crate::dead_letters::testing::{Site, letter, letters};
 use crate::supervision::strategy::Backoff;
 use crate::supervision::{Answer, Intensity, Rule, Scope};
