@@ -6,16 +6,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures::FutureExt;
 use serde_json::Value;
+use shardmill_connectors::clock::Millis;
 use shardmill_connectors::failure::Failure;
 use shardmill_connectors::hour::Hour;
 use shardmill_connectors::layout;
+use shardmill_connectors::ports::Object;
 
 use crate::dead_letters::DeadIndex;
+use crate::dead_letters::edits::EditIndex;
+use crate::dead_letters::retention::remove_settled;
 use crate::shared::{Ports, Shared};
 use crate::supervision::{Body, ChildSpec, Next, Worker};
 use crate::telemetry;
@@ -25,11 +29,18 @@ use crate::world::{Reader, World};
 /// How often the objects are swept.
 const EVERY: Duration = Duration::from_secs(600);
 
+/// How often settled dead-letter files are looked for.
+const RETENTION_EVERY: Duration = Duration::from_secs(24 * 3_600);
+
+/// An unlisted object of a command is abandoned after a day. No command takes so long between an object and its document, and
+/// no clocks are so far apart.
+const COMMAND_MS: i64 = 24 * 3_600_000;
+
 /// The sweeper as a child of the root.
 pub fn spec(shared: &Shared) -> ChildSpec {
     let shared = shared.clone();
     let make = move || {
-        let sweeper = Sweeper { shared: shared.clone() };
+        let sweeper = Sweeper { shared: shared.clone(), retained: None };
         async move { Ok(Box::new(sweeper) as Box<dyn Worker>) }.boxed()
     };
     ChildSpec {
@@ -44,6 +55,8 @@ pub fn spec(shared: &Shared) -> ChildSpec {
 #[derive(Debug)]
 pub struct Sweeper {
     shared: Shared,
+    /// When dead-letter files were last looked through.
+    retained: Option<Instant>,
 }
 
 #[async_trait]
@@ -56,6 +69,11 @@ impl Worker for Sweeper {
         metrics::counter!(telemetry::SWEPT).increment(survey.abandoned.len() as u64);
         if !survey.abandoned.is_empty() {
             tracing::info!(objects = survey.abandoned.len(), "abandoned objects deleted");
+        }
+        if self.retained.is_none_or(|at| at.elapsed() >= RETENTION_EVERY) {
+            let files = remove_settled(&self.shared.ports, &survey.world, Millis::now()).await?;
+            tracing::debug!(files, "settled dead-letter files removed");
+            self.retained = Some(Instant::now());
         }
         Ok(Next::After(EVERY))
     }
@@ -79,22 +97,23 @@ pub struct Survey {
 /// Looks at every object and every document.
 pub async fn survey(ports: &Ports) -> Result<Survey, Failure> {
     let mut objects = Vec::new();
-    for prefix in ["segments/", "dead/", "parked/", "late/", "tables/"] {
+    for prefix in ["segments/", "dead/", "parked/", "edits/", "late/", "tables/"] {
         objects.extend(ports.objects.list(prefix).await?);
     }
     let documents = ports.documents.as_ref();
     let world = Reader::default().read(documents).await?;
     let mut survey = Survey { listed: listed(&world), ..Survey::default() };
     survey.listed.extend(DeadIndex::all(documents).await?.into_iter().map(|file| file.key));
+    survey.listed.extend(EditIndex::all(documents).await?.into_iter().map(|edits| edits.object));
+    let now = Millis::now();
     for object in objects {
-        let key = object.key;
-        if survey.listed.contains(&key) {
+        if survey.listed.contains(&object.key) {
             continue;
         }
-        match fate(&key, &world) {
-            Some(true) => survey.abandoned.push(key),
-            Some(false) => survey.in_flight.push(key),
-            None => survey.unknown.push(key),
+        match fate(&object, &world, now) {
+            Some(true) => survey.abandoned.push(object.key),
+            Some(false) => survey.in_flight.push(object.key),
+            None => survey.unknown.push(object.key),
         }
     }
     survey.world = world;
@@ -124,12 +143,14 @@ fn listed(world: &World) -> BTreeSet<String> {
 
 /// Whether an unlisted object is abandoned (`true`) or may still be committed by its living owner (`false`); `None` when its
 /// name explains nothing.
-fn fate(key: &str, world: &World) -> Option<bool> {
-    let parts: Vec<&str> = key.split('/').collect();
+fn fate(object: &Object, world: &World, now: Millis) -> Option<bool> {
+    let parts: Vec<&str> = object.key.split('/').collect();
     match parts.as_slice() {
+        // Written by a command, which has no epoch, just before the document that lists it.
+        ["edits", _] | ["dead", "redriven", _] => Some(now.since(object.modified) > COMMAND_MS),
         ["segments" | "dead" | "parked", stream, shard, _] => {
             let state = world.shards.get(&format!("{stream}/{shard}"))?;
-            Some(layout::epoch_of(key)? < state.ownership.epoch)
+            Some(layout::epoch_of(&object.key)? < state.ownership.epoch)
         }
         ["tables", table, year, month, day, hour, generation, _] => {
             let hour = parse_hour([year, month, day, hour])?;

@@ -8,6 +8,7 @@ use shardmill_connectors::hour::Hour;
 use shardmill_connectors::parquet;
 use shardmill_connectors::setsum::Tally;
 
+use crate::dead_letters::edits::{self, EditIndex};
 use crate::dead_letters::{letter, selection};
 use crate::shared::Ports;
 use crate::state::HourState;
@@ -91,6 +92,7 @@ pub async fn verify(ports: &Ports, scope: &Scope) -> Result<Report, Failure> {
     let Some((survey, mut report)) = last else { return Ok(Report::default()) };
     read_files(ports, scope, &survey.world, &mut report).await;
     read_dead_letters(ports, &mut report).await?;
+    read_edits(ports, &mut report).await?;
     ask_catalog(ports, scope, &survey.world, &mut report).await?;
     account(survey, &mut report);
     report.ok = report.problems.is_empty();
@@ -199,6 +201,25 @@ async fn read_dead_letters(ports: &Ports, report: &mut Report) -> Result<(), Fai
                 }
             }
             Err(reason) => report.problem(&file.key, format!("cannot be read: {reason}")),
+        }
+    }
+    Ok(())
+}
+
+/// Reads every file of edited payloads back.
+async fn read_edits(ports: &Ports, report: &mut Report) -> Result<(), Failure> {
+    for index in EditIndex::all(ports.documents.as_ref()).await? {
+        report.files += 1;
+        let found = match ports.objects.get(&index.object).await {
+            Ok(bytes) => edits::count(&bytes).map_err(|error| error.to_string()),
+            Err(failure) => Err(failure.to_string()),
+        };
+        match found {
+            Ok(found) if found == index.edits => {}
+            Ok(found) => {
+                report.problem(&index.object, format!("holds {found} edits; recorded are {}", index.edits))
+            }
+            Err(reason) => report.problem(&index.object, format!("cannot be read: {reason}")),
         }
     }
     Ok(())

@@ -31,6 +31,8 @@ pub const POINTS: &[(&str, &str)] = &[
     ("hour.after-removal", "replaced objects are deleted, the document still lists them"),
     ("redrive.after-segments", "late segments are uploaded, no manifest names them"),
     ("redrive.after-manifest", "the manifest exists, the dead letters are not settled"),
+    ("redeliver.after-send", "a destination has taken a redelivered batch, its letters are not settled"),
+    ("redeliver.before-settle", "letters that came back are announced, the old ones are not settled"),
 ];
 
 struct Armed {

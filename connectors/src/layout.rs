@@ -29,6 +29,16 @@ pub fn range(stream: &str, shard: &str, epoch: u64, random: &str) -> String {
     format!("ranges/{stream}/{shard}/{epoch}-{random}.ndjson")
 }
 
+/// A file of letters that came back from a redelivery: `dead/redriven/<random>.ndjson`.
+pub fn redriven_letters(random: &str) -> String {
+    format!("dead/redriven/{random}.ndjson")
+}
+
+/// A file of edited payloads of dead letters: `edits/<random>.ndjson`.
+pub fn edits(random: &str) -> String {
+    format!("edits/{random}.ndjson")
+}
+
 /// The folder of one attempt to write the late inputs of a source: `late/<source>/<random>`.
 pub fn late(source: &str, random: &str) -> String {
     format!("late/{source}/{random}")
@@ -56,6 +66,14 @@ pub mod documents {
     /// The manifest of a late source.
     pub fn late(source: &str) -> String {
         format!("late/{source}")
+    }
+
+    /// What the documents of edited payloads begin with.
+    pub const EDITS: &str = "edits/";
+
+    /// The document that names a file of edited payloads.
+    pub fn edits(random: &str) -> String {
+        format!("{EDITS}{random}")
     }
 
     /// The index entry of a dead-letter file, named after the file's object.

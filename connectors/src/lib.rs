@@ -15,6 +15,7 @@ pub mod mapping;
 pub mod nearest;
 pub mod notify;
 pub mod parquet;
+pub mod patch;
 pub mod ports;
 pub mod record;
 pub mod routing;

@@ -10,5 +10,6 @@ pub mod generate;
 pub mod ops;
 pub mod output;
 pub mod serve;
+pub mod targets;
 pub mod telemetry;
 pub mod wire;

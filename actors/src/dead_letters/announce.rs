@@ -3,6 +3,7 @@
 use serde_json::json;
 use shardmill_connectors::failure::Failure;
 
+use super::index::DeadIndex;
 use super::letter::{self, Letter};
 use crate::shared::Ports;
 
@@ -16,6 +17,7 @@ pub async fn announce(ports: &Ports, file: &str) -> Result<(), Failure> {
     let bytes = ports.objects.get(file).await?;
     let letters = letter::from_ndjson(&bytes)
         .map_err(|error| Failure::rejected(format!("dead-letter file {file} cannot be read: {error}")))?;
+    DeadIndex::describe(&ports.documents, file, &letters).await?;
     for some in letters.chunks(TOGETHER) {
         let bodies = some.iter().map(|letter| body(file, letter)).collect::<Result<_, _>>()?;
         for outcome in ports.dead_letters.send(bodies).await? {

@@ -119,6 +119,36 @@ pub struct Refused<'a> {
     pub at: Millis,
 }
 
+/// Why a redelivery came back.
+#[derive(Debug)]
+pub struct Again {
+    /// Why it was given up.
+    pub failure: Failure,
+    /// The beginning of what the destination answered last.
+    pub response: Option<String>,
+    /// When each attempt was made; none when the payload could not be sent at all.
+    pub attempted_at: Vec<Millis>,
+    /// Now.
+    pub at: Millis,
+}
+
+/// A payload as letters hold it: JSON as it is, anything else in base64.
+#[derive(Debug, Clone, Default)]
+pub struct Payload {
+    /// See [`Letter::payload`].
+    pub payload: Option<Box<RawValue>>,
+    /// See [`Letter::payload_base64`].
+    pub payload_base64: Option<String>,
+}
+
+impl Payload {
+    /// A payload of these bytes.
+    pub fn of(data: &[u8]) -> Self {
+        let (payload, payload_base64) = pack(data);
+        Payload { payload, payload_base64 }
+    }
+}
+
 impl Letter {
     /// The letter for an event that the lake refused.
     pub fn lake(refused: Refused<'_>) -> Self {
@@ -191,6 +221,32 @@ impl Letter {
         }
     }
 
+    /// The letter for an event whose redelivery was given up again: of the same identity, with the payload it has now.
+    pub fn again(self, again: Again) -> Self {
+        let redrives = self.redrives + 1;
+        let Again { failure, response, attempted_at, at } = again;
+        Letter {
+            id: id(&self.origin, self.target(), redrives),
+            class: failure.class,
+            reason: failure.detail,
+            attempts: u32::try_from(attempted_at.len()).unwrap_or(u32::MAX),
+            first_at: attempted_at.first().copied().unwrap_or(at),
+            last_at: attempted_at.last().copied().unwrap_or(at),
+            attempted_at: attempted_at[attempted_at.len().saturating_sub(ATTEMPTS_KEPT)..].to_vec(),
+            response,
+            redrives,
+            ..self
+        }
+    }
+
+    /// Replaces the payload. What it was is returned.
+    pub fn replace_payload(&mut self, payload: Payload) -> Payload {
+        Payload {
+            payload: std::mem::replace(&mut self.payload, payload.payload),
+            payload_base64: std::mem::replace(&mut self.payload_base64, payload.payload_base64),
+        }
+    }
+
     /// Who gave it up: a destination's name, or `lake`.
     pub fn target(&self) -> &str {
         self.destination.as_deref().unwrap_or("lake")
@@ -213,11 +269,11 @@ fn id(origin: &Origin, target: &str, redrives: u32) -> String {
     format!("{:032x}", hash.digest128())
 }
 
-/// JSON goes in as it is, on one line; anything else as base64.
+/// JSON goes in as it is, on one line; anything else as base64, and so does `null`, which reads as no payload.
 pub(crate) fn pack(data: &[u8]) -> (Option<Box<RawValue>>, Option<String>) {
     let json = std::str::from_utf8(data).ok().and_then(|text| RawValue::from_string(text.to_owned()).ok());
     match json {
-        Some(json) if !json.get().contains(['\n', '\r']) => (Some(json), None),
+        Some(json) if !json.get().contains(['\n', '\r']) && json.get() != "null" => (Some(json), None),
         _ => (None, Some(base64::Engine::encode(&base64::engine::general_purpose::STANDARD, data))),
     }
 }

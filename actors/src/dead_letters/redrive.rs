@@ -1,58 +1,59 @@
-//! Redriving events that the lake refused: through today's schema, into their own hours, around the stream.
+//! Redriving a selection: what the lake gave up goes into the lake, what a destination gave up goes to that destination.
 //!
-//! The selection is one late source, named after the ids in it. Its rows become late segments, its events that are invalid
-//! again become new letters, and *creating* the manifest commits both; whoever comes second adopts what is there. Only then
-//! are the letters settled. So it may be repeated and killed at will: what is absorbed twice is dropped by identity.
+//! First the lake, in sources of bounded size; then one destination after the other. Whatever the order, a redrive that is
+//! run again begins with what is not settled.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde::Serialize;
-use shardmill_cluster::Cell;
-use shardmill_connectors::clock::Millis;
-use shardmill_connectors::crash;
-use shardmill_connectors::failure::{Class, Failure};
-use shardmill_connectors::hour::Hour;
-use shardmill_connectors::layout;
-use shardmill_connectors::parquet::{FileWriter, WriteOptions};
-use shardmill_connectors::setsum::Tally;
-use shardmill_connectors::standardise::{Rejection, Rows};
+use serde_json::Value;
+use shardmill_connectors::failure::Failure;
+use shardmill_connectors::parquet::WriteOptions;
 use tracing::Instrument;
-use uuid::Uuid;
-use xxhash_rust::xxh3::Xxh3;
 
-use super::announce;
-use super::index::Settlement;
-use super::letter::{self, Letter, Refused};
-use super::selection::Found;
-use super::settle::settle;
+use super::deliver::{Redelivered, Redelivery, Targets};
+use super::lake::LakeRedrive;
+use super::search::Search;
+use super::selection::{Found, Selection};
+use super::settle::withdraw;
 use crate::shared::{Ports, StreamSettings};
-use crate::standardise;
-use crate::state::{DeadFile, Manifest, ManifestEntry};
 use crate::telemetry;
 
-/// What a redrive did, or would do.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+/// Letters of one late source, at most.
+const SOURCE_LETTERS: usize = 10_000;
+/// Bytes of payload in one late source, at most (soft by one letter).
+const SOURCE_BYTES: usize = 64 << 20;
+
+/// What a redrive did, or would do. Letters for a range of events count as those events once they are looked at.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Redriven {
     /// Letters selected.
     pub selected: u64,
     /// Events that became rows of their hours (absorbed at the next compaction).
     pub rows: u64,
-    /// Events that were invalid again: new letters.
+    /// Events that their destinations took.
+    pub delivered: u64,
+    /// Events that were given up again: new letters.
     pub came_back: u64,
-    /// Letters that cannot be redriven into the lake: given up by a destination, or of a stream that is not configured.
+    /// Letters that nothing takes: of a stream or a destination that is not configured (they stay), or left out by their
+    /// destination's configuration.
     pub skipped: u64,
-    /// The late source that was made or adopted.
+    /// Letters left as they are because their destination takes nothing now.
+    pub pending: u64,
+    /// What kept letters from being redriven.
+    pub failed: Vec<String>,
+    /// The first late source that was made or adopted.
     pub source: Option<String>,
-}
-
-struct Sorted {
-    rows: BTreeMap<(String, Hour), (Rows, Tally)>,
-    back: Vec<Letter>,
-    back_tally: Tally,
+    /// All of them.
+    pub sources: Vec<String>,
+    /// The first requests that a dry run would send.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub requests: Vec<Value>,
 }
 
 /// What a redrive works with.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Redrive<'a> {
     /// The stores.
     pub ports: &'a Ports,
@@ -60,125 +61,148 @@ pub struct Redrive<'a> {
     pub streams: &'a BTreeMap<String, StreamSettings>,
     /// How late segments are written.
     pub write: &'a WriteOptions,
+    /// The destinations.
+    pub targets: &'a dyn Targets,
+    /// Events per second to each destination; its own rate when it is `None`.
+    pub rate: Option<f64>,
     /// Only say what would happen.
     pub dry_run: bool,
+    /// Told how many letters have been dealt with since it was told last, and how many there may be in all.
+    pub progress: &'a (dyn Fn(u64, u64) + Sync),
+}
+
+impl fmt::Debug for Redrive<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redrive")
+            .field("rate", &self.rate)
+            .field("dry_run", &self.dry_run)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the walk through the lake's letters leaves to be done.
+#[derive(Default)]
+struct Left {
+    /// Letters by the destination that gave them up.
+    deliveries: BTreeMap<String, u64>,
+    /// Letters of streams that are not configured.
+    streams: BTreeMap<String, u64>,
+    settled: BTreeSet<String>,
 }
 
 impl Redrive<'_> {
-    /// Redrives the letters found.
-    pub async fn run(&self, found: Vec<Found>) -> Result<Redriven, Failure> {
-        let span = tracing::info_span!(telemetry::REDRIVE, letters = found.len(), dry_run = self.dry_run);
-        self.redrive(found).instrument(span).await
+    /// Redrives the letters of a selection.
+    pub async fn run(&self, selection: &Selection) -> Result<Redriven, Failure> {
+        let search = Search::open(self.ports, selection).await?;
+        let all = search.at_most();
+        let span = tracing::info_span!(telemetry::REDRIVE, letters = all, dry_run = self.dry_run);
+        async {
+            let (mut result, mut left) = (Redriven::default(), Left::default());
+            // What was settled is no longer announced, even when something fails afterwards.
+            let outcome = self.redrive(selection, search, (&mut result, &mut left)).await;
+            let withdrawn = match self.dry_run {
+                true => Ok(()),
+                false => withdraw(self.ports, left.settled).await,
+            };
+            outcome.and(withdrawn).map(|()| result)
+        }
+        .instrument(span)
+        .await
     }
 
-    async fn redrive(&self, found: Vec<Found>) -> Result<Redriven, Failure> {
-        let mut result = Redriven { selected: found.len() as u64, ..Redriven::default() };
-        let (mine, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|found| {
-            found.letter.destination.is_none() && self.streams.contains_key(&*found.letter.origin.stream)
-        });
-        result.skipped = others.len() as u64;
-        if mine.is_empty() {
-            return Ok(result);
+    async fn redrive(
+        &self,
+        selection: &Selection,
+        search: Search,
+        (result, left): (&mut Redriven, &mut Left),
+    ) -> Result<(), Failure> {
+        let all = search.at_most();
+        self.lake(search, (result, left)).await?;
+        for (stream, letters) in std::mem::take(&mut left.streams) {
+            result.failed.push(format!("the stream `{stream}` is not configured: {letters} letters stay"));
+            result.skipped += letters;
         }
-        let sorted = self.sort(&mine)?;
-        result.rows = sorted.rows.values().map(|(_, tally)| tally.rows).sum();
-        result.came_back = sorted.back.len() as u64;
-        if self.dry_run {
-            return Ok(result);
+        for (name, letters) in std::mem::take(&mut left.deliveries) {
+            let Some(target) = self.targets.target(&name) else {
+                result
+                    .failed
+                    .push(format!("the destination `{name}` is not configured: {letters} letters stay"));
+                result.skipped += letters;
+                continue;
+            };
+            let only = Selection { destination: Some(name.clone()), ..selection.clone() };
+            let search = Search::open(self.ports, &only).await?;
+            let progress = |done| (self.progress)(done, all);
+            let with =
+                Redelivery { ports: self.ports, rate: self.rate, dry_run: self.dry_run, progress: &progress };
+            let done = with.run(target, search).await?;
+            add(result, left, &name, done);
         }
-        let source = source(&mine);
-        let manifest = self.commit(&source, sorted).await?;
-        crash::point("redrive.after-manifest");
-        if let Some(file) = &manifest.dead_letters {
-            announce(self.ports, &file.key).await?;
-        }
-        result.rows = manifest.entries.iter().map(|entry| entry.tally.rows).sum();
-        result.came_back = manifest.dead_letters.as_ref().map_or(0, |file| file.tally.rows);
-        result.source = Some(source);
-        settle(self.ports, &mine, Settlement::Redriven).await?;
-        Ok(result)
+        Ok(())
     }
 
-    fn sort(&self, found: &[Found]) -> Result<Sorted, Failure> {
-        let mut sorted = Sorted { rows: BTreeMap::new(), back: Vec::new(), back_tally: Tally::default() };
-        let at = Millis::now();
-        for Found { letter, .. } in found {
-            let Some(stream) = self.streams.get(&*letter.origin.stream) else { continue };
-            let data = letter.data().map_err(Failure::rejected)?;
-            let identity = letter.origin.identity();
-            if let Err(rejection) = place(stream, letter, &data, &mut sorted.rows) {
-                sorted.back_tally.insert(identity);
-                sorted.back.push(Letter::lake(Refused {
-                    stream,
-                    origin: letter.origin.clone(),
-                    key: &letter.key,
-                    data: &data,
-                    rejection,
-                    redrives: letter.redrives + 1,
-                    at,
-                }));
+    /// Redrives the lake's letters and counts the others.
+    async fn lake(
+        &self,
+        mut search: Search,
+        (result, left): (&mut Redriven, &mut Left),
+    ) -> Result<(), Failure> {
+        let Redrive { ports, streams, write, dry_run, .. } = *self;
+        let (lake, all) = (LakeRedrive { ports, streams, write, dry_run }, search.at_most());
+        let (mut chunk, mut bytes) = (Vec::new(), 0);
+        while let Some(found) = search.next().await? {
+            result.selected += 1;
+            if lake.takes(&found.letter) {
+                bytes += found.letter.payload.as_ref().map_or(0, |json| json.get().len())
+                    + found.letter.payload_base64.as_ref().map_or(0, String::len);
+                chunk.push(found);
+            } else {
+                let (others, name) = match &found.letter.destination {
+                    Some(destination) => (&mut left.deliveries, destination.clone()),
+                    None => (&mut left.streams, found.letter.origin.stream.to_string()),
+                };
+                *others.entry(name).or_default() += 1;
+            }
+            if chunk.len() >= SOURCE_LETTERS || bytes >= SOURCE_BYTES {
+                let letters = chunk.len() as u64;
+                self.source(&lake, std::mem::take(&mut chunk), (result, left)).await?;
+                (self.progress)(letters, all);
+                bytes = 0;
             }
         }
-        Ok(sorted)
+        if chunk.is_empty() { Ok(()) } else { self.source(&lake, chunk, (result, left)).await }
     }
 
-    /// Uploads everything and creates the manifest, or adopts the one that exists.
-    async fn commit(&self, source: &str, sorted: Sorted) -> Result<Manifest, Failure> {
-        let mut cell: Cell<Manifest> =
-            Cell::load(self.ports.documents.clone(), layout::documents::late(source)).await?;
-        if let Some(manifest) = cell.state() {
-            return Ok(manifest.clone());
+    async fn source(
+        &self,
+        lake: &LakeRedrive<'_>,
+        chunk: Vec<Found>,
+        (result, left): (&mut Redriven, &mut Left),
+    ) -> Result<(), Failure> {
+        let done = lake.run(&chunk).await?;
+        result.rows += done.rows;
+        result.came_back += done.came_back;
+        if let Some(source) = done.source {
+            left.settled.extend(chunk.into_iter().map(|found| found.letter.id));
+            result.source.get_or_insert_with(|| source.clone());
+            result.sources.push(source);
         }
-        let folder = layout::late(source, &Uuid::new_v4().simple().to_string());
-        let mut manifest = Manifest { source: source.to_owned(), ..Manifest::default() };
-        for ((table, hour), (mut rows, tally)) in sorted.rows {
-            let key = format!("{folder}/{table}-{hour}.parquet");
-            let batch = rows.finish();
-            let objects = self.ports.objects.as_ref();
-            let mut file = FileWriter::create(objects, &key, batch.schema(), self.write, &[]).await?;
-            file.write(&batch).await?;
-            let bytes = file.finish().await?.bytes;
-            manifest.entries.push(ManifestEntry { table, hour, key, bytes, tally });
-        }
-        if !sorted.back.is_empty() {
-            let key = format!("{folder}/dead.ndjson");
-            let bytes = letter::to_ndjson(&sorted.back).map_err(|error| {
-                Failure::crashed(format!("dead letters cannot be written as JSON: {error}"))
-            })?;
-            self.ports.objects.put(&key, bytes.into()).await?;
-            manifest.dead_letters = Some(DeadFile { key, tally: sorted.back_tally });
-        }
-        crash::point("redrive.after-segments");
-        match cell.replace(manifest.clone()).await {
-            Ok(()) => Ok(manifest),
-            Err(failure) if failure.class == Class::Fenced => cell.state().cloned().ok_or(failure),
-            Err(failure) => Err(failure),
-        }
+        Ok(())
     }
 }
 
-/// Appends a letter's event to the rows of its own hour.
-fn place(
-    stream: &StreamSettings,
-    letter: &Letter,
-    data: &[u8],
-    rows: &mut BTreeMap<(String, Hour), (Rows, Tally)>,
-) -> Result<(), Rejection> {
-    let event = standardise::parse(data)?;
-    let hour = standardise::hour(stream, &event, letter.origin.arrived_at)?;
-    let (rows, tally) = rows
-        .entry((stream.table.clone(), hour))
-        .or_insert_with(|| (Rows::new(stream.schema.clone()), Tally::default()));
-    rows.append(&event, &letter.origin)?;
-    tally.insert(letter.origin.identity());
-    Ok(())
-}
-
-/// The selection's name: the same letters give the same source, so that a repeated redrive adopts what the first one did.
-fn source(found: &[Found]) -> String {
-    let mut ids: Vec<&str> = found.iter().map(|found| found.letter.id.as_str()).collect();
-    ids.sort_unstable();
-    let mut hash = Xxh3::new();
-    ids.iter().for_each(|id| hash.update(id.as_bytes()));
-    format!("redrive-{:032x}", hash.digest128())
+fn add(result: &mut Redriven, left: &mut Left, name: &str, done: Redelivered) {
+    result.delivered += done.delivered;
+    result.came_back += done.came_back;
+    result.skipped += done.skipped;
+    result.pending += done.pending;
+    result.requests.extend(done.requests);
+    left.settled.extend(done.settled);
+    if let Some(reason) = done.stopped {
+        let advice = "mend it and redrive again, what was delivered is settled";
+        result.failed.push(format!(
+            "the destination `{name}` takes nothing now: {reason}; {} letters stay: {advice}",
+            done.pending
+        ));
+    }
 }

@@ -1,14 +1,15 @@
-//! Which dead letters are meant: the filters that all `dlq` commands share, and the listing they work on.
+//! Which dead letters are meant: the filters that all `dlq` commands share.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use shardmill_cluster::cell;
 use shardmill_connectors::clock::Millis;
 use shardmill_connectors::failure::Failure;
 
-use super::index::{DeadIndex, Settled, Settlement};
-use super::letter::{self, Letter};
+use super::index::{DeadIndex, Settlement, Summary};
+use super::letter::{Letter, Payload};
+use super::search::Search;
 use crate::shared::Ports;
 use crate::state::{DeadFile, Manifest, ShardState};
 
@@ -23,21 +24,61 @@ pub struct Selection {
     pub class: Option<String>,
     /// The reason contains this text.
     pub reason: Option<String>,
+    /// Of this partition key.
+    pub key: Option<String>,
+    /// Of events of this name.
+    pub event: Option<String>,
     /// Given up at or after this moment.
     pub since: Option<Millis>,
     /// Given up before this moment.
     pub until: Option<Millis>,
     /// These ids.
     pub ids: Vec<String>,
-    /// Also those that are settled.
-    pub settled: bool,
+    /// In one of these states; none: pending.
+    pub status: Vec<Status>,
+}
+
+/// Where a letter stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// It waits to be mended, redriven or purged.
+    Pending,
+    /// See [`Settlement::Redriven`].
+    Redriven,
+    /// See [`Settlement::Purged`].
+    Purged,
+}
+
+impl Status {
+    /// Every state.
+    pub const ALL: [Status; 3] = [Status::Pending, Status::Redriven, Status::Purged];
+
+    /// The state of a letter that ended so, or has not ended.
+    pub fn of(settlement: Option<Settlement>) -> Self {
+        match settlement {
+            None => Status::Pending,
+            Some(Settlement::Redriven) => Status::Redriven,
+            Some(Settlement::Purged) => Status::Purged,
+        }
+    }
+
+    /// The name used in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Pending => "pending",
+            Status::Redriven => "redriven",
+            Status::Purged => "purged",
+        }
+    }
 }
 
 /// A letter with the file that holds it and how it ended, if it has.
 #[derive(Debug, Clone)]
 pub struct Found {
-    /// The letter.
+    /// The letter, its payload as edited.
     pub letter: Letter,
+    /// Its payload before it was edited; `None` when it was not.
+    pub original: Option<Payload>,
     /// Its file.
     pub file: String,
     /// How it ended.
@@ -52,70 +93,86 @@ impl Found {
         json!({
             "id": letter.id, "class": letter.class, "reason": letter.reason,
             "destination": letter.destination, "table": letter.table, "field": letter.field,
-            "status": match self.settlement {
-                None => "pending",
-                Some(Settlement::Redriven) => "redriven",
-                Some(Settlement::Purged) => "purged",
-            },
+            "status": Status::of(self.settlement).as_str(),
             "event": letter.event, "key": letter.key,
             "origin": {
                 "stream": origin.stream, "shard": origin.shard, "sequence": origin.sequence,
                 "subsequence": origin.subsequence, "arrived_at": origin.arrived_at.to_string(),
             },
             "attempts": letter.attempts, "first_at": letter.first_at.to_string(), "last_at": letter.last_at.to_string(),
+            "response": letter.response, "redrives": letter.redrives, "edited": self.original.is_some(),
         })
     }
 }
 
+fn same(wanted: &Option<String>, is: Option<&str>) -> bool {
+    wanted.as_deref().is_none_or(|wanted| Some(wanted) == is)
+}
+
 impl Selection {
-    fn admits(&self, found: &Found) -> bool {
-        let letter = &found.letter;
-        let same = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|wanted| wanted == is);
-        (self.settled || found.settlement.is_none())
-            && same(&self.destination, letter.target())
-            && same(&self.table, letter.table.as_deref().unwrap_or_default())
-            && same(&self.class, letter.class.as_str())
+    /// Whether a letter in the state `status` is meant; ids are not looked at.
+    pub fn admits(&self, letter: &Letter, status: Status) -> bool {
+        self.admits_status(status)
+            && same(&self.destination, Some(letter.target()))
+            && same(&self.table, letter.table.as_deref())
+            && same(&self.class, Some(letter.class.as_str()))
+            && same(&self.key, Some(&letter.key))
+            && same(&self.event, letter.event.as_deref())
             && self.reason.as_deref().is_none_or(|part| letter.reason.contains(part))
             && self.since.is_none_or(|since| letter.last_at >= since)
             && self.until.is_none_or(|until| letter.last_at < until)
-            && (self.ids.is_empty() || self.ids.contains(&letter.id))
     }
 
-    /// The letters selected, each id once, in order of file and place.
+    /// Whether letters in the state `status` are meant.
+    pub fn admits_status(&self, status: Status) -> bool {
+        if self.status.is_empty() { status == Status::Pending } else { self.status.contains(&status) }
+    }
+
+    /// Whether a file with this summary may hold a letter that is meant.
+    pub fn may_be_in(&self, summary: &Summary) -> bool {
+        let has = |wanted: &Option<String>, there: &std::collections::BTreeSet<String>| {
+            wanted.as_ref().is_none_or(|wanted| there.contains(wanted))
+        };
+        has(&self.destination, &summary.targets)
+            && has(&self.table, &summary.tables)
+            && has(&self.class, &summary.classes)
+            && self.since.is_none_or(|since| summary.last >= since)
+            && self.until.is_none_or(|until| summary.first < until)
+    }
+
+    /// The letters selected, each id once, in order of file and place. All of them are held: [`Search`] is for many.
     pub async fn find(&self, ports: &Ports) -> Result<Vec<Found>, Failure> {
-        let mut seen = BTreeSet::new();
-        let mut selected = Vec::new();
-        for file in files(ports).await? {
-            let bytes = ports.objects.get(&file.key).await?;
-            let letters = letter::from_ndjson(&bytes).map_err(|error| {
-                Failure::rejected(format!("dead-letter file {} cannot be read: {error}", file.key))
-            })?;
-            let settled = Settled::of(ports.documents.as_ref(), &file.key).await?;
-            for letter in letters {
-                let settlement = settled.letters.get(&letter.id).map(|(how, _)| *how);
-                let found = Found { letter, file: file.key.clone(), settlement };
-                if self.admits(&found) && seen.insert(found.letter.id.clone()) {
-                    selected.push(found);
-                }
-            }
+        let mut search = Search::open(ports, self).await?;
+        let mut found = Vec::new();
+        while let Some(one) = search.next().await? {
+            found.push(one);
         }
-        Ok(selected)
+        Ok(found)
     }
 }
 
 /// Every dead-letter file that a document names: in a shard's outbox, in the index, or in a manifest.
 pub async fn files(ports: &Ports) -> Result<Vec<DeadFile>, Failure> {
+    Ok(described(ports).await?.into_iter().map(|index| index.file).collect())
+}
+
+/// The same, with what is known of their letters.
+pub(super) async fn described(ports: &Ports) -> Result<Vec<DeadIndex>, Failure> {
     let documents = ports.documents.as_ref();
-    let mut files: BTreeMap<String, DeadFile> = BTreeMap::new();
+    let mut files: BTreeMap<String, DeadIndex> = BTreeMap::new();
+    let mut add = |file: DeadFile| {
+        files.entry(file.key.clone()).or_insert(DeadIndex { file, summary: None, removed: false });
+    };
     for (key, _) in documents.list("shards/").await? {
         let shard: Option<ShardState> = cell::read(documents, &key).await?;
-        files.extend(shard.into_iter().flat_map(|s| s.dead_letters).map(|file| (file.key.clone(), file)));
+        shard.into_iter().flat_map(|shard| shard.dead_letters).for_each(&mut add);
     }
     // Read after the shards: a file is indexed before its shard unlists it.
-    files.extend(DeadIndex::all(documents).await?.into_iter().map(|file| (file.key.clone(), file)));
+    let indexed = DeadIndex::entries(documents).await?;
     for (key, _) in documents.list("late/").await? {
         let manifest: Option<Manifest> = cell::read(documents, &key).await?;
-        files.extend(manifest.and_then(|m| m.dead_letters).map(|file| (file.key.clone(), file)));
+        manifest.and_then(|manifest| manifest.dead_letters).into_iter().for_each(&mut add);
     }
-    Ok(files.into_values().collect())
+    files.extend(indexed.into_iter().map(|index| (index.file.key.clone(), index)));
+    Ok(files.into_values().filter(|index| !index.removed).collect())
 }

@@ -1,4 +1,4 @@
-//! Flags of the commands that look after a node, its lake and its dead letters.
+//! Flags of the commands that look after a node and its lake.
 
 use std::path::PathBuf;
 
@@ -19,106 +19,6 @@ pub struct Reach {
     /// The token that changes need
     #[arg(long, value_name = "TOKEN", env = "SHARDMILL_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
-}
-
-/// Flags of `dlq`.
-#[derive(Debug, Clone, Args)]
-pub struct DlqArgs {
-    /// What to do
-    #[command(subcommand)]
-    pub command: DlqCommand,
-}
-
-/// Which dead letters.
-#[derive(Debug, Clone, Default, Args)]
-pub struct DlqFilter {
-    /// Given up by this destination (`lake`: by the table)
-    #[arg(long, value_name = "NAME")]
-    pub destination: Option<String>,
-    /// Of this table
-    #[arg(long, value_name = "TABLE")]
-    pub table: Option<String>,
-    /// Of this failure class
-    #[arg(long, value_name = "CLASS")]
-    pub class: Option<String>,
-    /// Whose reason contains this text
-    #[arg(long, value_name = "TEXT")]
-    pub reason: Option<String>,
-    /// Given up at or after this time
-    #[arg(long, value_name = "TIME")]
-    pub since: Option<jiff::Timestamp>,
-    /// Given up before this time
-    #[arg(long, value_name = "TIME")]
-    pub until: Option<jiff::Timestamp>,
-    /// With one of these ids
-    #[arg(long, value_name = "ID")]
-    pub id: Vec<String>,
-}
-
-impl DlqFilter {
-    /// Whether it selects everything.
-    pub fn is_empty(&self) -> bool {
-        let texts = [&self.destination, &self.table, &self.class, &self.reason];
-        texts.iter().all(|text| text.is_none())
-            && self.since.is_none()
-            && self.until.is_none()
-            && self.id.is_empty()
-    }
-}
-
-/// What `dlq` does.
-#[derive(Debug, Clone, Subcommand)]
-pub enum DlqCommand {
-    /// List dead letters
-    List {
-        /// Which
-        #[command(flatten)]
-        filter: DlqFilter,
-        /// Count by this field instead of listing
-        #[arg(long, value_name = "FIELD")]
-        group_by: Option<String>,
-        /// Where
-        #[command(flatten)]
-        reach: Reach,
-    },
-    /// Show dead letters whole, with payload and history
-    Show {
-        /// Which
-        #[command(flatten)]
-        filter: DlqFilter,
-        /// Where
-        #[command(flatten)]
-        reach: Reach,
-    },
-    /// Process dead letters again
-    Redrive {
-        /// Which
-        #[command(flatten)]
-        filter: DlqFilter,
-        /// Only tell what would be done
-        #[arg(long)]
-        dry_run: bool,
-        /// Where
-        #[command(flatten)]
-        reach: Reach,
-    },
-    /// Remove dead letters for good
-    #[command(group = clap::ArgGroup::new("which").required(true).multiple(true)
-        .args(["destination", "table", "class", "reason", "since", "until", "id", "all"]))]
-    Purge {
-        /// Which
-        #[command(flatten)]
-        filter: DlqFilter,
-        /// All of them
-        #[arg(long)]
-        all: bool,
-        /// Only tell what would be done
-        #[arg(long)]
-        dry_run: bool,
-        /// Where
-        #[command(flatten)]
-        reach: Reach,
-    },
 }
 
 /// Flags of `lake`.

@@ -2,14 +2,16 @@
 
 mod admin;
 mod data;
+mod dlq;
 mod node;
 
 use clap::{Parser, Subcommand};
 
-pub use admin::{
-    AdminArgs, AdminCommand, DlqArgs, DlqCommand, DlqFilter, LakeArgs, LakeCommand, Reach, ReshardArgs,
-};
+pub use admin::{AdminArgs, AdminCommand, LakeArgs, LakeCommand, Reach, ReshardArgs};
 pub use data::{GenerateArgs, QueryArgs, SchemaArgs, SchemaCommand, SendArgs, SourceFormat};
+pub use dlq::{
+    DlqArgs, DlqBackup, DlqCommand, DlqEdit, DlqFilter, DlqList, DlqPurge, DlqRedrive, DlqShow, DlqStatus,
+};
 pub use node::{CheckArgs, DemoArgs, RunArgs};
 
 /// Event streams in, an exactly-once hourly Parquet lake and reliable deliveries out.
@@ -41,7 +43,7 @@ pub enum Command {
     Check(CheckArgs),
     /// Infer a schema from events, or print a table definition
     Schema(SchemaArgs),
-    /// Look at dead letters, redrive them, remove them
+    /// Look at dead letters, back them up, edit, redrive or remove them
     Dlq(DlqArgs),
     /// Verify the lake's books, or list its files
     Lake(LakeArgs),
@@ -83,8 +85,13 @@ mod tests {
             "schema infer f.csv --format csv --null NA",
             "schema ddl s.json --table t --location s3://b/t",
             "dlq list --class rejected --since 2026-11-20T00:00:00Z --group-by reason --json",
+            "dlq list --status redriven --status purged --key k --event e --group-by destination,reason",
             "dlq show --id 1",
+            "dlq backup letters.jsonl --destination crm --purge --json",
+            "dlq edit --patch [] --reason amount --dry-run",
+            "dlq edit --from letters.jsonl",
             "dlq redrive --table events --dry-run",
+            "dlq redrive --destination crm --rate 50/s",
             "dlq purge --id 1",
             "lake verify --table t --hour 2026-11-21T07 --deep --repair --json",
             "lake files --since 2026-11-21T07",
@@ -96,9 +103,19 @@ mod tests {
             let words = std::iter::once("shardmill").chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_ok(), "{line}");
         }
-        for wrong in
-            ["", "run --htpp x", "generate --spread soon", "dlq purge", "admin reshard events", "query"]
-        {
+        for wrong in [
+            "",
+            "run --htpp x",
+            "generate --spread soon",
+            "dlq purge",
+            "dlq backup",
+            "dlq edit --id 1",
+            "dlq edit --patch [] --from f",
+            "dlq redrive --rate fast",
+            "dlq purge --status all --all",
+            "admin reshard events",
+            "query",
+        ] {
             let words = std::iter::once("shardmill").chain(wrong.split_whitespace());
             assert!(Cli::try_parse_from(words).is_err(), "{wrong}");
         }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use shardmill_connectors::crash;
 use tokio::sync::watch;
 
+use super::crash_redelivery;
 use super::kill::{CONFIG, judge};
 use super::{Options, Outcome, tell};
 use crate::harness::{Cli, Node, Senders, Sent, Setup, client};
@@ -17,7 +18,7 @@ pub async fn run(options: Options) -> Outcome {
     for (name, between) in crash::POINTS {
         tell(format!("{name}: {between}"));
         // A redrive is one command and passes its points once.
-        let once = options.short || name.starts_with("redrive.");
+        let once = options.short || name.starts_with("redrive.") || name.starts_with("redeliver.");
         let turns: &[u32] = if once { &[1] } else { &[1, 2, 3] };
         for turn in turns {
             let figure = scenario(name, *turn, options.seed)
@@ -35,6 +36,9 @@ async fn scenario(point: &str, turn: u32, seed: u64) -> Outcome {
     let setup = Setup::new(&folder.path().join("data"), Some(CONFIG));
     if point.starts_with("redrive.") {
         return redrive(point, &setup, seed).await;
+    }
+    if point.starts_with("redeliver.") {
+        return crash_redelivery::scenario(point, &setup).await;
     }
     let armed = setup.clone().env(crash::VARIABLE, &format!("{point}:{turn}"));
     let mut node = Node::start(&armed).await?;

@@ -3,6 +3,7 @@
 pub mod bad_input;
 mod broken_files;
 pub mod crash_points;
+mod crash_redelivery;
 pub mod deliveries;
 pub mod demo;
 pub mod full_disk;

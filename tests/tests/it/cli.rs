@@ -178,3 +178,114 @@ async fn a_running_node_answers_operators() {
     }
     node.stop().await.unwrap();
 }
+
+/// A node that took events it cannot make rows of: three without a time, two with broken properties.
+async fn with_dead_letters() -> Site {
+    let site = Site::new(CONFIG);
+    let node = site.start().await;
+    let untimed = |id: &str| json!({"messageId": id, "type": "track", "event": "Untimed", "userId": id, "properties": {"price": 1.5}});
+    let broken = |id: &str| json!({"messageId": id, "type": "track", "event": "Broken", "userId": id, "timestamp": ago(1).to_string(), "properties": 1});
+    accept(&node, &[untimed("a"), untimed("b"), untimed("c"), broken("d"), broken("e")]).await;
+    node.drained(5, PATIENCE).await.unwrap();
+    node.stop().await.unwrap();
+    site
+}
+
+#[tokio::test]
+async fn dead_letters_are_counted_and_backed_up() {
+    let site = with_dead_letters().await;
+    let cli = site.cli();
+    let dlq = async |words: &[&str]| cli.run(&[&["dlq"], words, &["--json"]].concat()).await.unwrap();
+    let groups = dlq(&["list", "--group-by", "event,status"]).await.json().unwrap();
+    let group = |event: &str, count: u64| json!({"event": event, "status": "pending", "count": count});
+    assert_eq!(groups, json!([group("Untimed", 3), group("Broken", 2)]));
+    let told = dlq(&["list", "--group-by", "colour"]).await;
+    assert_eq!(told.code, 2);
+    says(&told.stderr, &["`colour`", "destination", "reason"]);
+    for (filter, count) in [
+        (&["--event", "Broken"][..], 2),
+        (&["--key", "a"], 1),
+        (&["--key", "a", "--event", "Broken"], 0),
+        (&["--status", "redriven"], 0),
+        (&["--status", "all", "--destination", "lake"], 5),
+        (&["--destination", "hook"], 0),
+    ] {
+        let listed = dlq(&[&["list"], filter].concat()).await.json().unwrap();
+        assert_eq!(listed.as_array().unwrap().len(), count, "{filter:?}: {listed}");
+    }
+    let listed = dlq(&["list", "--key", "a"]).await.json().unwrap();
+    for key in "id class reason destination table field status event key origin attempts first_at last_at response redrives edited".split(' ') {
+        assert!(listed[0].get(key).is_some(), "`{key}` is not in {listed}");
+    }
+
+    let file = site.file("letters.jsonl", "");
+    let name = file.display().to_string();
+    let done = |written: u64, there: u64, purged: u64| json!({"written": written, "already_there": there, "purged": purged});
+    assert_eq!(dlq(&["backup", &name, "--event", "Untimed"]).await.json().unwrap(), done(3, 0, 0));
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, &text[..text.len() - 9]).unwrap();
+    assert_eq!(dlq(&["backup", &name]).await.json().unwrap(), done(3, 2, 0), "the torn line and the others");
+    assert_eq!(dlq(&["backup", &name, "--event", "Broken", "--purge"]).await.json().unwrap(), done(0, 2, 2));
+    assert_eq!(dlq(&["list"]).await.json().unwrap().as_array().unwrap().len(), 3);
+    assert_eq!(
+        dlq(&["list", "--status", "purged", "--group-by", "event"]).await.json().unwrap(),
+        json!([{"event": "Broken", "count": 2}])
+    );
+    let other = site.file("notes.txt", "not letters\n").display().to_string();
+    says(&wrong_of(dlq(&["backup", &other]).await, 1), &["notes.txt", "line 1"]);
+    assert_eq!(std::fs::read_to_string(other).unwrap(), "not letters\n");
+    cli.verify().await.unwrap();
+}
+
+/// What a command said that ended with `code`.
+fn wrong_of(done: shardmill_tests::harness::client::Done, code: i32) -> String {
+    assert_eq!(done.code, code, "{}{}", done.stderr, done.stdout);
+    done.stderr
+}
+
+#[tokio::test]
+async fn edited_dead_letters_go_home() {
+    let site = with_dead_letters().await;
+    let cli = site.cli();
+    let dlq = async |words: &[&str]| cli.run(&[&["dlq"], words, &["--json"]].concat()).await.unwrap();
+    let file = site.file("letters.jsonl", "");
+    let name = file.display().to_string();
+    dlq(&["backup", &name]).await.json().unwrap();
+    let text = std::fs::read_to_string(&file).unwrap();
+    let edited = text.replace(r#""properties":1"#, r#""properties":{"size":12345678901234567890123}"#);
+    std::fs::write(&file, edited.clone() + "not a letter\n{\"id\":\"0\",\"payload\":{}}\n").unwrap();
+    let done = dlq(&["edit", "--from", &name]).await;
+    let told: Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!(done.code, 1, "a line is broken: {told}");
+    assert_eq!((&told["selected"], &told["edited"], &told["unchanged"]), (&json!(5), &json!(2), &json!(3)));
+    assert_eq!((&told["failed"][0]["line"], &told["unknown"]), (&json!(6), &json!(["0"])));
+    std::fs::write(&file, edited).unwrap();
+    let told = dlq(&["edit", "--from", &name]).await.json().unwrap();
+    assert_eq!((&told["edited"], &told["unchanged"]), (&json!(0), &json!(5)), "{told}");
+
+    let time = ago(2).to_string();
+    let patch = json!([{"op": "test", "path": "/event", "value": "Untimed"}, {"op": "add", "path": "/timestamp", "value": time}]);
+    let patch = patch.to_string();
+    says(&wrong_of(dlq(&["edit", "--patch", &patch]).await, 2), &["--all"]);
+    says(&wrong_of(dlq(&["edit", "--patch", "[{}]", "--all"]).await, 2), &["--patch", "RFC 6902"]);
+    let dry = dlq(&["edit", "--patch", &patch, "--event", "Untimed", "--dry-run"]).await.json().unwrap();
+    assert_eq!((&dry["edited"], &dry["changes"][0]["after"]["timestamp"]), (&json!(3), &json!(time)));
+    assert!(dry["changes"][0]["before"].get("timestamp").is_none(), "{dry}");
+    let done = dlq(&["edit", "--patch", &patch, "--all"]).await;
+    let told: Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!((done.code, &told["edited"], &told["failed_total"]), (1, &json!(3), &json!(2)), "{told}");
+    says(&told["failed"].to_string(), &["does not apply"]);
+    let shown = dlq(&["show", "--key", "a"]).await.json().unwrap();
+    assert_eq!((&shown[0]["edited"], &shown[0]["payload"]["timestamp"]), (&json!(true), &json!(time)));
+    assert!(shown[0]["original"]["payload"].get("timestamp").is_none(), "{shown}");
+
+    let done = dlq(&["redrive"]).await.json().unwrap();
+    assert_eq!((&done["rows"], &done["came_back"], &done["failed"]), (&json!(5), &json!(0), &json!([])));
+    assert_eq!(dlq(&["list", "--status", "redriven"]).await.json().unwrap().as_array().unwrap().len(), 5);
+    let node = site.start().await;
+    crate::support::compact(&node).await;
+    node.stop().await.unwrap();
+    let rows = cli.query("SELECT message_id, properties FROM events ORDER BY message_id").await.unwrap();
+    assert_eq!((rows.len(), &rows[4]["properties"]), (5, &json!(r#"{"size":12345678901234567890123}"#)));
+    cli.verify().await.unwrap();
+}

@@ -1,0 +1,310 @@
+//! Redelivering what a destination gave up: straight to it and to no other, outside key order, under the same idempotency
+//! key.
+//!
+//! Batches are settled as soon as the destination has taken them. What it gives up again becomes a new letter, announced
+//! *before* the old one is settled. So a redelivery may be killed at will: what is settled is not sent again, and what was
+//! sent and not yet settled is repeated under its key.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use serde_json::Value;
+use shardmill_connectors::clock::Millis;
+use shardmill_connectors::destinations::{Batch, Destination, Event, Limits};
+use shardmill_connectors::failure::Failure;
+use shardmill_connectors::setsum::Tally;
+use shardmill_connectors::{crash, layout};
+use uuid::Uuid;
+
+use super::announce;
+use super::attempt::{Item, Round, Sender};
+use super::index::{DeadIndex, Settlement};
+use super::letter::{self, Again, Letter};
+use super::lines::Lines;
+use super::search::{Known, Search};
+use super::selection::Found;
+use super::settle::record;
+use crate::shared::Ports;
+use crate::state::DeadFile;
+use crate::supervision::Strategy;
+
+/// Letters that came back, or are left out, are settled in groups of so many.
+const TOGETHER: usize = 500;
+/// Batches that wait to be sent again beside those under way.
+const WAITING: usize = 16;
+/// Requests that a dry run shows.
+const SHOWN: usize = 5;
+
+/// The destinations that letters can be redriven to.
+pub trait Targets: Send + Sync {
+    /// The destination of this name, if it is configured.
+    fn target(&self, name: &str) -> Option<Target>;
+}
+
+/// How a letter becomes an event for a destination.
+pub type Prepare = Arc<dyn Fn(&Letter) -> Prepared + Send + Sync>;
+
+/// A destination that letters can be redriven to.
+#[derive(Clone)]
+pub struct Target {
+    /// The destination, opened.
+    pub destination: Arc<dyn Destination>,
+    /// Applies the destination's mapping.
+    pub prepare: Prepare,
+    /// What is done about its failures.
+    pub strategy: Strategy,
+    /// Events per second it is configured for.
+    pub events_per_second: Option<f64>,
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target").field("destination", &self.destination).finish_non_exhaustive()
+    }
+}
+
+/// A letter made ready for its destination.
+#[derive(Debug, Clone)]
+pub enum Prepared {
+    /// To be sent.
+    Event(Event),
+    /// Not for this destination, as it is configured now: settled without being sent. The text says why.
+    Skip(String),
+    /// Cannot be sent as it is: comes back as a new letter. The text says why.
+    Invalid(String),
+}
+
+/// What a redelivery works with.
+#[derive(Clone, Copy)]
+pub(super) struct Redelivery<'a> {
+    /// The stores.
+    pub(super) ports: &'a Ports,
+    /// Events per second; the destination's own when it is `None`.
+    pub(super) rate: Option<f64>,
+    /// Only say what would be sent.
+    pub(super) dry_run: bool,
+    /// Told how many letters have been dealt with since it was told last.
+    pub(super) progress: &'a (dyn Fn(u64) + Sync),
+}
+
+/// What became of the letters of one destination.
+#[derive(Debug, Default)]
+pub(super) struct Redelivered {
+    /// Taken by the destination.
+    pub(super) delivered: u64,
+    /// Given up again: new letters.
+    pub(super) came_back: u64,
+    /// Left out by the destination's configuration, and settled.
+    pub(super) skipped: u64,
+    /// Left as they are.
+    pub(super) pending: u64,
+    /// Why nothing more was sent.
+    pub(super) stopped: Option<String>,
+    /// The first requests of a dry run.
+    pub(super) requests: Vec<Value>,
+    /// Letters that were settled.
+    pub(super) settled: BTreeSet<String>,
+}
+
+impl Redelivery<'_> {
+    /// Redelivers the letters of `search`, all of the destination `target`. The queue still announces them.
+    pub(super) async fn run(&self, target: Target, search: Search) -> Result<Redelivered, Failure> {
+        let limits = target.destination.limits();
+        let rate = self.rate.or(target.events_per_second).or(limits.events_per_second);
+        let known = search.known();
+        let sender = Arc::new(Sender::new(target.clone(), rate));
+        let (ranges, back, left_out) = (Vec::new(), Vec::new(), Vec::new());
+        let result = Redelivered::default();
+        let mut run = Run { with: *self, target, limits, sender, ranges, back, left_out, result };
+        run.pump(&mut Feed::Search(Box::new(search))).await?;
+        while let Some(range) = run.ranges.pop() {
+            run.range(range, known.clone()).await?;
+        }
+        run.result.stopped = run.sender.halted();
+        Ok(run.result)
+    }
+}
+
+/// Where letters come from.
+enum Feed {
+    Search(Box<Search>),
+    /// The events of a letter for a whole range: one letter a line of the object.
+    Range {
+        object: String,
+        lines: Lines,
+        known: Arc<Known>,
+    },
+}
+
+impl Feed {
+    async fn next(&mut self) -> Result<Option<Found>, Failure> {
+        match self {
+            Feed::Search(search) => search.next().await,
+            Feed::Range { object, lines, known } => {
+                while let Some(letter) = lines.letter().await? {
+                    if known.settlement(&letter.id).is_none() {
+                        return known.found(letter, object).map(Some);
+                    }
+                }
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// A redelivery under way.
+struct Run<'a> {
+    with: Redelivery<'a>,
+    target: Target,
+    limits: Limits,
+    sender: Arc<Sender>,
+    /// Letters for whole ranges, for when the others are done.
+    ranges: Vec<Found>,
+    back: Vec<(Found, Again)>,
+    left_out: Vec<Found>,
+    result: Redelivered,
+}
+
+impl Run<'_> {
+    /// Sends what `feed` gives until it ends, or until the sender halts: what is left then is counted.
+    async fn pump(&mut self, feed: &mut Feed) -> Result<(), Failure> {
+        let sender = self.sender.clone();
+        let round = |items: Vec<Item>, wait: Duration| {
+            let sender = sender.clone();
+            async move { sender.round(items, wait).await }
+        };
+        let mut flying = FuturesUnordered::new();
+        loop {
+            while flying.len() < self.limits.concurrency.max(1) + WAITING && sender.halted().is_none() {
+                let batch = self.fill(feed).await?;
+                if batch.is_empty() {
+                    break;
+                }
+                if self.with.dry_run {
+                    self.show(&batch);
+                } else {
+                    flying.push(round(batch, Duration::ZERO));
+                }
+            }
+            let Some(mut done) = flying.next().await else { break };
+            for (items, wait) in std::mem::take(&mut done.again) {
+                flying.push(round(items, wait));
+            }
+            self.book(done).await?;
+        }
+        self.flush().await?;
+        while sender.halted().is_some()
+            && let Some(found) = feed.next().await?
+        {
+            self.result.pending += found.letter.range.map_or(1, |range| range.events);
+        }
+        Ok(())
+    }
+
+    /// The next batch, as large as the destination takes it.
+    async fn fill(&mut self, feed: &mut Feed) -> Result<Vec<Item>, Failure> {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while batch.len() < self.limits.events.max(1) && bytes < self.limits.bytes.max(1) {
+            let Some(found) = feed.next().await? else { break };
+            if found.letter.range.is_some() {
+                self.ranges.push(found);
+                continue;
+            }
+            match (self.target.prepare)(&found.letter) {
+                Prepared::Event(event) => {
+                    bytes += event.data.len();
+                    batch.push(Item::new(found, event));
+                }
+                Prepared::Skip(reason) => {
+                    tracing::debug!(id = %found.letter.id, %reason, "left out");
+                    self.left_out.push(found);
+                }
+                Prepared::Invalid(reason) => {
+                    let (failure, attempted_at) = (Failure::rejected(reason), Vec::new());
+                    let again = Again { failure, response: None, attempted_at, at: Millis::now() };
+                    self.back.push((found, again));
+                }
+            }
+            if self.back.len() >= TOGETHER || self.left_out.len() >= TOGETHER {
+                self.flush().await?;
+            }
+        }
+        Ok(batch)
+    }
+
+    /// Shows what would be sent.
+    fn show(&mut self, batch: &[Item]) {
+        self.result.delivered += batch.len() as u64;
+        if self.result.requests.len() < SHOWN {
+            let events: Vec<Event> = batch.iter().map(|item| item.event.clone()).collect();
+            let batch = Batch { events: &events, at: Millis::now() };
+            self.result.requests.push(self.target.destination.preview(batch));
+        }
+    }
+
+    /// Settles what was taken, and notes the rest.
+    async fn book(&mut self, round: Round) -> Result<(), Failure> {
+        self.result.pending += round.pending;
+        self.back.extend(round.back);
+        if !round.delivered.is_empty() {
+            crash::point("redeliver.after-send");
+            self.settle(&round.delivered).await?;
+            self.result.delivered += round.delivered.len() as u64;
+        }
+        if self.back.len() >= TOGETHER { self.flush().await } else { Ok(()) }
+    }
+
+    /// Turns what came back into new letters, and settles it with what was left out.
+    async fn flush(&mut self) -> Result<(), Failure> {
+        let (back, left_out) = (std::mem::take(&mut self.back), std::mem::take(&mut self.left_out));
+        self.result.came_back += back.len() as u64;
+        self.result.skipped += left_out.len() as u64;
+        if self.with.dry_run {
+            return Ok(());
+        }
+        if !back.is_empty() {
+            let (old, letters): (Vec<Found>, Vec<Letter>) =
+                back.into_iter().map(|(found, again)| (found.clone(), found.letter.again(again))).unzip();
+            announce_again(self.with.ports, &letters).await?;
+            crash::point("redeliver.before-settle");
+            self.settle(&old).await?;
+        }
+        self.settle(&left_out).await
+    }
+
+    async fn settle(&mut self, found: &[Found]) -> Result<(), Failure> {
+        record(self.with.ports, found, Settlement::Redriven).await?;
+        self.result.settled.extend(found.iter().map(|found| found.letter.id.clone()));
+        (self.with.progress)(found.len() as u64);
+        Ok(())
+    }
+
+    /// Redelivers the events of a whole range, then settles the letter that stands for them.
+    async fn range(&mut self, found: Found, known: Arc<Known>) -> Result<(), Failure> {
+        let Some(range) = &found.letter.range else { return Ok(()) };
+        let (object, before) = (range.object.clone(), self.result.pending);
+        let lines = Lines::open(self.with.ports.objects.clone(), &object).await?;
+        self.pump(&mut Feed::Range { object, lines, known }).await?;
+        let whole = self.sender.halted().is_none() && self.result.pending == before;
+        if whole && !self.with.dry_run { self.settle(&[found]).await } else { Ok(()) }
+    }
+}
+
+/// Uploads letters as a file of their own, enters it in the index and announces them.
+async fn announce_again(ports: &Ports, letters: &[Letter]) -> Result<(), Failure> {
+    let key = layout::redriven_letters(&Uuid::new_v4().simple().to_string());
+    let bytes = letter::to_ndjson(letters)
+        .map_err(|error| Failure::crashed(format!("dead letters cannot be written as JSON: {error}")))?;
+    let mut tally = Tally::default();
+    letters.iter().for_each(|letter| tally.insert(letter.origin.identity()));
+    ports.objects.put(&key, bytes.into()).await?;
+    DeadIndex::enter(&ports.documents, &DeadFile { key: key.clone(), tally }).await?;
+    announce(ports, &key).await
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,179 @@
+//! Redriving events that the lake refused: through today's schema, into their own hours, around the stream.
+//!
+//! What is redriven together is one late source, named after the letters in it. Its rows become late segments, its events
+//! that are invalid again become new letters, and *creating* the manifest commits both; whoever comes second adopts what is
+//! there. Only then are the letters settled. So it may be repeated and killed at will: what is absorbed twice is dropped by identity.
+
+use std::collections::BTreeMap;
+
+use shardmill_cluster::Cell;
+use shardmill_connectors::clock::Millis;
+use shardmill_connectors::crash;
+use shardmill_connectors::failure::{Class, Failure};
+use shardmill_connectors::hour::Hour;
+use shardmill_connectors::layout;
+use shardmill_connectors::parquet::{FileWriter, WriteOptions};
+use shardmill_connectors::setsum::Tally;
+use shardmill_connectors::standardise::{Rejection, Rows};
+use uuid::Uuid;
+use xxhash_rust::xxh3::Xxh3;
+
+use super::announce;
+use super::index::{DeadIndex, Settlement};
+use super::letter::{self, Letter, Refused};
+use super::selection::Found;
+use super::settle::record;
+use crate::shared::{Ports, StreamSettings};
+use crate::standardise;
+use crate::state::{DeadFile, Manifest, ManifestEntry};
+
+struct Sorted {
+    rows: BTreeMap<(String, Hour), (Rows, Tally)>,
+    back: Vec<Letter>,
+    back_tally: Tally,
+}
+
+/// What a redrive into the lake works with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LakeRedrive<'a> {
+    /// The stores.
+    pub(super) ports: &'a Ports,
+    /// The streams, by name: today's schemas.
+    pub(super) streams: &'a BTreeMap<String, StreamSettings>,
+    /// How late segments are written.
+    pub(super) write: &'a WriteOptions,
+    /// Only say what would happen.
+    pub(super) dry_run: bool,
+}
+
+/// What became of the letters of one source.
+#[derive(Debug, Default)]
+pub(super) struct Sourced {
+    /// Events that became rows.
+    pub(super) rows: u64,
+    /// Events that were invalid again.
+    pub(super) came_back: u64,
+    /// The late source that was made or adopted; none in a dry run.
+    pub(super) source: Option<String>,
+}
+
+impl LakeRedrive<'_> {
+    /// Whether a letter can be redriven into the lake: the lake gave it up, and its stream is configured.
+    pub(super) fn takes(&self, letter: &Letter) -> bool {
+        letter.destination.is_none() && self.streams.contains_key(&*letter.origin.stream)
+    }
+
+    /// Redrives letters that it [takes](LakeRedrive::takes), as one source. The queue still announces them.
+    pub(super) async fn run(&self, found: &[Found]) -> Result<Sourced, Failure> {
+        let sorted = self.sort(found)?;
+        if self.dry_run {
+            let rows = sorted.rows.values().map(|(_, tally)| tally.rows).sum();
+            return Ok(Sourced { rows, came_back: sorted.back.len() as u64, source: None });
+        }
+        let source = source(found);
+        let manifest = self.commit(&source, sorted).await?;
+        crash::point("redrive.after-manifest");
+        if let Some(file) = &manifest.dead_letters {
+            DeadIndex::enter(&self.ports.documents, file).await?;
+            announce(self.ports, &file.key).await?;
+        }
+        record(self.ports, found, Settlement::Redriven).await?;
+        Ok(Sourced {
+            rows: manifest.entries.iter().map(|entry| entry.tally.rows).sum(),
+            came_back: manifest.dead_letters.as_ref().map_or(0, |file| file.tally.rows),
+            source: Some(source),
+        })
+    }
+
+    fn sort(&self, found: &[Found]) -> Result<Sorted, Failure> {
+        let mut sorted = Sorted { rows: BTreeMap::new(), back: Vec::new(), back_tally: Tally::default() };
+        let at = Millis::now();
+        for Found { letter, .. } in found {
+            let Some(stream) = self.streams.get(&*letter.origin.stream) else { continue };
+            let data = letter.data().map_err(Failure::rejected)?;
+            let identity = letter.origin.identity();
+            if let Err(rejection) = place(stream, letter, &data, &mut sorted.rows) {
+                sorted.back_tally.insert(identity);
+                sorted.back.push(Letter::lake(Refused {
+                    stream,
+                    origin: letter.origin.clone(),
+                    key: &letter.key,
+                    data: &data,
+                    rejection,
+                    redrives: letter.redrives + 1,
+                    at,
+                }));
+            }
+        }
+        Ok(sorted)
+    }
+
+    /// Uploads everything and creates the manifest, or adopts the one that exists.
+    async fn commit(&self, source: &str, sorted: Sorted) -> Result<Manifest, Failure> {
+        let mut cell: Cell<Manifest> =
+            Cell::load(self.ports.documents.clone(), layout::documents::late(source)).await?;
+        if let Some(manifest) = cell.state() {
+            return Ok(manifest.clone());
+        }
+        let folder = layout::late(source, &Uuid::new_v4().simple().to_string());
+        let mut manifest = Manifest { source: source.to_owned(), ..Manifest::default() };
+        for ((table, hour), (mut rows, tally)) in sorted.rows {
+            let key = format!("{folder}/{table}-{hour}.parquet");
+            let batch = rows.finish();
+            let objects = self.ports.objects.as_ref();
+            let mut file = FileWriter::create(objects, &key, batch.schema(), self.write, &[]).await?;
+            file.write(&batch).await?;
+            let bytes = file.finish().await?.bytes;
+            manifest.entries.push(ManifestEntry { table, hour, key, bytes, tally });
+        }
+        if !sorted.back.is_empty() {
+            let key = format!("{folder}/dead.ndjson");
+            let bytes = letter::to_ndjson(&sorted.back).map_err(|error| {
+                Failure::crashed(format!("dead letters cannot be written as JSON: {error}"))
+            })?;
+            self.ports.objects.put(&key, bytes.into()).await?;
+            manifest.dead_letters = Some(DeadFile { key, tally: sorted.back_tally });
+        }
+        crash::point("redrive.after-segments");
+        match cell.replace(manifest.clone()).await {
+            Ok(()) => Ok(manifest),
+            Err(failure) if failure.class == Class::Fenced => cell.state().cloned().ok_or(failure),
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+/// Appends a letter's event to the rows of its own hour.
+fn place(
+    stream: &StreamSettings,
+    letter: &Letter,
+    data: &[u8],
+    rows: &mut BTreeMap<(String, Hour), (Rows, Tally)>,
+) -> Result<(), Rejection> {
+    let event = standardise::parse(data)?;
+    let hour = standardise::hour(stream, &event, letter.origin.arrived_at)?;
+    let (rows, tally) = rows
+        .entry((stream.table.clone(), hour))
+        .or_insert_with(|| (Rows::new(stream.schema.clone()), Tally::default()));
+    rows.append(&event, &letter.origin)?;
+    tally.insert(letter.origin.identity());
+    Ok(())
+}
+
+/// The selection's name: the same letters with the same payloads give the same source, so that a repeated redrive adopts
+/// what the first one did, and one after an edit does not.
+fn source(found: &[Found]) -> String {
+    let mut ids: Vec<&Found> = found.iter().collect();
+    ids.sort_unstable_by_key(|found| found.letter.id.as_str());
+    let mut hash = Xxh3::new();
+    for found in ids {
+        hash.update(found.letter.id.as_bytes());
+        if found.original.is_some() {
+            // No byte of UTF-8: where an edited payload begins and ends. Ids have one length.
+            hash.update(&[0xff]);
+            hash.update(&found.letter.data().unwrap_or_default());
+            hash.update(&[0xff]);
+        }
+    }
+    format!("redrive-{:032x}", hash.digest128())
+}

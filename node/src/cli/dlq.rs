@@ -1,0 +1,200 @@
+//! Flags of `dlq`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::Reach;
+use crate::config::Rate;
+
+/// Flags of `dlq`.
+#[derive(Debug, Clone, Args)]
+pub struct DlqArgs {
+    /// What to do
+    #[command(subcommand)]
+    pub command: DlqCommand,
+}
+
+/// What `dlq` does.
+#[derive(Debug, Clone, Subcommand)]
+pub enum DlqCommand {
+    /// List dead letters, or count them
+    List(DlqList),
+    /// Show dead letters whole, with payload and history
+    Show(DlqShow),
+    /// Write dead letters to a file, one JSON object a line; run again, it goes on where it stopped
+    Backup(DlqBackup),
+    /// Change payloads before they are redriven
+    Edit(DlqEdit),
+    /// Process dead letters again: in the lake, or only at the destination that gave them up
+    Redrive(DlqRedrive),
+    /// Remove dead letters for good
+    Purge(DlqPurge),
+}
+
+/// Which dead letters.
+#[derive(Debug, Clone, Default, Args)]
+pub struct DlqFilter {
+    /// Given up by this destination (`lake`: by the table)
+    #[arg(long, value_name = "NAME")]
+    pub destination: Option<String>,
+    /// Of this table
+    #[arg(long, value_name = "TABLE")]
+    pub table: Option<String>,
+    /// Of this failure class
+    #[arg(long, value_name = "CLASS")]
+    pub class: Option<String>,
+    /// Whose reason contains this text
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Of this partition key
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
+    /// Of events of this name
+    #[arg(long, value_name = "NAME")]
+    pub event: Option<String>,
+    /// Given up at or after this time
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<jiff::Timestamp>,
+    /// Given up before this time
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<jiff::Timestamp>,
+    /// With one of these ids
+    #[arg(long, value_name = "ID")]
+    pub id: Vec<String>,
+}
+
+impl DlqFilter {
+    /// Whether it selects everything.
+    pub fn is_empty(&self) -> bool {
+        let texts = [&self.destination, &self.table, &self.class, &self.reason, &self.key, &self.event];
+        texts.iter().all(|text| text.is_none())
+            && self.since.is_none()
+            && self.until.is_none()
+            && self.id.is_empty()
+    }
+}
+
+/// Where letters stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DlqStatus {
+    /// Waiting to be mended, redriven or purged
+    Pending,
+    /// Redriven
+    Redriven,
+    /// Purged
+    Purged,
+    /// Whatever became of them
+    All,
+}
+
+/// Flags of `dlq list`.
+#[derive(Debug, Clone, Args)]
+pub struct DlqList {
+    /// Which
+    #[command(flatten)]
+    pub filter: DlqFilter,
+    /// In one of these states [default: pending; with --id: all]
+    #[arg(long, value_name = "STATUS")]
+    pub status: Vec<DlqStatus>,
+    /// Count by these fields instead of listing, e.g. `destination,reason`
+    #[arg(long, value_name = "FIELDS", value_delimiter = ',')]
+    pub group_by: Vec<String>,
+    /// Where
+    #[command(flatten)]
+    pub reach: Reach,
+}
+
+/// Flags of `dlq show`.
+#[derive(Debug, Clone, Args)]
+pub struct DlqShow {
+    /// Which
+    #[command(flatten)]
+    pub filter: DlqFilter,
+    /// In one of these states [default: pending; with --id: all]
+    #[arg(long, value_name = "STATUS")]
+    pub status: Vec<DlqStatus>,
+    /// Where
+    #[command(flatten)]
+    pub reach: Reach,
+}
+
+/// Flags of `dlq backup`.
+#[derive(Debug, Clone, Args)]
+pub struct DlqBackup {
+    /// The file; letters that it holds already are not written again
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Which
+    #[command(flatten)]
+    pub filter: DlqFilter,
+    /// In one of these states [default: pending]
+    #[arg(long, value_name = "STATUS")]
+    pub status: Vec<DlqStatus>,
+    /// Then remove the letters that were read back from the file
+    #[arg(long)]
+    pub purge: bool,
+    /// Where
+    #[command(flatten)]
+    pub reach: Reach,
+}
+
+/// Flags of `dlq edit`.
+#[derive(Debug, Clone, Args)]
+#[command(group = clap::ArgGroup::new("how").required(true).args(["patch", "from"]))]
+pub struct DlqEdit {
+    /// Which
+    #[command(flatten)]
+    pub filter: DlqFilter,
+    /// A JSON patch (RFC 6902) for every payload selected
+    #[arg(long, value_name = "JSON")]
+    pub patch: Option<String>,
+    /// A backup whose payloads were edited; ids decide
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
+    /// With --patch: all of them
+    #[arg(long)]
+    pub all: bool,
+    /// Only tell what would be changed
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Where
+    #[command(flatten)]
+    pub reach: Reach,
+}
+
+/// Flags of `dlq redrive`.
+#[derive(Debug, Clone, Args)]
+pub struct DlqRedrive {
+    /// Which
+    #[command(flatten)]
+    pub filter: DlqFilter,
+    /// Events per second to each destination, e.g. `50/s` [default: the destination's own]
+    #[arg(long, value_name = "RATE")]
+    pub rate: Option<Rate>,
+    /// Only tell what would be done, and show the first requests
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Where
+    #[command(flatten)]
+    pub reach: Reach,
+}
+
+/// Flags of `dlq purge`.
+#[derive(Debug, Clone, Args)]
+#[command(group = clap::ArgGroup::new("which").required(true).multiple(true)
+    .args(["destination", "table", "class", "reason", "key", "event", "since", "until", "id", "all"]))]
+pub struct DlqPurge {
+    /// Which
+    #[command(flatten)]
+    pub filter: DlqFilter,
+    /// All of them
+    #[arg(long)]
+    pub all: bool,
+    /// Only tell what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Where
+    #[command(flatten)]
+    pub reach: Reach,
+}

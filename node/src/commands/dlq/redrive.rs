@@ -1,0 +1,36 @@
+//! `dlq redrive`: letters of the lake go into the lake, letters of a destination to that destination.
+
+use serde_json::{Value, json};
+use shardmill_actors::dead_letters::redrive::Redrive;
+
+use super::pending;
+use super::progress::Progress;
+use crate::cli::DlqRedrive;
+use crate::commands::Error;
+use crate::commands::reach::Reached;
+use crate::targets::Configured;
+use crate::{output, wire};
+
+/// Redrives the letters selected; succeeds only if nothing kept one from being redriven.
+pub(super) async fn redrive(args: DlqRedrive, json: bool) -> Result<(), Error> {
+    let reached = Reached::open(&args.reach).await?;
+    let progress = Progress::new(json);
+    #[allow(clippy::cast_precision_loss)] // a rate
+    let rate = args.rate.map(|rate| rate.count as f64 / rate.per.as_secs_f64());
+    let redrive = Redrive {
+        ports: &reached.stores.ports,
+        streams: &reached.stores.streams,
+        write: &wire::write_options(&reached.config),
+        targets: &Configured::new(&reached.stores),
+        rate,
+        dry_run: args.dry_run,
+        progress: &|done, all| progress.advance(done, all),
+    };
+    let result = redrive.run(&pending(&args.filter)).await;
+    progress.finish();
+    let result = result?;
+    let mut value = serde_json::to_value(&result).unwrap_or(Value::Null);
+    value["dry_run"] = json!(args.dry_run);
+    output::show(json, &value, &[])?;
+    if result.failed.is_empty() { Ok(()) } else { Err(Error::Told) }
+}

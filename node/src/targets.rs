@@ -1,0 +1,62 @@
+//! The configured destinations as redelivery sees them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use shardmill_actors::dead_letters::Letter;
+use shardmill_actors::dead_letters::deliver::{Prepared, Target, Targets};
+use shardmill_actors::destination::Settings;
+use shardmill_actors::lane::prepare::{self, Received};
+use shardmill_actors::shared::StreamSettings;
+
+use crate::wire::Stores;
+
+/// The destinations that a configuration names, with the streams that letters come from.
+#[derive(Debug)]
+pub struct Configured {
+    destinations: BTreeMap<String, Settings>,
+    streams: Arc<BTreeMap<String, StreamSettings>>,
+}
+
+impl Configured {
+    /// Those of `stores`.
+    pub fn new(stores: &Stores) -> Self {
+        let of = |settings: &Settings| (settings.name.clone(), settings.clone());
+        Configured {
+            destinations: stores.destinations.iter().map(of).collect(),
+            streams: Arc::new(stores.streams.clone()),
+        }
+    }
+}
+
+impl Targets for Configured {
+    fn target(&self, name: &str) -> Option<Target> {
+        let settings = self.destinations.get(name)?.clone();
+        let (streams, prepared_for) = (self.streams.clone(), settings.clone());
+        Some(Target {
+            destination: settings.connector,
+            prepare: Arc::new(move |letter: &Letter| prepare(&prepared_for, &streams, letter)),
+            strategy: settings.strategy,
+            events_per_second: settings.rate,
+        })
+    }
+}
+
+/// A letter's event as its destination gets it now: the mapping is today's, the rules are not asked again.
+fn prepare(settings: &Settings, streams: &BTreeMap<String, StreamSettings>, letter: &Letter) -> Prepared {
+    let Some(stream) = streams.get(&*letter.origin.stream) else {
+        return Prepared::Skip(format!("its stream `{}` is not configured", letter.origin.stream));
+    };
+    let data = match letter.data() {
+        Ok(data) => Bytes::from(data),
+        Err(reason) => return Prepared::Invalid(reason),
+    };
+    let received =
+        Received { origin: Arc::new(letter.origin.clone()), partition_key: &letter.key, data: &data };
+    match prepare::prepare(settings, stream, &received, None) {
+        prepare::Prepared::Event(event) => Prepared::Event(event),
+        prepare::Prepared::NotMeant => Prepared::Invalid("its payload is not a JSON object".into()),
+        prepare::Prepared::Skipped => Prepared::Skip("the destination's mapping leaves it out".into()),
+    }
+}
