@@ -23,7 +23,7 @@ use crate::world::World;
 const LOOK: Duration = Duration::from_secs(1);
 /// How long a breaker must have been open.
 const LASTING: Duration = Duration::from_secs(5);
-/// How long it must have been fine again.
+/// How long a breaker must have been closed again: what comes and goes is told once.
 const CALM: Duration = Duration::from_secs(5);
 /// Notices that wait for somebody to take them, at most; the oldest are dropped.
 const WAITING: usize = 256;
@@ -96,8 +96,8 @@ impl Book {
             }
         }
         self.entries.retain(|_, entry| {
-            let over =
-                now.duration_since(entry.seen) >= if entry.raised.is_some() { CALM } else { Duration::ZERO };
+            let calm = if entry.raised.is_some() && !entry.alarm.urgent { CALM } else { Duration::ZERO };
+            let over = now.duration_since(entry.seen) >= calm;
             let stays = entry.seen == now || !over;
             if !stays && entry.raised.is_some() {
                 news.push((entry.alarm.clone(), false));
@@ -351,8 +351,8 @@ mod tests {
         };
         assert_eq!(observe(0, vec![alarm("a", true), alarm("b", false)]), [("a".to_owned(), true)]);
         assert_eq!(observe(1, vec![alarm("a", true)]), [], "b did not last");
-        assert_eq!(observe(2, vec![alarm("a", true), alarm("b", false)]), []);
-        assert_eq!(observe(7, vec![alarm("b", false)]), [("b".to_owned(), true), ("a".to_owned(), false)]);
+        assert_eq!(observe(2, vec![alarm("b", false)]), [("a".to_owned(), false)], "it lasted as long as it did");
+        assert_eq!(observe(7, vec![alarm("b", false)]), [("b".to_owned(), true)]);
         assert_eq!(observe(9, vec![]), [], "it may be back in a moment");
         assert_eq!(observe(10, vec![alarm("b", false)]), [], "it is, and nobody is told twice");
         assert_eq!(observe(15, vec![]), [("b".to_owned(), false)]);

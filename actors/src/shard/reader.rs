@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use shardmill_connectors::failure::Failure;
+use shardmill_connectors::record::Position;
 use shardmill_connectors::ports::{Fetched, Limit, ShardReader, Start};
 use tokio::sync::mpsc;
 use tracing::{Instrument, Span};
@@ -23,6 +24,8 @@ const LONG_POLL: Duration = Duration::from_millis(250);
 const RECORDS: usize = 5_000;
 /// What a fetch at the tip reserves; a full fetch doubles the reservation up to the settings' fetch size.
 const SMALL: usize = 64 << 10;
+/// How often a cautious reader looks whether its batch is committed.
+const AWAIT: Duration = Duration::from_millis(20);
 /// What a record costs beside its payload, at least; see `Record::cost`.
 const BESIDE: usize = 200;
 
@@ -37,6 +40,8 @@ pub struct Reader {
     /// Bytes the next fetch may bring.
     reserve: usize,
     ended: bool,
+    /// While cautious: the end of the batch that must be committed before the next is fetched.
+    awaited: Option<Position>,
     rate: Rate,
 }
 
@@ -53,7 +58,7 @@ impl Reader {
     pub fn new(parts: Parts, send: mpsc::Sender<Arc<Batch>>) -> Self {
         let rate = Rate { since: Instant::now(), records: 0, bytes: 0 };
         let place = Place::At(Start::Oldest);
-        Reader { parts, send, cursor: None, place, reserve: SMALL, ended: false, rate }
+        Reader { parts, send, cursor: None, place, reserve: SMALL, ended: false, awaited: None, rate }
     }
 
     async fn open(&mut self) -> Result<(), Failure> {
@@ -140,6 +145,13 @@ impl Worker for Reader {
         if self.ended {
             return Ok(Next::After(Duration::from_secs(60)));
         }
+        if let Some(awaited) = &self.awaited {
+            let behind = self.parts.ledger.with(|state| state.position.as_ref() >= Some(awaited)).await;
+            if !behind {
+                return Ok(Next::After(AWAIT));
+            }
+            self.awaited = None;
+        }
         let look = |state: &ShardState| (state.caution.limit(), state.caution.is_hopeless());
         let (caution, hopeless) = self.parts.ledger.with(look).await;
         let asked = Instant::now();
@@ -174,21 +186,15 @@ impl Reader {
             let suspect = Change::Suspect(last.position.clone(), batch.records.len());
             self.parts.ledger.stage(suspect).await;
             self.parts.ledger.commit().await?;
+            // One batch at a time: the next is fetched when this one is committed.
+            self.awaited = Some(last.position.clone());
         }
         self.ended = batch.ended;
-        let tip = batch.records.is_empty();
         let batch = Arc::new(batch);
         self.parts.feed.offer(&batch);
         // The writer may be busy: waiting here is what stops the reading.
         if self.send.send(batch).await.is_err() {
             return Err(Failure::crashed("the lake writer is gone"));
-        }
-        if cautious && !tip {
-            // One batch at a time: the next is fetched when this one is committed.
-            self.send
-                .reserve_many(super::WAITING)
-                .await
-                .map_err(|_| Failure::crashed("the lake writer is gone"))?;
         }
         Ok(Next::Again)
     }

@@ -94,6 +94,29 @@ pub enum AdminCommand {
     Hours,
     /// The nodes of the cluster
     Nodes,
+    /// The deliveries: every lane of every shard
+    Lanes(LanesArgs),
+    /// The destinations and how they are doing
+    Destinations,
+    /// What somebody should look at
+    Alarms,
+    /// Send nothing to a destination until it is resumed
+    Pause {
+        /// The destination
+        #[arg(value_name = "NAME")]
+        destination: String,
+        /// Why, for those who look at it later
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Go on sending to a destination
+    Resume {
+        /// The destination
+        #[arg(value_name = "NAME")]
+        destination: String,
+    },
+    /// Read the destinations of the configuration file, and the rules, anew
+    Reload,
     /// Compact now what has something to absorb, whatever the minimum interval
     Compact {
         /// Only this table
@@ -105,6 +128,32 @@ pub enum AdminCommand {
     },
     /// Split a shard, merge two adjacent ones, or both until there are so many
     Reshard(ReshardArgs),
+}
+
+/// Flags of `admin lanes`.
+#[derive(Debug, Clone, Args)]
+pub struct LanesArgs {
+    /// What to do; without it the lanes are listed
+    #[command(subcommand)]
+    pub command: Option<LanesCommand>,
+}
+
+/// What `admin lanes` does.
+#[derive(Debug, Clone, Subcommand)]
+pub enum LanesCommand {
+    /// Give up the lanes of a destination, configured or not; `admin resume` makes new ones
+    #[command(group = clap::ArgGroup::new("how").required(true).args(["drain", "drop"]))]
+    Remove {
+        /// The destination
+        #[arg(value_name = "NAME")]
+        destination: String,
+        /// Deliver what has arrived until now, then end
+        #[arg(long)]
+        drain: bool,
+        /// End at once: what was not delivered never will be
+        #[arg(long)]
+        drop: bool,
+    },
 }
 
 /// Flags of `admin reshard`.

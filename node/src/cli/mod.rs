@@ -7,7 +7,9 @@ mod node;
 
 use clap::{Parser, Subcommand};
 
-pub use admin::{AdminArgs, AdminCommand, LakeArgs, LakeCommand, Reach, ReshardArgs};
+pub use admin::{
+    AdminArgs, AdminCommand, LakeArgs, LakeCommand, LanesArgs, LanesCommand, Reach, ReshardArgs,
+};
 pub use data::{GenerateArgs, QueryArgs, SchemaArgs, SchemaCommand, SendArgs, SourceFormat};
 pub use dlq::{
     DlqArgs, DlqBackup, DlqCommand, DlqEdit, DlqFilter, DlqList, DlqPurge, DlqRedrive, DlqShow, DlqStatus,

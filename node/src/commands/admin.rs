@@ -5,7 +5,7 @@ use shardmill_connectors::Millis;
 
 use super::ops_client::OpsClient;
 use super::{Error, tree};
-use crate::cli::{AdminArgs, AdminCommand, ReshardArgs};
+use crate::cli::{AdminArgs, AdminCommand, LanesArgs, LanesCommand, ReshardArgs};
 use crate::output;
 
 /// The columns people see of `admin shards`.
@@ -17,6 +17,19 @@ const HOURS: &[&str] =
 /// The columns people see of `admin nodes`.
 const NODES: &[&str] = &["node", "state", "leader", "address", "shards", "uptime_s", "version"];
 
+/// The columns people see of `admin lanes`.
+const LANES: &[&str] = &[
+    "stream", "shard", "destination", "state", "lag_ms", "routed", "delivered", "retried", "dead_lettered",
+    "pending", "parked_keys", "attempts", "next_try", "reason",
+];
+/// The columns people see of `admin destinations`.
+const DESTINATIONS: &[&str] = &[
+    "destination", "kind", "state", "routed", "delivered", "retried", "dead_lettered", "pending",
+    "parked_keys", "breaker", "concurrency", "reason",
+];
+/// The columns people see of `admin alarms`.
+const ALARMS: &[&str] = &["alarm", "at", "since", "text", "fix"];
+
 /// Asks or changes, and prints the answer.
 pub async fn admin(args: AdminArgs, json: bool) -> Result<(), Error> {
     let client = OpsClient::new(&args.ops, args.token)?;
@@ -25,6 +38,22 @@ pub async fn admin(args: AdminArgs, json: bool) -> Result<(), Error> {
         AdminCommand::Shards => (client.ask("shards", &[]).await?, SHARDS),
         AdminCommand::Hours => (client.ask("hours", &[]).await?, HOURS),
         AdminCommand::Nodes => (client.ask("nodes", &[]).await?, NODES),
+        AdminCommand::Lanes(LanesArgs { command: None }) => (client.ask("lanes", &[]).await?, LANES),
+        AdminCommand::Lanes(LanesArgs { command: Some(LanesCommand::Remove { destination, drain, .. }) }) => {
+            let how = if drain { "drain" } else { "drop" };
+            let arguments = json!({"destination": destination, "how": how});
+            (client.change("lanes/remove", &arguments).await?, &[])
+        }
+        AdminCommand::Destinations => (client.ask("destinations", &[]).await?, DESTINATIONS),
+        AdminCommand::Alarms => (client.ask("alarms", &[]).await?, ALARMS),
+        AdminCommand::Pause { destination, reason } => {
+            let arguments = json!({"destination": destination, "reason": reason});
+            (client.change("pause", &arguments).await?, &[])
+        }
+        AdminCommand::Resume { destination } => {
+            (client.change("resume", &json!({"destination": destination})).await?, &[])
+        }
+        AdminCommand::Reload => (client.change("reload", &json!({})).await?, &[]),
         AdminCommand::Tree => {
             let answer = client.ask("tree", &[]).await?;
             if !json {

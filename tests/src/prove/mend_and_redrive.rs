@@ -123,7 +123,7 @@ pub async fn run(options: Options) -> Outcome {
 impl Site {
     async fn new(size: Size, seed: u64, data: &std::path::Path) -> Result<Site, String> {
         let hook = Receiver::start(Script { seed, ..Script::default() }).await?;
-        let mirror = Receiver::start(Script::default()).await?;
+        let mirror = Receiver::start(Script { takes_marked: true, ..Script::default() }).await?;
         let sections = [Webhook::new("hook", &hook).section(), Webhook::new("mirror", &mirror).section()];
         let schema = data.with_extension("schema.json");
         let line = format!("[streams.events]\nschema = \"{}\"\n", schema.display());

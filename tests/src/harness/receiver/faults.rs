@@ -13,6 +13,8 @@ pub struct Script {
     pub authorization: Option<String>,
     /// One event in so many is refused for ever with 400 or 422, always the same ones; 0: none.
     pub refused_one_in: u64,
+    /// Events that ask to be refused are taken all the same.
+    pub takes_marked: bool,
     /// Chances of faults.
     pub faults: Faults,
     /// How long a request is looked at before it is answered.
@@ -162,7 +164,7 @@ impl Script {
         if asked.events.is_empty() {
             return Reply::Malformed;
         }
-        if asked.events.iter().any(|(_, refuse)| *refuse) {
+        if !self.takes_marked && asked.events.iter().any(|(_, refuse)| *refuse) {
             return Reply::Unprocessable;
         }
         let refused = asked.events.iter().find_map(|(id, _)| self.refusal(id));
