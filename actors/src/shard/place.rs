@@ -44,12 +44,13 @@ impl Place {
         self.position().is_none_or(|mine| mine < position)
     }
 
-    /// The one that is further back; beginnings come before everything else.
+    /// Whether this is further back; beginnings come before everything else, the oldest record before every other.
     pub fn is_behind(&self, other: &Place) -> bool {
         match (self, other) {
             (Place::After(mine), Place::After(other)) => mine < other,
             (Place::At(_), Place::After(_)) => true,
-            _ => false,
+            (Place::At(mine), Place::At(other)) => mine == &Start::Oldest && other != &Start::Oldest,
+            (Place::After(_), Place::At(_)) => false,
         }
     }
 }
@@ -80,6 +81,7 @@ mod tests {
         ] {
             assert_eq!(mine.covers(&begins), fits, "{mine:?} {begins:?}");
         }
+        assert!(oldest.is_behind(&latest) && !latest.is_behind(&oldest) && !oldest.is_behind(&oldest));
         assert!(
             oldest.is_behind(&after(1)) && after(1).is_behind(&after(2)) && !after(2).is_behind(&after(2))
         );
