@@ -34,6 +34,8 @@ struct Inner {
     live: Option<Place>,
     /// The live reader has read the shard to its end: it will offer nothing more.
     ended: bool,
+    /// Where the catch-up was last sent, while it has brought nothing from there.
+    asked: Option<Place>,
     slots: BTreeMap<String, Slot>,
 }
 
@@ -152,12 +154,22 @@ impl Feed {
         level && inner.slots.get(lane).is_some_and(|slot| slot.queue.is_empty())
     }
 
-    /// The place furthest back among the lanes that the catch-up should read for now.
+    /// The place furthest back among the lanes that the catch-up should read for now. One where it has just found nothing
+    /// lets others go first: a lane whose beginning is still to come must not keep them waiting.
     pub fn furthest_back(&self) -> Option<Place> {
-        let inner = self.inner();
-        let mut wanting = inner.slots.values().filter(|slot| slot.wants_catch_up()).map(|slot| &slot.place);
-        let first = wanting.next()?;
-        Some(wanting.fold(first, |back, place| if place.is_behind(back) { place } else { back }).clone())
+        let mut inner = self.inner();
+        let dry = inner.asked.take();
+        let wanting = inner.slots.values().filter(|slot| slot.wants_catch_up()).map(|slot| &slot.place);
+        let furthest = |back: Option<&Place>, place: &Place| back.is_none_or(|back| place.is_behind(back));
+        let (mut first, mut other) = (None, None);
+        for place in wanting {
+            let found = if dry.as_ref() == Some(place) { &mut other } else { &mut first };
+            if furthest(found.as_ref(), place) {
+                *found = Some(place.clone());
+            }
+        }
+        inner.asked = first.or(other);
+        inner.asked.clone()
     }
 
     /// Waits until a lane may want the catch-up to read.
@@ -168,6 +180,7 @@ impl Feed {
     /// The catch-up has read a batch: every detached lane that can go on with it gets it.
     pub fn hand(&self, batch: &Arc<Batch>) {
         let mut inner = self.inner();
+        inner.asked = None;
         for slot in inner.slots.values_mut() {
             if slot.wants_catch_up() && slot.place.covers(&batch.from) {
                 slot.queue.push_front(batch.clone());

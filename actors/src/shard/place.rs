@@ -29,10 +29,12 @@ impl Place {
         }
     }
 
-    /// Whether somebody who stands here misses nothing by going on with what begins at `other`: it begins here or earlier.
+    /// Whether somebody who stands here may go on with what begins at `other`: nothing is missed, because it begins here or
+    /// earlier, and what is too early is known by its position. From a beginning of its own, only that same one will do:
+    /// nothing tells what lies before it.
     pub fn covers(&self, other: &Place) -> bool {
         match (self, other) {
-            (_, Place::At(Start::Oldest)) => true,
+            (Place::After(_), Place::At(Start::Oldest)) => true,
             (Place::After(mine), Place::After(other)) => other <= mine,
             (Place::At(mine), Place::At(other)) => mine == other,
             _ => false,
@@ -77,7 +79,7 @@ mod tests {
             (oldest.clone(), after(1), false),
             (oldest.clone(), oldest.clone(), true),
             (latest.clone(), latest.clone(), true),
-            (latest.clone(), oldest.clone(), true),
+            (latest.clone(), oldest.clone(), false),
         ] {
             assert_eq!(mine.covers(&begins), fits, "{mine:?} {begins:?}");
         }

@@ -253,7 +253,7 @@ fn a_batch_refused_whole_is_halved_until_one_event_is_to_blame() {
     ended.sort_unstable();
     assert_eq!(ended, (0..7).map(|index| (index, index != 4)).collect::<Vec<_>>());
     sizes.sort_unstable();
-    assert_eq!(sizes, [1, 1, 2, 3, 4, 7], "7 is 4 and 3, with 4 in the second half: 2 and 1, 1 and 1");
+    assert_eq!(sizes, [1, 1, 1, 2, 3, 4, 7], "the bad one is in the 3 of 4 and 3, the 2 of 2 and 1");
 }
 
 #[test]

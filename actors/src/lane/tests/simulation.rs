@@ -287,7 +287,7 @@ impl World {
     /// Killed: what was done since the last commit may be done again, also what is under way.
     fn crash(&mut self) {
         for (_, _, events) in std::mem::take(&mut self.under_way) {
-            for event in events.into_iter().filter(|event| !self.is_bad(*event)).take(1) {
+            if let Some(event) = events.into_iter().next().filter(|event| !self.is_bad(*event)) {
                 self.take(event);
                 self.may_repeat.insert(event);
             }

@@ -285,3 +285,24 @@ fn a_lane_that_takes_nothing_holds_little_and_nobody_up() {
     }
     assert_eq!((world.stream.budget.used(), world.feed.is_attached("lane-0")), (0, false));
 }
+
+#[test]
+fn a_lane_whose_beginning_is_still_to_come_keeps_nobody_waiting() {
+    let mut world = World::new(100);
+    world.stream.last = 30;
+    let places = [Place::At(Start::At(Millis(10_000))), Place::At(Start::Oldest)];
+    for (place, name) in places.into_iter().zip(["future", "old"]) {
+        world.lanes.push(Lane::join(&world.feed, name.into(), place, false));
+    }
+    for _ in 0..20 {
+        world.lanes.iter_mut().for_each(|lane| lane.step(&world.feed, 10));
+        world.catch_up(10);
+    }
+    assert_eq!(world.lanes[1].place, after(30));
+    world.stream.last = 1_001;
+    for _ in 0..200 {
+        world.lanes.iter_mut().for_each(|lane| lane.step(&world.feed, 10));
+        world.catch_up(10);
+    }
+    assert!(world.lanes.iter().all(|lane| lane.place == after(1_001)));
+}
