@@ -62,6 +62,8 @@ pub enum Verdict {
     Failed,
     /// It refused everything because of who we are.
     Unauthorized,
+    /// Nothing is known of it: the attempt ended by a bug of ours.
+    Unknown,
 }
 
 impl Verdict {
@@ -71,7 +73,8 @@ impl Verdict {
             Class::Transient => Verdict::Failed,
             Class::Throttled => Verdict::Throttled(retry_after),
             Class::Unauthorized => Verdict::Unauthorized,
-            Class::Rejected | Class::Fenced | Class::Crashed => Verdict::Fine,
+            Class::Rejected => Verdict::Fine,
+            Class::Fenced | Class::Crashed => Verdict::Unknown,
         }
     }
 }
@@ -206,7 +209,7 @@ impl Gate {
     /// When the bucket will have enough; `None`: it has. A batch larger than the bucket waits for a full one.
     fn empty_until(&mut self, events: usize, now: Instant) -> Option<Instant> {
         let rate = self.rate?;
-        let full = rate.max(1.0);
+        let full = self.full();
         let elapsed = now.saturating_duration_since(self.filled_at).as_secs_f64();
         (self.tokens, self.filled_at) = ((self.tokens + elapsed * rate).min(full), now);
         #[allow(clippy::cast_precision_loss)] // events of a batch
@@ -220,14 +223,24 @@ impl Gate {
         #[allow(clippy::cast_precision_loss)] // events of a batch
         let events = events as f64;
         if self.rate.is_some() {
-            self.tokens += events;
+            // Somebody may have found the bucket filled up meanwhile.
+            self.tokens = (self.tokens + events).min(self.full());
         }
+    }
+
+    /// What the bucket holds: the events of one second.
+    fn full(&self) -> f64 {
+        self.rate.unwrap_or_default().max(1.0)
     }
 
     /// A request that entered has come back.
     pub fn landed(&mut self, verdict: Verdict, now: Instant, chance: f64) {
+        if verdict == Verdict::Unknown {
+            return self.left(now);
+        }
         self.under_way = self.under_way.saturating_sub(1);
         match verdict {
+            Verdict::Unknown => {}
             Verdict::Fine => self.fine(),
             Verdict::Throttled(after) => self.throttled(after, now, chance),
             Verdict::Failed => self.failed(now, chance),
@@ -272,6 +285,7 @@ impl Gate {
             // It answers: what it says about its pace is respected, and that is all there is to wait for.
             self.breaker = Breaker::Closed;
         }
+        self.probe_later(now);
     }
 
     fn failed(&mut self, now: Instant, chance: f64) {
@@ -287,6 +301,11 @@ impl Gate {
             self.trips = self.trips.saturating_add(1);
             self.breaker = Breaker::Open(now + delay(&self.backoff, self.trips, None, &mut || chance));
         }
+        self.probe_later(now);
+    }
+
+    /// A probe of a paused destination that told nothing of its credentials is followed by another.
+    fn probe_later(&mut self, now: Instant) {
         if self.pause == Some(Pause::Unauthorized) {
             self.probe_at = Some(now + self.backoff.probe);
         }
@@ -298,128 +317,4 @@ impl Gate {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const BACKOFF: Backoff = Backoff {
-        base: Duration::from_secs(1),
-        max: Duration::from_secs(60),
-        probe: Duration::from_secs(30),
-    };
-
-    fn gate(concurrency: usize, rate: Option<f64>) -> (Gate, Instant) {
-        let now = Instant::now();
-        (Gate::new(concurrency, rate, BACKOFF, now), now)
-    }
-
-    fn seconds(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
-    }
-
-    #[test]
-    fn concurrency_grows_by_rounds_and_is_halved_by_trouble() {
-        let (mut gate, now) = gate(16, None);
-        let entered = (0..20).filter(|_| gate.enter(1, now) == Entry::Go).count();
-        assert_eq!(entered, 4);
-        for _ in 0..200 {
-            gate.landed(Verdict::Fine, now, 1.0);
-            gate.enter(1, now);
-        }
-        assert_eq!(gate.concurrency().1, 16);
-        gate.landed(Verdict::Failed, now, 1.0);
-        assert_eq!(gate.concurrency().1, 8);
-        for _ in 0..4 {
-            gate.landed(Verdict::Throttled(Some(Duration::ZERO)), now, 1.0);
-        }
-        assert_eq!(gate.concurrency().1, 1);
-    }
-
-    #[test]
-    fn the_rate_is_kept_and_a_large_batch_waits_for_a_full_bucket() {
-        let (mut gate, mut now) = gate(1000, Some(10.0));
-        gate.window = 1000.0;
-        let start = now;
-        let mut sent = 0;
-        while now < start + seconds(10) {
-            match gate.enter(1, now) {
-                Entry::Go => sent += 1,
-                Entry::At(at) => now = at.max(now + Duration::from_millis(1)),
-                Entry::Wait => unreachable!("nothing else holds it back"),
-            }
-        }
-        assert!((109..=111).contains(&sent), "{sent}: ten a second, and the first ten at once");
-        let Entry::At(at) = gate.enter(25, now) else { panic!("the bucket is empty") };
-        assert!(at <= now + seconds(1) && gate.enter(25, at + Duration::from_millis(1)) == Entry::Go);
-        assert!(matches!(gate.enter(1, at + seconds(1)), Entry::At(_)), "the loan is paid back first");
-    }
-
-    #[test]
-    fn the_breaker_opens_probes_and_closes() {
-        let (mut gate, now) = gate(16, None);
-        for _ in 0..TRIPS_AFTER {
-            assert!(!gate.is_out_of_order());
-            gate.enter(1, now);
-            gate.landed(Verdict::Failed, now, 1.0);
-        }
-        assert_eq!(gate.breaker(), Breaker::Open(now + seconds(1)));
-        gate.landed(Verdict::Failed, now, 1.0);
-        assert_eq!(gate.breaker(), Breaker::Open(now + seconds(1)), "a straggler changes nothing");
-        let (mut at, mut wait) = (now, 1);
-        for _ in 0..3 {
-            at += seconds(wait);
-            assert_eq!((gate.enter(1, at), gate.enter(1, at)), (Entry::Go, Entry::Wait), "one probe");
-            gate.landed(Verdict::Failed, at, 1.0);
-            wait *= 2;
-            assert_eq!(gate.breaker(), Breaker::Open(at + seconds(wait)));
-        }
-        at += seconds(wait);
-        gate.enter(1, at);
-        gate.landed(Verdict::Fine, at, 1.0);
-        assert_eq!(gate.breaker(), Breaker::Closed);
-    }
-
-    #[test]
-    fn a_probe_that_is_given_up_can_be_repeated() {
-        let (mut gate, now) = gate(16, None);
-        for _ in 0..TRIPS_AFTER {
-            gate.landed(Verdict::Failed, now, 1.0);
-        }
-        assert_eq!(gate.enter(1, now + seconds(1)), Entry::Go);
-        gate.left(now + seconds(1));
-        assert_eq!(gate.enter(1, now + seconds(1)), Entry::Go);
-    }
-
-    #[test]
-    fn a_retry_after_holds_everybody_back() {
-        let (mut gate, now) = gate(16, None);
-        gate.enter(1, now);
-        gate.landed(Verdict::Throttled(Some(seconds(7))), now, 1.0);
-        assert_eq!(gate.enter(1, now), Entry::At(now + seconds(7)));
-        gate.landed(Verdict::Throttled(Some(seconds(2))), now, 1.0);
-        assert_eq!(gate.enter(1, now + seconds(6)), Entry::At(now + seconds(7)), "the longer wish counts");
-        assert_eq!(gate.enter(1, now + seconds(7)), Entry::Go);
-        assert_eq!(gate.breaker(), Breaker::Closed, "slowing down is no outage");
-    }
-
-    #[test]
-    fn refused_credentials_pause_and_are_probed_an_operators_pause_is_not() {
-        let (mut gate, now) = gate(16, None);
-        gate.enter(1, now);
-        gate.enter(1, now);
-        gate.landed(Verdict::Unauthorized, now, 1.0);
-        gate.landed(Verdict::Unauthorized, now, 1.0);
-        assert_eq!(gate.enter(1, now), Entry::At(now + seconds(30)));
-        let then = now + seconds(30);
-        assert_eq!((gate.enter(1, then), gate.enter(1, then)), (Entry::Go, Entry::Wait));
-        gate.landed(Verdict::Unauthorized, then, 1.0);
-        assert_eq!(gate.enter(1, then), Entry::At(then + seconds(30)));
-        assert_eq!(gate.enter(1, then + seconds(30)), Entry::Go);
-        gate.landed(Verdict::Fine, then, 1.0);
-        assert_eq!((gate.pause(), gate.enter(1, then)), (None, Entry::Go));
-        gate.pause_for(Pause::Operator, then);
-        gate.landed(Verdict::Fine, then, 1.0);
-        assert_eq!(gate.enter(1, then + seconds(3_600)), Entry::Wait);
-        gate.resume();
-        assert_eq!(gate.enter(1, then), Entry::Go);
-    }
-}
+mod tests;

@@ -12,8 +12,8 @@ use shardmill_connectors::layout;
 use shardmill_connectors::setsum::Tally;
 use uuid::Uuid;
 
-use super::parking;
-use super::prefix::Advance;
+use super::parking::{self, ParkedEvent};
+use super::prefix::{Advance, Prefix};
 use super::window::Window;
 use crate::dead_letters::letter::Range;
 use crate::dead_letters::{Letter, letter};
@@ -32,6 +32,10 @@ pub struct Books {
     letters: Vec<Letter>,
     /// Letters of events that are about to be trimmed by their stream: one letter will stand for all.
     expired: Vec<Letter>,
+    /// Bytes that all these letters are counted with.
+    cost: u64,
+    /// The same of letters that are in objects by now.
+    uploaded: u64,
     parked_changed: bool,
     changed: bool,
     staged_at: Instant,
@@ -47,6 +51,8 @@ impl Books {
             state,
             letters: Vec::new(),
             expired: Vec::new(),
+            cost: 0,
+            uploaded: 0,
             parked_changed: false,
             changed: false,
             staged_at: Instant::now(),
@@ -77,6 +83,10 @@ impl Books {
         }
         self.count(advance.counts);
         self.letters.extend(advance.letters);
+        self.cost += advance.cost;
+        if advance.parked > 0 {
+            self.parked_changed();
+        }
     }
 
     /// Counts what happened outside the prefix.
@@ -88,13 +98,15 @@ impl Books {
     }
 
     /// A parked event was given up.
-    pub fn bury(&mut self, letter: Letter) {
+    pub fn bury(&mut self, letter: Letter, cost: u64) {
         self.letters.push(letter);
+        self.cost += cost;
         self.changed = true;
     }
 
     /// Events are about to be trimmed by their stream and go to an object.
-    pub fn expire(&mut self, letters: Vec<Letter>) {
+    pub fn expire(&mut self, letters: Vec<Letter>, cost: u64) {
+        self.cost += cost;
         self.changed |= !letters.is_empty();
         self.expired.extend(letters);
     }
@@ -105,20 +117,25 @@ impl Books {
         self.changed = true;
     }
 
-    /// Whether something is to be committed, and for `every` nothing was staged.
-    pub fn is_due(&self, every: Duration) -> bool {
-        self.changed && self.staged_at.elapsed() >= every
+    /// Whether something is to be committed, and for `every` nothing was staged; or the letters weigh `bytes` by now.
+    pub fn is_due(&self, every: Duration, bytes: u64) -> bool {
+        self.changed && (self.staged_at.elapsed() >= every || self.cost >= bytes)
+    }
+
+    /// Bytes of letters that need no memory any more since this was last asked.
+    pub fn uploaded(&mut self) -> u64 {
+        std::mem::take(&mut self.uploaded)
     }
 
     /// Uploads what the commit names, and stages it; `false` when nothing has changed.
-    pub async fn stage(&mut self, parts: &Parts, window: &Window) -> Result<bool, Failure> {
+    pub async fn stage(&mut self, parts: &Parts, window: &Window, prefix: &Prefix) -> Result<bool, Failure> {
         if !self.changed {
             return Ok(false);
         }
         self.upload_expired(parts).await?;
         let dead_letters = self.upload_letters(parts).await?;
         if self.parked_changed {
-            let parked = self.upload_parked(parts, window).await?;
+            let parked = self.upload_parked(parts, &parking::passed(window, prefix)).await?;
             let old = std::mem::replace(&mut self.state.parked, parked);
             self.replaced.extend(old.map(|old| old.object));
         }
@@ -130,6 +147,7 @@ impl Books {
         };
         parts.ledger.stage(Change::Lane(Box::new(commit))).await;
         self.letters.clear();
+        self.uploaded += std::mem::take(&mut self.cost);
         (self.parked_changed, self.changed, self.staged_at) = (false, false, Instant::now());
         Ok(true)
     }
@@ -182,17 +200,15 @@ impl Books {
         Ok(())
     }
 
-    async fn upload_parked(&self, parts: &Parts, window: &Window) -> Result<Option<Parked>, Failure> {
-        let parked = window.parked();
-        if parked.is_empty() {
+    async fn upload_parked(&self, parts: &Parts, events: &[ParkedEvent]) -> Result<Option<Parked>, Failure> {
+        if events.is_empty() {
             return Ok(None);
         }
-        let events: usize = parked.iter().map(|(_, units)| units.len()).sum();
         let random = Uuid::new_v4().simple().to_string();
         let stream = parts.stream.stream.name();
         let object = layout::parked(stream, &parts.shard, parts.ledger.epoch(), &random, &self.destination);
-        parts.shared.ports.objects.put(&object, parking::encode(window)?.into()).await?;
+        parts.shared.ports.objects.put(&object, parking::to_bytes(events)?.into()).await?;
         crash::point("lane.after-parked");
-        Ok(Some(Parked { object, keys: parked.len() as u64, events: events as u64 }))
+        Ok(Some(Parked { object, keys: parking::keys(events), events: events.len() as u64 }))
     }
 }

@@ -43,8 +43,5 @@ async fn write(parts: &Parts, destination: &str, events: &[ParkedEvent]) -> Resu
     let stream = parts.stream.stream.name();
     let object = layout::parked(stream, &parts.shard, parts.ledger.epoch(), &random, destination);
     parts.shared.ports.objects.put(&object, parking::to_bytes(events)?.into()).await?;
-    let mut keys: Vec<&str> = events.iter().map(|event| event.key.as_str()).collect();
-    keys.sort_unstable();
-    keys.dedup();
-    Ok(Some(Parked { object, keys: keys.len() as u64, events: events.len() as u64 }))
+    Ok(Some(Parked { object, keys: parking::keys(events), events: events.len() as u64 }))
 }

@@ -57,13 +57,14 @@ pub fn judge(
     };
     let some_delivered = outcomes.iter().any(Result::is_ok);
     let whole = events > 1 && outcomes.iter().all(|outcome| outcome.is_err());
+    let together = Together { some_delivered, all_crashed: events > 1 && outcomes.iter().all(crashed) };
     let mut endings: Vec<Option<Ending>> = Vec::with_capacity(events);
     let (mut fates, mut fenced) = (Vec::with_capacity(events), None);
     window.units_mut(flight, |index, unit| {
         unit.group = None;
         let judged = match &outcomes[index] {
             Ok(()) => Judged::Ended(Ending::Delivered),
-            Err(refusal) => one(unit, refusal, some_delivered, events, at),
+            Err(refusal) => one(unit, refusal, together, at),
         };
         match judged {
             Judged::Ended(ending) => {
@@ -100,17 +101,23 @@ enum Judged {
     Fenced(Failure),
 }
 
-/// One event that was refused.
-fn one(
-    unit: &mut Unit,
-    refusal: &Refusal,
+/// What an event's companions in its batch say about it.
+#[derive(Debug, Clone, Copy)]
+struct Together {
     some_delivered: bool,
-    events: usize,
-    at: Circumstances<'_>,
-) -> Judged {
+    /// There are several, and all of them met a crash: nobody knows whose fault it was.
+    all_crashed: bool,
+}
+
+fn crashed(outcome: &Result<(), Refusal>) -> bool {
+    outcome.as_ref().is_err_and(|refusal| refusal.failure.class == Class::Crashed)
+}
+
+/// One event that was refused.
+fn one(unit: &mut Unit, refusal: &Refusal, together: Together, at: Circumstances<'_>) -> Judged {
     unit.refusal = Some(refusal.clone());
     let mut failure = refusal.failure.clone();
-    if failure.class == Class::Unauthorized && some_delivered {
+    if failure.class == Class::Unauthorized && together.some_delivered {
         // Our credentials are good for others of the same batch: it is this event that is not wanted.
         failure.class = Class::Rejected;
     }
@@ -139,7 +146,7 @@ fn one(
                     Judged::Again(at.now + strategy.backoff.base)
                 }
                 // Whose fault the crash of a batch is, its halves will tell.
-                false if failure.class == Class::Crashed && events > 1 => Judged::Again(at.now),
+                false if together.all_crashed => Judged::Again(at.now),
                 false => Judged::Ended(Ending::Dead(failure)),
             }
         }
@@ -159,9 +166,6 @@ fn keep_together(
     let latest =
         fates.iter().filter_map(|fate| if let Fate::Again(until) = fate { *until } else { None }).max();
     fates.iter_mut().for_each(|fate| *fate = Fate::Again(latest));
-    let crashed = |outcome: &Result<(), Refusal>| {
-        outcome.as_ref().is_err_and(|refusal| refusal.failure.class == Class::Crashed)
-    };
     let attempts = at.settings.strategy.crashed.attempts.unwrap_or(u32::MAX);
     let mut spent = outcomes.iter().all(crashed);
     window.units_mut(flight, |_, unit| spent &= unit.history.failures() >= attempts);

@@ -14,6 +14,7 @@ pub mod parking;
 pub mod prefix;
 pub mod prepare;
 mod run;
+mod settle;
 mod take;
 pub mod window;
 
@@ -69,3 +70,6 @@ pub fn spec(parts: &Parts, handle: &Arc<Handle>) -> ChildSpec {
     };
     ChildSpec { name: child(&destination), kind: Kind::Lane, body: Body::Worker(Arc::new(make)), view }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! The object that holds what a lane keeps apart: one event a line, key by key, each key's in order.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use compact_str::CompactString;
@@ -11,8 +12,10 @@ use shardmill_connectors::failure::Failure;
 use shardmill_connectors::ports::Objects;
 use shardmill_connectors::record::Origin;
 
+use super::prefix::Prefix;
 use super::window::{Unit, Window};
 use crate::dead_letters::letter;
+use crate::supervision::History;
 
 /// One event held apart.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -26,6 +29,15 @@ pub struct ParkedEvent {
     /// When the attempts were made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempted_at: Vec<Millis>,
+    /// Failures in a row.
+    #[serde(default)]
+    pub failures: u32,
+    /// For how many milliseconds it had been failing when this was written.
+    #[serde(default)]
+    pub failing_ms: u64,
+    /// When this was written.
+    #[serde(default = "Millis::now")]
+    pub written_at: Millis,
     /// Why the last one failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -37,16 +49,30 @@ pub struct ParkedEvent {
 
 impl ParkedEvent {
     fn of(unit: &Unit) -> Self {
+        let failing_for = unit.history.age(Instant::now()).as_millis();
         let (payload, payload_base64) = letter::pack(&unit.raw);
         ParkedEvent {
             key: unit.event.key.clone(),
             partition_key: unit.partition_key.clone(),
             origin: unit.event.origin.clone(),
             attempted_at: unit.attempted_at.clone(),
+            failures: unit.history.failures(),
+            failing_ms: u64::try_from(failing_for).unwrap_or(u64::MAX),
+            written_at: Millis::now(),
             reason: unit.refusal.as_ref().map(|refusal| refusal.failure.detail.clone()),
             payload,
             payload_base64,
         }
+    }
+
+    /// Its failures in a row: what its strategy allows goes on from there. The time nobody had it counts too.
+    pub fn history(&self, now: Instant) -> History {
+        let since = u64::try_from(Millis::now().since(self.written_at)).unwrap_or_default();
+        let age = Duration::from_millis(self.failing_ms.saturating_add(since));
+        let first = now.checked_sub(age).unwrap_or(now);
+        let mut history = History::default();
+        (0..self.failures).for_each(|_| history.failed(first));
+        history
     }
 
     /// The payload as received.
@@ -57,11 +83,20 @@ impl ParkedEvent {
     }
 }
 
-/// Everything that `window` has parked, as the object's bytes.
-pub fn encode(window: &Window) -> Result<Vec<u8>, Failure> {
-    let events: Vec<ParkedEvent> =
-        window.parked().into_iter().flat_map(|(_, units)| units.into_iter().map(ParkedEvent::of)).collect();
-    to_bytes(&events)
+/// What of the parked events a commit must keep: those that the position has passed, key by key. The others are read from
+/// the stream again: kept here too, they would be delivered twice.
+pub fn passed(window: &Window, prefix: &Prefix) -> Vec<ParkedEvent> {
+    let passed = |unit: &&Unit| unit.entry.is_none_or(|entry| prefix.has_passed(entry));
+    let parked = window.parked().into_iter();
+    parked.flat_map(|(_, units)| units.into_iter().filter(passed).map(ParkedEvent::of)).collect()
+}
+
+/// How many keys `events` have.
+pub fn keys(events: &[ParkedEvent]) -> u64 {
+    let mut keys: Vec<&str> = events.iter().map(|event| event.key.as_str()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys.len() as u64
 }
 
 /// Events as the object's bytes.

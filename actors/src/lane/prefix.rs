@@ -25,6 +25,8 @@ pub enum Closed {
         retried: bool,
         /// The letter about it; it is published with the commit that passes the event.
         letter: Box<Letter>,
+        /// Bytes it is counted with.
+        cost: u64,
     },
     /// It is in an object with others, for which one letter stands.
     InRange,
@@ -55,6 +57,10 @@ pub struct Advance {
     pub counts: Counts,
     /// The letters of those given up.
     pub letters: Vec<Letter>,
+    /// Bytes the letters are counted with.
+    pub cost: u64,
+    /// Events that are held apart: from now on it is the parked object that keeps them.
+    pub parked: u64,
 }
 
 impl Prefix {
@@ -69,7 +75,17 @@ impl Prefix {
         self.slots.is_empty()
     }
 
-    /// An event is settled.
+    /// Events taken in and not passed.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether the position has passed an event.
+    pub fn has_passed(&self, entry: Entry) -> bool {
+        entry < self.first
+    }
+
+    /// An event is settled, or held apart. One that was held apart may still be settled before it is passed.
     pub fn close(&mut self, entry: Entry, closed: Closed) {
         let index = entry.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
         if let Some(slot) = index.and_then(|index| self.slots.get_mut(index)) {
@@ -96,13 +112,14 @@ impl Prefix {
                     advance.counts.delivered += 1;
                     advance.counts.retried += u64::from(retried);
                 }
-                Closed::Dead { retried, letter } => {
+                Closed::Dead { retried, letter, cost } => {
                     advance.counts.dead_lettered += 1;
                     advance.counts.retried += u64::from(retried);
                     advance.letters.push(*letter);
+                    advance.cost += cost;
                 }
                 Closed::InRange => advance.counts.dead_lettered += 1,
-                Closed::Parked => {}
+                Closed::Parked => advance.parked += 1,
             }
         }
         advance

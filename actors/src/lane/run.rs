@@ -8,34 +8,27 @@ use shardmill_connectors::clock::Millis;
 use shardmill_connectors::crash;
 use shardmill_connectors::failure::Failure;
 use tokio::sync::{Notify, OwnedMutexGuard};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::books::Books;
 use super::flight::{Landed, fly};
 use super::gauge::LaneGauge;
-use super::judge::{Circumstances, Ending, judge};
-use super::prefix::{Closed, Prefix};
-use super::window::{Unit, Window};
+use super::judge::{Circumstances, judge};
+use super::prefix::Prefix;
+use super::settle::park_behind;
+use super::window::Window;
 use crate::budget::Share;
-use crate::dead_letters::Letter;
-use crate::dead_letters::letter::GivenUp;
 use crate::destination::gate::Entry;
 use crate::destination::{Handle, Removal};
 use crate::shard::place::Place;
 use crate::shard::{Batch, Parts};
-use crate::state::Counts;
 use crate::supervision::{Next, Worker};
-use crate::telemetry;
 use crate::trace::Links;
 
 /// How long a step waits for something to happen.
 const TICK: Duration = Duration::from_millis(100);
-/// How long a lane holds a batch it has no room for before it detaches.
-const PATIENCE: Duration = Duration::from_millis(100);
 /// How long requests under way may take to come back when the lane stops.
 const LAST_FLIGHTS: Duration = Duration::from_secs(10);
-/// How much of the stream's retention an event may use before it goes to an object, in percent.
-const RETENTION_LEFT_PERCENT: i64 = 80;
 
 /// See the [module](super).
 #[derive(Debug)]
@@ -52,12 +45,14 @@ pub(super) struct Lane {
     pub(super) share: Share,
     flights: JoinSet<Landed>,
     /// A batch that was taken in only partly, and how far, and since when.
-    partial: Option<(Arc<Batch>, usize, Instant)>,
+    pub(super) partial: Option<(Arc<Batch>, usize, Instant)>,
+    /// Since when there has been no room for more.
+    pub(super) full_since: Option<Instant>,
     bell: Option<Arc<Notify>>,
     /// When the gate wants to be asked again.
     ask_at: Option<Instant>,
     /// Held while a suspect batch is open.
-    probing: Option<OwnedMutexGuard<()>>,
+    pub(super) probing: Option<OwnedMutexGuard<()>>,
     /// Something of this lane waits for the shard's next commit.
     staged: bool,
     tidied_at: Instant,
@@ -79,6 +74,7 @@ impl Lane {
             prefix: Prefix::default(),
             flights: JoinSet::new(),
             partial: None,
+            full_since: None,
             bell: None,
             ask_at: None,
             probing: None,
@@ -87,12 +83,14 @@ impl Lane {
         }
     }
 
-    fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         &self.handle.settings.name
     }
 
     /// Goes on from the last commit.
     async fn open(&mut self) -> Result<Arc<Notify>, Failure> {
+        // What a predecessor that ended by a bug had staged counts: going on from before it, its letters were written twice.
+        self.parts.ledger.commit().await?;
         let state = self.parts.ledger.state().await;
         let lane = state.lanes.get(self.name()).cloned().ok_or_else(|| {
             Failure::transient(format!("{} has no lane {}", self.parts.name, self.handle.settings.name))
@@ -149,186 +147,8 @@ impl Lane {
         Ok(())
     }
 
-    fn settle(&mut self, unit: Unit, ending: Ending) {
-        self.share.resize(self.share.bytes().saturating_sub(unit.cost));
-        let retried = unit.attempted_at.len() > 1;
-        let destination = self.name().to_owned();
-        match (ending, unit.entry) {
-            (Ending::Delivered, entry) => {
-                metrics::counter!(telemetry::DELIVERED, "destination" => destination).increment(1);
-                match entry {
-                    Some(entry) => self.prefix.close(entry, Closed::Delivered { retried }),
-                    None => self.settle_parked(Counts { delivered: 1, retried: 1, ..Counts::default() }),
-                }
-            }
-            (Ending::Dead(failure), entry) => {
-                let class = failure.class.as_str();
-                metrics::counter!(telemetry::GIVEN_UP, "destination" => destination, "class" => class)
-                    .increment(1);
-                let letter = self.letter(&unit, &failure);
-                match entry {
-                    Some(entry) => {
-                        self.prefix.close(entry, Closed::Dead { retried, letter: Box::new(letter) })
-                    }
-                    None => {
-                        self.books.bury(letter);
-                        self.settle_parked(Counts { dead_lettered: 1, retried: 1, ..Counts::default() });
-                    }
-                }
-            }
-        }
-    }
-
-    fn settle_parked(&mut self, counts: Counts) {
-        self.books.count(counts);
-        self.books.parked_changed();
-    }
-
-    fn letter(&self, unit: &Unit, failure: &Failure) -> Letter {
-        Letter::delivery(GivenUp {
-            stream: &self.parts.stream,
-            destination: &self.handle.settings.name,
-            origin: (*unit.event.origin).clone(),
-            key: &unit.partition_key,
-            data: &unit.raw,
-            failure,
-            response: unit.refusal.as_ref().and_then(|refusal| refusal.response.clone()),
-            attempted_at: &unit.attempted_at,
-            attempts: u32::try_from(unit.attempted_at.len()).unwrap_or(u32::MAX),
-            redrives: 0,
-            at: Millis::now(),
-        })
-    }
-
-    /// Takes in what waits, as far as there is room. A batch that finds none for too long is given back to the stream.
-    async fn feed(&mut self) -> Result<bool, Failure> {
-        if let Some(limit) = self.books.state().caution.limit() {
-            return self.feed_with_caution(limit).await;
-        }
-        let mut any = false;
-        loop {
-            if self.partial.is_none() && self.has_room() {
-                self.partial = self.parts.feed.next(self.name()).map(|batch| (batch, 0, Instant::now()));
-            }
-            let Some((batch, from, since)) = self.partial.take() else { break };
-            let rest = self.take_in(&batch, from);
-            any |= rest != Some(from);
-            if let Some(at) = rest {
-                if since.elapsed() < PATIENCE {
-                    self.partial = Some((batch, at, if at == from { since } else { Instant::now() }));
-                } else {
-                    self.parts.feed.detach(self.name());
-                }
-                break;
-            }
-        }
-        Ok(any)
-    }
-
-    /// One suspect batch at a time: what it is is committed before it is looked at, and it is behind before the next.
-    async fn feed_with_caution(&mut self, limit: usize) -> Result<bool, Failure> {
-        if !self.window.is_empty() || !self.prefix.is_empty() {
-            if self.window.all_tried() {
-                self.probing = None;
-            }
-            return Ok(false);
-        }
-        self.probing = None;
-        if self.lake_is_probing().await {
-            return Ok(false);
-        }
-        let Some((batch, from, _)) = self
-            .partial
-            .take()
-            .or_else(|| self.parts.feed.next(self.name()).map(|batch| (batch, 0, Instant::now())))
-        else {
-            return Ok(false);
-        };
-        let fresh = batch.records.iter().skip(from).position(|record| self.place.is_before(&record.position));
-        let Some(from) = fresh.map(|offset| from + offset) else {
-            self.ended |= batch.ended;
-            return Ok(true);
-        };
-        let Ok(guard) = self.parts.probing.clone().try_lock_owned() else {
-            self.partial = Some((batch, from, Instant::now()));
-            return Ok(false);
-        };
-        self.probing = Some(guard);
-        if self.books.state().caution.is_hopeless() {
-            self.set_aside(&batch.records[from]);
-            self.partial = Some((batch, from + 1, Instant::now()));
-            self.commit(true).await?;
-            return Ok(true);
-        }
-        let until = (from + limit).min(batch.records.len());
-        let last = batch.records[until - 1].position.clone();
-        self.books.change(|state| state.caution.open(&last, until - from));
-        self.commit(true).await?;
-        let part = Batch {
-            records: batch.records[from..until].to_vec(),
-            from: self.place.clone(),
-            share: self.handle.memory.empty(),
-            complete_until: None,
-            ended: batch.ended && until == batch.records.len(),
-            set_aside: false,
-        };
-        let rest = self.take_in(&part, 0);
-        let next = rest.map_or(until, |at| from + at);
-        if next < batch.records.len() {
-            self.partial = Some((batch, next, Instant::now()));
-        }
-        Ok(true)
-    }
-
-    /// Whether the lake looks for a poisoned record too: it goes first, so that it is known whose fault a crash is.
-    async fn lake_is_probing(&self) -> bool {
-        let at_tip = self.parts.shared.read_gauge(&self.parts.name).at_tip;
-        let looks = |state: &crate::state::ShardState| {
-            state.caution.limit().is_some() && (state.caution.suspect.is_some() || !at_tip)
-        };
-        self.parts.ledger.with(looks).await
-    }
-
-    /// Parks the keys that have been failing for long while others get through.
-    fn park(&mut self) {
-        if self.handle.is_out_of_order() {
-            return;
-        }
-        let (now, after) = (Instant::now(), self.handle.settings.park_after);
-        let failing = |unit: &Unit| unit.history.age(now) >= after;
-        self.leave_prefix(failing);
-    }
-
-    fn leave_prefix(&mut self, wanted: impl Fn(&Unit) -> bool) {
-        let left = self.window.park(wanted);
-        if !left.is_empty() {
-            left.into_iter().for_each(|entry| self.prefix.close(entry, Closed::Parked));
-            self.books.parked_changed();
-        }
-    }
-
-    /// Takes what is about to be trimmed by the stream to an object.
-    fn expire(&mut self) {
-        let Some(retention) = self.parts.stream.retention else { return };
-        let retention = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
-        let oldest = Millis::now().plus(-(retention / 100 * RETENTION_LEFT_PERCENT));
-        let expired =
-            self.window.expire(|unit| unit.entry.is_some() && unit.event.origin.arrived_at < oldest);
-        let mut letters = Vec::with_capacity(expired.len());
-        for unit in expired {
-            self.share.resize(self.share.bytes().saturating_sub(unit.cost));
-            let why = unit.refusal.as_ref().map(|refusal| refusal.failure.clone());
-            let why = why.unwrap_or_else(|| Failure::transient("its turn did not come in time"));
-            letters.push(self.letter(&unit, &why));
-            if let Some(entry) = unit.entry {
-                self.prefix.close(entry, Closed::InRange);
-            }
-        }
-        self.books.expire(letters);
-    }
-
     /// Enters what is settled, stages it when it is time, and sees to it that somebody commits it.
-    async fn commit(&mut self, now: bool) -> Result<(), Failure> {
+    pub(super) async fn commit(&mut self, now: bool) -> Result<(), Failure> {
         let advance = self.prefix.advance();
         let idle_at = self.prefix.is_empty().then_some(&self.place);
         self.books.advance(advance, idle_at);
@@ -336,8 +156,11 @@ impl Lane {
             return Ok(());
         }
         let every = self.parts.shared.lake.commit_every;
-        if now || self.books.is_due(every) {
-            self.staged |= self.books.stage(&self.parts, &self.window).await?;
+        // Letters are uploaded early when they take much of the memory that events should have.
+        if now || self.books.is_due(every, self.fair_share() / 4) {
+            self.staged |= self.books.stage(&self.parts, &self.window, &self.prefix).await?;
+            let uploaded = self.books.uploaded();
+            self.give_back(uploaded);
         }
         let done = match (now, self.staged) {
             (true, _) => self.parts.ledger.commit().await.map(|()| true)?,
@@ -355,11 +178,14 @@ impl Lane {
     /// The shard is closed and everything is settled or parked: the children take over.
     async fn freeze(&mut self) -> Result<Next, Failure> {
         self.commit(true).await?;
-        self.books.change(|state| {
-            state.frozen = true;
-            let parked = state.parked.as_ref().map_or(0, |parked| parked.events);
-            state.counts.routed = state.counts.routed.saturating_sub(parked);
-        });
+        // Not a second time when the write that says so has failed and this is asked again.
+        if !self.books.state().frozen {
+            self.books.change(|state| {
+                state.frozen = true;
+                let parked = state.parked.as_ref().map_or(0, |parked| parked.events);
+                state.counts.routed = state.counts.routed.saturating_sub(parked);
+            });
+        }
         self.commit(true).await?;
         self.parts.feed.leave(self.name());
         Ok(Next::Done)
@@ -370,17 +196,17 @@ impl Lane {
     }
 
     /// Waits until there may be something to do.
-    async fn wait(&mut self, bell: &Notify) -> Option<Landed> {
+    async fn wait(&mut self, bell: &Notify) -> Result<Option<Landed>, Failure> {
         let now = Instant::now();
         let due = self.window.batch_due(&self.handle.settings.limits).filter(|_| self.ask_at.is_none());
         let next = [self.ask_at, self.window.next_wake(), due.filter(|due| *due > now)];
         let until =
             next.into_iter().flatten().min().map_or(TICK, |at| at.saturating_duration_since(now).min(TICK));
         tokio::select! {
-            landed = self.flights.join_next(), if !self.flights.is_empty() => landed.and_then(Result::ok),
-            () = bell.notified() => None,
-            () = self.handle.changed(), if !self.window.is_empty() => None,
-            () = tokio::time::sleep(until) => None,
+            landed = self.flights.join_next(), if !self.flights.is_empty() => landed.map(back).transpose(),
+            () = bell.notified() => Ok(None),
+            () = self.handle.changed(), if !self.window.is_empty() => Ok(None),
+            () = tokio::time::sleep(until) => Ok(None),
         }
     }
 
@@ -429,6 +255,11 @@ impl Lane {
     }
 }
 
+/// A flight that is back. One that got lost would keep its keys for ever: its loss ends the lane, which begins again.
+fn back(landed: Result<Landed, JoinError>) -> Result<Landed, Failure> {
+    landed.map_err(|error| Failure::crashed(format!("a delivery was lost: {error}")))
+}
+
 #[async_trait]
 impl Worker for Lane {
     async fn step(&mut self) -> Result<Next, Failure> {
@@ -440,12 +271,13 @@ impl Worker for Lane {
             }
         };
         while let Some(landed) = self.flights.try_join_next() {
-            if let Ok(landed) = landed {
-                self.land(landed)?;
-            }
+            self.land(back(landed)?)?;
         }
         let took = self.feed().await?;
-        let sent = self.launch();
+        let sent = self.may_try().await? && self.launch();
+        if self.flights.is_empty() {
+            self.rest().await?;
+        }
         self.tidy();
         self.commit(false).await?;
         if self.is_at_its_end() {
@@ -455,7 +287,7 @@ impl Worker for Lane {
         self.parts.feed.stands(self.name(), &self.place, self.ended, hungry);
         if !took
             && !sent
-            && let Some(landed) = self.wait(&bell).await
+            && let Some(landed) = self.wait(&bell).await?
         {
             self.land(landed)?;
         }
@@ -468,9 +300,7 @@ impl Worker for Lane {
         }
         let landing = async {
             while let Some(landed) = self.flights.join_next().await {
-                if let Ok(landed) = landed {
-                    self.land(landed)?;
-                }
+                self.land(back(landed)?)?;
             }
             Ok::<(), Failure>(())
         };
@@ -480,11 +310,10 @@ impl Worker for Lane {
                 tracing::warn!(lane = %self.handle.settings.name, "requests under way were given up: they may be repeated")
             }
         }
-        // What was delivered ahead of something unsettled must not be delivered again by the next owner.
-        if let Some(ahead) = self.prefix.last_ahead() {
-            self.leave_prefix(|unit| unit.entry.is_some_and(|entry| entry < ahead));
-        }
-        self.commit(true).await
+        park_behind(&mut self.window, &mut self.prefix);
+        self.commit(true).await?;
+        self.parts.feed.leave(self.name());
+        Ok(())
     }
 }
 

@@ -1,7 +1,8 @@
-//! How a lane takes events in: from its batches, as far as it has room, and what was parked when it starts.
+//! How a lane takes events in: from its batches, as far as it has room, with caution where a record has ended it before; and
+//! what was parked when it starts.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use shardmill_connectors::clock::Millis;
 use shardmill_connectors::crash;
@@ -32,6 +33,11 @@ const BESIDE: u64 = 700;
 const PARKED_KEYS: usize = 1_000;
 /// Bytes a lane holds, parked events included, before it stops reading.
 const PARKED_BYTES: u64 = 16 << 20;
+
+/// Events that may be settled behind one that is not. What is remembered of one is small, but it is something.
+const AHEAD: usize = 100_000;
+/// How long a lane holds a batch it has no room for before it detaches.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Whether a record found room.
 enum Taken {
@@ -67,7 +73,7 @@ impl Lane {
                 partition_key: event.partition_key.clone(),
                 entry: None,
                 attempted_at: event.attempted_at.clone(),
-                history: History::default(),
+                history: event.history(now),
                 group: None,
                 refusal: None,
                 cost,
@@ -77,19 +83,154 @@ impl Lane {
         Ok(())
     }
 
+    /// Takes in what waits, as far as there is room. A batch that finds none for too long is given back to the stream.
+    pub(super) async fn feed(&mut self) -> Result<bool, Failure> {
+        if let Some(limit) = self.books.state().caution.limit() {
+            return self.feed_with_caution(limit).await;
+        }
+        let mut any = false;
+        loop {
+            if self.partial.is_none() && self.is_roomy() {
+                self.partial = self.parts.feed.next(self.name()).map(|batch| (batch, 0, Instant::now()));
+            }
+            let Some((batch, from, since)) = self.partial.take() else { break };
+            let rest = self.take_in(&batch, from);
+            any |= rest != Some(from);
+            if let Some(at) = rest {
+                if since.elapsed() < PATIENCE {
+                    self.partial = Some((batch, at, if at == from { since } else { Instant::now() }));
+                } else {
+                    self.parts.feed.detach(self.name());
+                }
+                break;
+            }
+        }
+        Ok(any)
+    }
+
+    /// Whether there is room. What waits for a lane that has had none for too long is given back to the stream, too: its
+    /// memory is the readers'.
+    fn is_roomy(&mut self) -> bool {
+        if self.has_room() {
+            self.full_since = None;
+            return true;
+        }
+        if self.full_since.get_or_insert_with(Instant::now).elapsed() >= PATIENCE {
+            self.parts.feed.detach(self.name());
+        }
+        false
+    }
+
+    /// One suspect batch at a time: what it is is committed before it is looked at, and it is behind before the next.
+    async fn feed_with_caution(&mut self, limit: usize) -> Result<bool, Failure> {
+        if self.window.unparked() > 0 || !self.prefix.is_empty() {
+            return Ok(false);
+        }
+        if self.lake_is_probing().await {
+            return Ok(false);
+        }
+        let Some((batch, from, _)) = self
+            .partial
+            .take()
+            .or_else(|| self.parts.feed.next(self.name()).map(|batch| (batch, 0, Instant::now())))
+        else {
+            return Ok(false);
+        };
+        let fresh = batch.records.iter().skip(from).position(|record| self.place.is_before(&record.position));
+        let Some(from) = fresh.map(|offset| from + offset) else {
+            self.ended |= batch.ended;
+            return Ok(true);
+        };
+        if !self.is_alone() {
+            self.partial = Some((batch, from, Instant::now()));
+            return Ok(false);
+        }
+        if self.books.state().caution.is_hopeless() {
+            self.set_aside(&batch.records[from]);
+            self.partial = Some((batch, from + 1, Instant::now()));
+            self.commit(true).await?;
+            return Ok(true);
+        }
+        let until = (from + limit).min(batch.records.len());
+        let last = batch.records[until - 1].position.clone();
+        self.books.change(|state| state.caution.open(&last, until - from));
+        self.commit(true).await?;
+        let part = Batch {
+            records: batch.records[from..until].to_vec(),
+            from: self.place.clone(),
+            share: self.handle.memory.empty(),
+            complete_until: None,
+            ended: batch.ended && until == batch.records.len(),
+            set_aside: false,
+        };
+        let rest = self.take_in(&part, 0);
+        let next = rest.map_or(until, |at| from + at);
+        if next < batch.records.len() {
+            self.partial = Some((batch, next, Instant::now()));
+        }
+        Ok(true)
+    }
+
+    /// Whether no other lane of the shard looks at its suspect now; then none will until this one rests.
+    fn is_alone(&mut self) -> bool {
+        self.probing = self.probing.take().or_else(|| self.parts.probing.clone().try_lock_owned().ok());
+        self.probing.is_some()
+    }
+
+    /// Whether events may be sent: those of a suspect batch that were never tried only while no other lane tries its own.
+    pub(super) async fn may_try(&mut self) -> Result<bool, Failure> {
+        if self.books.state().caution.limit().is_none() || self.probing.is_some() || self.window.all_tried() {
+            return Ok(true);
+        }
+        if !self.is_alone() {
+            return Ok(false);
+        }
+        if let Some(end) = self.place.position().cloned() {
+            let records = self.window.len();
+            self.books.change(|state| state.caution.open(&end, records));
+            self.commit(true).await?;
+        }
+        Ok(true)
+    }
+
+    /// Nothing is under way: other lanes may look at their suspects. A destination that is down holds nobody else up.
+    pub(super) async fn rest(&mut self) -> Result<(), Failure> {
+        let lingers =
+            self.window.batch_due(&self.handle.settings.limits).is_some_and(|due| due > Instant::now());
+        if self.probing.is_none() || lingers {
+            return Ok(());
+        }
+        if self.books.state().caution.is_open() {
+            self.books.change(|state| state.caution.rest());
+            self.commit(true).await?;
+        }
+        self.probing = None;
+        Ok(())
+    }
+
+    /// Whether the lake looks for a poisoned record too: it goes first, so that it is known whose fault a crash is.
+    async fn lake_is_probing(&self) -> bool {
+        let at_tip = self.parts.shared.read_gauge(&self.parts.name).at_tip;
+        let looks = |state: &crate::state::ShardState| {
+            state.caution.limit().is_some() && (state.caution.suspect.is_some() || !at_tip)
+        };
+        self.parts.ledger.with(looks).await
+    }
+
     /// Whether the lane can take events now.
     pub(super) fn has_room(&self) -> bool {
         self.fits(self.fair_share())
     }
 
     /// The part of the destination's memory that is this lane's when all its lanes want as much.
-    fn fair_share(&self) -> u64 {
+    pub(super) fn fair_share(&self) -> u64 {
         let lanes = self.parts.shared.lanes.count(&self.handle.settings.name).max(1) as u64;
         (self.handle.memory.limit() / lanes).clamp(LEAST_BYTES, PARKED_BYTES)
     }
 
     fn fits(&self, share: u64) -> bool {
         self.window.unparked() < EVENTS
+            && self.prefix.len() < AHEAD
             && self.window.parked_keys() <= PARKED_KEYS
             && (self.share.bytes() < share || self.window.is_empty())
     }
@@ -138,13 +279,12 @@ impl Lane {
                 let entry = self.prefix.push(record.position.clone());
                 if parked {
                     self.prefix.close(entry, Closed::Parked);
-                    self.books.parked_changed();
                 }
                 let unit = Unit {
                     event,
                     raw: record.data.clone(),
                     partition_key: record.key.clone(),
-                    entry: (!parked).then_some(entry),
+                    entry: Some(entry),
                     attempted_at: Vec::new(),
                     history: History::default(),
                     group: None,
@@ -174,7 +314,7 @@ impl Lane {
             at: Millis::now(),
         });
         let entry = self.prefix.push(record.position.clone());
-        self.prefix.close(entry, Closed::Dead { retried: false, letter: Box::new(letter) });
+        self.prefix.close(entry, Closed::Dead { retried: false, letter: Box::new(letter), cost: 0 });
         self.place = Place::After(record.position.clone());
         self.books.change(|state| state.caution.calm());
     }

@@ -33,7 +33,7 @@ pub struct Unit {
     pub raw: bytes::Bytes,
     /// The record's partition key.
     pub partition_key: CompactString,
-    /// Its entry in the prefix; `None` when it is parked: the position has passed it.
+    /// Its entry in the prefix; `None` when the position had passed it before this lane started, because it was parked.
     pub entry: Option<Entry>,
     /// When the attempts were made.
     pub attempted_at: Vec<Millis>,
@@ -53,8 +53,8 @@ struct Key {
     units: VecDeque<Unit>,
     /// How many of them, from the front, are under way.
     in_flight: usize,
-    /// It waits until then.
-    until: Option<Instant>,
+    /// It waits until then; among those that wait for the same moment, in this turn.
+    until: Option<(Instant, u64)>,
     parked: bool,
 }
 
@@ -88,7 +88,9 @@ pub struct Window {
     ready: VecDeque<CompactString>,
     /// Since when a key has been ready.
     ready_since: Option<Instant>,
-    waiting: BTreeSet<(Instant, CompactString)>,
+    /// Keys that wait, with the moment and the turn: what failed together comes back in the order it was sent in.
+    waiting: BTreeSet<(Instant, u64, CompactString)>,
+    turns: u64,
     events: usize,
     parked: usize,
     parked_keys: usize,
@@ -132,11 +134,12 @@ impl Window {
         let name = unit.event.key.clone();
         let key = self.keys.entry(name.clone()).or_default();
         self.events += 1;
-        if unit.entry.is_none() {
-            self.parked_keys += usize::from(!key.parked);
+        if unit.entry.is_none() && !key.parked {
             key.parked = true;
-            self.parked += 1;
+            self.parked_keys += 1;
+            self.parked += key.units.len();
         }
+        self.parked += usize::from(key.parked);
         key.units.push_back(unit);
         if key.units.len() == 1 {
             self.ready.push_back(name);
@@ -146,7 +149,7 @@ impl Window {
 
     /// Makes the keys ready whose wait is over.
     pub fn wake(&mut self, now: Instant) {
-        while let Some((until, name)) = self.waiting.first().cloned() {
+        while let Some((until, _, name)) = self.waiting.first().cloned() {
             if until > now {
                 return;
             }
@@ -161,7 +164,7 @@ impl Window {
 
     /// When the next key's wait is over.
     pub fn next_wake(&self) -> Option<Instant> {
-        self.waiting.first().map(|(until, _)| *until)
+        self.waiting.first().map(|(until, ..)| *until)
     }
 
     /// When the batch that [`Window::batch`] would give is complete or has waited long enough; `None`: nothing is ready.
@@ -235,7 +238,7 @@ impl Window {
                 match fates.next() {
                     Some((index, Fate::Settled)) => {
                         self.events -= 1;
-                        self.parked -= usize::from(unit.entry.is_none());
+                        self.parked -= usize::from(key.parked);
                         settled.push((index, unit));
                     }
                     Some((_, Fate::Again(wait))) => {
@@ -268,8 +271,9 @@ impl Window {
         }
         match until.filter(|until| *until > now) {
             Some(until) => {
-                key.until = Some(until);
-                self.waiting.insert((until, name));
+                self.turns += 1;
+                key.until = Some((until, self.turns));
+                self.waiting.insert((until, self.turns, name));
             }
             None => {
                 self.ready.push_back(name);
@@ -278,8 +282,8 @@ impl Window {
         }
     }
 
-    /// Parks the keys that `wanted` names, judged by their first unit: all their units leave the prefix, and what comes later
-    /// joins them. Gives back the entries that left.
+    /// Parks the keys that `wanted` names, judged by their first unit: the position may pass all their units, and what comes
+    /// later joins them. Gives back their entries.
     pub fn park(&mut self, wanted: impl Fn(&Unit) -> bool) -> Vec<Entry> {
         let mut left = Vec::new();
         for key in self.keys.values_mut().filter(|key| !key.parked) {
@@ -288,19 +292,17 @@ impl Window {
             }
             key.parked = true;
             self.parked_keys += 1;
-            for unit in &mut key.units {
-                left.extend(unit.entry.take());
-                self.parked += 1;
-            }
+            self.parked += key.units.len();
+            left.extend(key.units.iter().filter_map(|unit| unit.entry));
         }
         left
     }
 
-    /// Takes out the units that `expired` names and that are not under way, whatever their key waits for.
+    /// Takes out the units that `expired` names, whatever their key waits for; not those under way or parked.
     pub fn expire(&mut self, expired: impl Fn(&Unit) -> bool) -> Vec<Unit> {
         let mut out = Vec::new();
         let mut emptied = Vec::new();
-        for (name, key) in &mut self.keys {
+        for (name, key) in self.keys.iter_mut().filter(|(_, key)| !key.parked) {
             while key.in_flight == 0 && key.units.front().is_some_and(&expired) {
                 out.extend(key.units.pop_front());
             }
@@ -311,12 +313,11 @@ impl Window {
         for (name, until) in emptied {
             self.forget(&name);
             self.ready.retain(|ready| *ready != name);
-            if let Some(until) = until {
-                self.waiting.remove(&(until, name));
+            if let Some((until, turn)) = until {
+                self.waiting.remove(&(until, turn, name));
             }
         }
         self.events -= out.len();
-        self.parked -= out.iter().filter(|unit| unit.entry.is_none()).count();
         out
     }
 
@@ -334,10 +335,9 @@ impl Window {
 
     /// The first unit of every key that has failed, with the moment it is tried again.
     pub fn failing(&self) -> impl Iterator<Item = (&Unit, Option<Instant>)> {
-        let first = |key: &'_ Key| key.until;
-        self.keys.values().filter_map(move |key| {
+        self.keys.values().filter_map(|key| {
             let unit = key.units.front()?;
-            (unit.history.failures() > 0).then(|| (unit, first(key)))
+            (unit.history.failures() > 0).then_some((unit, key.until.map(|(until, _)| until)))
         })
     }
 

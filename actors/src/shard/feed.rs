@@ -32,6 +32,10 @@ struct Slot {
 struct Inner {
     /// Where the live reader stands: everything before was offered. `None` while it does not read.
     live: Option<Place>,
+    /// The live reader has read the shard to its end: it will offer nothing more.
+    ended: bool,
+    /// Where the catch-up was last sent, while it has brought nothing from there.
+    asked: Option<Place>,
     slots: BTreeMap<String, Slot>,
 }
 
@@ -49,13 +53,16 @@ impl Feed {
     }
 
     /// A lane joins (or joins anew) at `place`, and gets the bell that rings when something waits for it. What waits for it
-    /// since it last stood there is kept.
+    /// is kept if it goes on from there; a lane that ended may have taken a batch that it never got to the end of.
     pub fn join(&self, lane: &str, place: Place) -> Arc<Notify> {
         let mut inner = self.inner();
-        if let Some(slot) = inner.slots.get(lane).filter(|slot| slot.place == place) {
+        if let Some(slot) = inner.slots.get_mut(lane)
+            && slot.queue.front().is_some_and(|next| place.covers(&next.from))
+        {
+            (slot.place, slot.hungry, slot.ended) = (place, false, false);
             return slot.bell.clone();
         }
-        let attached = inner.live.as_ref().is_some_and(|live| place.covers(live));
+        let attached = inner.attaches(&place);
         let bell = Arc::new(Notify::new());
         let slot =
             Slot { queue: VecDeque::new(), attached, place, hungry: false, ended: false, bell: bell.clone() };
@@ -74,7 +81,7 @@ impl Feed {
         for slot in inner.slots.values_mut() {
             slot.attached = slot.place.covers(&place);
         }
-        inner.live = Some(place);
+        (inner.live, inner.ended) = (Some(place), false);
     }
 
     /// The live reader has read a batch: attached lanes are offered it, and those that are too slow are detached.
@@ -95,6 +102,7 @@ impl Feed {
         if let Some(last) = batch.records.last() {
             inner.live = Some(Place::After(last.position.clone()));
         }
+        inner.ended |= batch.ended;
         drop(inner);
         self.wanted.notify_one();
     }
@@ -108,20 +116,20 @@ impl Feed {
             // Attached, and the catch-up has still to close the gap before what waits here.
             return None;
         }
+        // Until it says where it stands then, nobody need read for it.
+        slot.hungry = false;
         slot.queue.pop_front()
     }
 
     /// A lane stands at `place` now and is hungry for more, or is not.
     pub fn stands(&self, lane: &str, place: &Place, ended: bool, hungry: bool) {
         let mut inner = self.inner();
-        let live = inner.live.clone();
+        let attaches = inner.attaches(place);
         let Some(slot) = inner.slots.get_mut(lane) else { return };
         slot.place = place.clone();
         slot.hungry = hungry;
         slot.ended |= ended;
-        if !slot.attached && !ended && live.is_some_and(|live| place.covers(&live)) {
-            slot.attached = true;
-        }
+        slot.attached |= attaches && !ended;
         if slot.wants_catch_up() {
             self.wanted.notify_one();
         }
@@ -146,12 +154,22 @@ impl Feed {
         level && inner.slots.get(lane).is_some_and(|slot| slot.queue.is_empty())
     }
 
-    /// The place furthest back among the lanes that the catch-up should read for now.
+    /// The place furthest back among the lanes that the catch-up should read for now. One where it has just found nothing
+    /// lets others go first: a lane whose beginning is still to come must not keep them waiting.
     pub fn furthest_back(&self) -> Option<Place> {
-        let inner = self.inner();
-        let mut wanting = inner.slots.values().filter(|slot| slot.wants_catch_up()).map(|slot| &slot.place);
-        let first = wanting.next()?;
-        Some(wanting.fold(first, |back, place| if place.is_behind(back) { place } else { back }).clone())
+        let mut inner = self.inner();
+        let dry = inner.asked.take();
+        let wanting = inner.slots.values().filter(|slot| slot.wants_catch_up()).map(|slot| &slot.place);
+        let furthest = |back: Option<&Place>, place: &Place| back.is_none_or(|back| place.is_behind(back));
+        let (mut first, mut other) = (None, None);
+        for place in wanting {
+            let found = if dry.as_ref() == Some(place) { &mut other } else { &mut first };
+            if furthest(found.as_ref(), place) {
+                *found = Some(place.clone());
+            }
+        }
+        inner.asked = first.or(other);
+        inner.asked.clone()
     }
 
     /// Waits until a lane may want the catch-up to read.
@@ -162,12 +180,21 @@ impl Feed {
     /// The catch-up has read a batch: every detached lane that can go on with it gets it.
     pub fn hand(&self, batch: &Arc<Batch>) {
         let mut inner = self.inner();
+        inner.asked = None;
         for slot in inner.slots.values_mut() {
             if slot.wants_catch_up() && slot.place.covers(&batch.from) {
                 slot.queue.push_front(batch.clone());
                 slot.bell.notify_one();
             }
         }
+    }
+}
+
+impl Inner {
+    /// Whether a lane that stands at `place` misses nothing by waiting for the live reader. Of what has ended, it would miss
+    /// the end.
+    fn attaches(&self, place: &Place) -> bool {
+        !self.ended && self.live.as_ref().is_some_and(|live| place.covers(live))
     }
 }
 
@@ -184,3 +211,6 @@ impl Slot {
         self.hungry && !self.ended && !follows && !waits_for_live
     }
 }
+
+#[cfg(test)]
+mod tests;

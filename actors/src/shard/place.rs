@@ -29,10 +29,12 @@ impl Place {
         }
     }
 
-    /// Whether somebody who stands here misses nothing by going on with what begins at `other`: it begins here or earlier.
+    /// Whether somebody who stands here may go on with what begins at `other`: nothing is missed, because it begins here or
+    /// earlier, and what is too early is known by its position. From a beginning of its own, only that same one will do:
+    /// nothing tells what lies before it.
     pub fn covers(&self, other: &Place) -> bool {
         match (self, other) {
-            (_, Place::At(Start::Oldest)) => true,
+            (Place::After(_), Place::At(Start::Oldest)) => true,
             (Place::After(mine), Place::After(other)) => other <= mine,
             (Place::At(mine), Place::At(other)) => mine == other,
             _ => false,
@@ -44,12 +46,13 @@ impl Place {
         self.position().is_none_or(|mine| mine < position)
     }
 
-    /// The one that is further back; beginnings come before everything else.
+    /// Whether this is further back; beginnings come before everything else, the oldest record before every other.
     pub fn is_behind(&self, other: &Place) -> bool {
         match (self, other) {
             (Place::After(mine), Place::After(other)) => mine < other,
             (Place::At(_), Place::After(_)) => true,
-            _ => false,
+            (Place::At(mine), Place::At(other)) => mine == &Start::Oldest && other != &Start::Oldest,
+            (Place::After(_), Place::At(_)) => false,
         }
     }
 }
@@ -76,10 +79,11 @@ mod tests {
             (oldest.clone(), after(1), false),
             (oldest.clone(), oldest.clone(), true),
             (latest.clone(), latest.clone(), true),
-            (latest.clone(), oldest.clone(), true),
+            (latest.clone(), oldest.clone(), false),
         ] {
             assert_eq!(mine.covers(&begins), fits, "{mine:?} {begins:?}");
         }
+        assert!(oldest.is_behind(&latest) && !latest.is_behind(&oldest) && !oldest.is_behind(&oldest));
         assert!(
             oldest.is_behind(&after(1)) && after(1).is_behind(&after(2)) && !after(2).is_behind(&after(2))
         );

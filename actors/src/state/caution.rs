@@ -1,10 +1,11 @@
 //! The poison rule: a record that ends its process or panics its reader is found by halving, and set aside.
 //!
 //! Every take of a shard, and every restart of one of its consumers, counts as a start of the consumer. From the third on it
-//! is cautious: it opens one batch at a time, and *before* it does, the document says which one and how often it was opened.
-//! A batch that was open when the consumer ended is opened again with half of the records. When a batch of one has ended it
-//! too, that record is hopeless and is set aside without being looked at. Once the position is behind the suspect, the count
-//! starts anew.
+//! is cautious: it opens one batch at a time, and *before* it does, the document says which one. A batch that was open when
+//! the consumer ended is opened again with half of the records. When a batch of one has ended it too, that record is hopeless
+//! and is set aside without being looked at. Batches that were looked at without harm count for nothing: what ended the
+//! consumer need not have been a record, so the last of them need not be bad. Once the position is behind the suspect, the
+//! count starts anew.
 
 use serde::{Deserialize, Serialize};
 use shardmill_connectors::record::Position;
@@ -14,15 +15,18 @@ const CAUTIOUS_FROM: u32 = 3;
 /// Records in the first cautious batch, at most.
 const FIRST: usize = 1024;
 
-/// A batch that was open in a cautious consumer.
+/// What may hold the record that is looked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Suspect {
-    /// The end of the first of these batches.
+    /// The end of the first batch that was opened.
     pub until: Position,
     /// How many records that one had.
     pub records: u64,
-    /// How many batches that begin within it were opened.
+    /// How many batches that begin within it have ended their consumer.
     pub tries: u32,
+    /// The end of the batch that is open now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open: Option<Position>,
 }
 
 /// How often a consumer was started lately, and what it had open when it ended.
@@ -37,9 +41,13 @@ pub struct Caution {
 }
 
 impl Caution {
-    /// Counts a start.
+    /// Counts a start. What was open has ended the start before.
     pub fn started(&mut self) {
         self.starts = self.starts.saturating_add(1);
+        if let Some(suspect) = self.suspect.as_mut().filter(|suspect| suspect.open.is_some()) {
+            suspect.open = None;
+            suspect.tries = suspect.tries.saturating_add(1);
+        }
     }
 
     /// How many records the next batch may hold; `None` when no caution is needed.
@@ -54,15 +62,27 @@ impl Caution {
 
     /// A cautious batch of `records` that ends at `until` is about to be opened.
     pub fn open(&mut self, until: &Position, records: usize) {
-        match &mut self.suspect {
-            Some(suspect) => suspect.tries = suspect.tries.saturating_add(1),
-            None => self.suspect = Some(Suspect { until: until.clone(), records: records as u64, tries: 1 }),
+        let fresh = || Suspect { until: until.clone(), records: records as u64, tries: 0, open: None };
+        self.suspect.get_or_insert_with(fresh).open = Some(until.clone());
+    }
+
+    /// Whether a batch is open that will be blamed when the consumer ends.
+    pub fn is_open(&self) -> bool {
+        self.suspect.as_ref().is_some_and(|suspect| suspect.open.is_some())
+    }
+
+    /// What is open lies still for now: what ends the consumer meanwhile is not its doing.
+    pub fn rest(&mut self) {
+        if let Some(suspect) = &mut self.suspect {
+            suspect.open = None;
         }
     }
 
-    /// The consumer has got to `position`: the caution ends behind the suspect. A hopeless record that was set aside ends
-    /// the search too: what follows starts with a clean slate.
+    /// The consumer has got to `position`: a batch that ends there is open no longer, and behind the suspect the caution ends.
     pub fn passed(&mut self, position: &Position) {
+        if let Some(suspect) = &mut self.suspect {
+            suspect.open = suspect.open.take().filter(|end| end > position);
+        }
         if self.suspect.as_ref().is_some_and(|suspect| *position >= suspect.until) {
             *self = Caution::default();
         }
@@ -119,9 +139,93 @@ mod tests {
         caution.open(&at(4), 4);
         caution.started();
         caution.open(&at(2), 2);
+        caution.passed(&at(1));
         caution.passed(&at(2));
-        assert_eq!(caution.limit(), Some(1), "the poison is in the other half");
+        assert_eq!(caution.limit(), Some(2), "the poison is in the other half");
+        caution.open(&at(4), 2);
         caution.passed(&at(4));
         assert_eq!(caution, Caution::default());
+    }
+
+    #[test]
+    fn what_lies_still_is_not_blamed() {
+        let mut caution = Caution { starts: 3, suspect: None };
+        caution.open(&at(4), 4);
+        assert!(caution.is_open());
+        caution.rest();
+        assert!(!caution.is_open());
+        (0..9).for_each(|_| caution.started());
+        assert_eq!((caution.limit(), caution.is_hopeless()), (Some(4), false));
+        caution.open(&at(4), 4);
+        caution.started();
+        assert_eq!(caution.limit(), Some(2));
+    }
+
+    /// A consumer of `records` records.
+    #[derive(Default)]
+    struct Consumer {
+        caution: Caution,
+        position: u64,
+        set_aside: Vec<u64>,
+    }
+
+    impl Consumer {
+        /// Goes on from where it stands; `false` when one of `poison` ends it.
+        fn run(&mut self, records: u64, poison: &[u64]) -> bool {
+            while self.position < records {
+                if self.caution.is_hopeless() {
+                    self.position += 1;
+                    self.set_aside.push(self.position);
+                    self.caution.calm();
+                    continue;
+                }
+                let end = (self.position + self.caution.limit().unwrap_or(5_000) as u64).min(records);
+                if self.caution.limit().is_some() {
+                    self.caution.open(&at(end), (end - self.position) as usize);
+                }
+                if (self.position + 1..=end).any(|record| poison.contains(&record)) {
+                    return false;
+                }
+                self.position = end;
+                self.caution.passed(&at(end));
+            }
+            true
+        }
+    }
+
+    #[test]
+    fn exactly_the_poison_is_set_aside_after_few_starts() {
+        let cases: [(u64, &[u64]); 7] = [
+            (1, &[1]),
+            (8, &[8]),
+            (8, &[1]),
+            (1_000, &[777]),
+            (3_000, &[1_024, 1_025]),
+            (3_000, &[1, 1_500, 3_000]),
+            (1_024, &[]),
+        ];
+        for (records, poison) in cases {
+            let (mut consumer, mut starts) = (Consumer::default(), 1);
+            consumer.caution.started();
+            while !consumer.run(records, poison) {
+                consumer.caution.started();
+                starts += 1;
+            }
+            assert_eq!(consumer.set_aside, poison, "of {records}");
+            assert!(starts <= 1 + 15 * poison.len(), "{starts} starts for {poison:?} of {records}");
+        }
+    }
+
+    #[test]
+    fn one_end_that_no_record_caused_costs_none() {
+        for records in [1, 2, 3, 8, 100, 1_024] {
+            let mut consumer =
+                Consumer { caution: Caution { starts: 3, suspect: None }, ..Consumer::default() };
+            consumer.caution.open(&at(records), records as usize);
+            consumer.caution.started();
+            assert!(consumer.run(records, &[]));
+            // A batch of one that was open when somebody pulled the plug cannot be told from one that did it.
+            assert_eq!(consumer.set_aside.len(), usize::from(records == 1));
+        }
     }
 }
