@@ -351,7 +351,11 @@ mod tests {
         };
         assert_eq!(observe(0, vec![alarm("a", true), alarm("b", false)]), [("a".to_owned(), true)]);
         assert_eq!(observe(1, vec![alarm("a", true)]), [], "b did not last");
-        assert_eq!(observe(2, vec![alarm("b", false)]), [("a".to_owned(), false)], "it lasted as long as it did");
+        assert_eq!(
+            observe(2, vec![alarm("b", false)]),
+            [("a".to_owned(), false)],
+            "it lasted as long as it did"
+        );
         assert_eq!(observe(7, vec![alarm("b", false)]), [("b".to_owned(), true)]);
         assert_eq!(observe(9, vec![]), [], "it may be back in a moment");
         assert_eq!(observe(10, vec![alarm("b", false)]), [], "it is, and nobody is told twice");

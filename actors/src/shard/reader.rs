@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use shardmill_connectors::failure::Failure;
-use shardmill_connectors::record::Position;
 use shardmill_connectors::ports::{Fetched, Limit, ShardReader, Start};
+use shardmill_connectors::record::Position;
 use tokio::sync::mpsc;
 use tracing::{Instrument, Span};
 

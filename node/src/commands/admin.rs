@@ -19,13 +19,35 @@ const NODES: &[&str] = &["node", "state", "leader", "address", "shards", "uptime
 
 /// The columns people see of `admin lanes`.
 const LANES: &[&str] = &[
-    "stream", "shard", "destination", "state", "lag_ms", "routed", "delivered", "retried", "dead_lettered",
-    "pending", "parked_keys", "attempts", "next_try", "reason",
+    "stream",
+    "shard",
+    "destination",
+    "state",
+    "lag_ms",
+    "routed",
+    "delivered",
+    "retried",
+    "dead_lettered",
+    "pending",
+    "parked_keys",
+    "attempts",
+    "next_try",
+    "reason",
 ];
 /// The columns people see of `admin destinations`.
 const DESTINATIONS: &[&str] = &[
-    "destination", "kind", "state", "routed", "delivered", "retried", "dead_lettered", "pending",
-    "parked_keys", "breaker", "concurrency", "reason",
+    "destination",
+    "kind",
+    "state",
+    "routed",
+    "delivered",
+    "retried",
+    "dead_lettered",
+    "pending",
+    "parked_keys",
+    "breaker",
+    "concurrency",
+    "reason",
 ];
 /// The columns people see of `admin alarms`.
 const ALARMS: &[&str] = &["alarm", "at", "since", "text", "fix"];

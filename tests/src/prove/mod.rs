@@ -117,7 +117,7 @@ pub const PROOFS: &[Proof] = &[
     },
     Proof {
         name: "poison",
-        shows: "an event that panics a lane or the standardiser, or aborts the process, ends as one dead letter; restarts are counted and bounded, and everything else arrives",
+        shows: "an event that panics a lane or the standardiser, or aborts the process, ends as one dead letter of everybody whom it harms; restarts are counted and bounded, and everything else arrives",
         run: |options| poison::run(options).boxed(),
     },
 ];

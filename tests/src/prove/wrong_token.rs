@@ -14,6 +14,8 @@ use crate::harness::{Cli, Feed, Node, Receiver, Setup};
 
 /// Events in a request.
 const BATCH: u64 = 20;
+/// How long the alarm may outlast its cause.
+const RECOVERED: Duration = Duration::from_secs(10);
 /// For how long the paused destination is watched.
 const WATCHED: Duration = Duration::from_secs(3);
 /// Requests that a paused destination may see while it is watched: probes.
@@ -61,9 +63,7 @@ pub async fn run(options: Options) -> Outcome {
     deliveries::admin(&node, &["resume", "hook"]).await?;
     deliveries::arrived(&receiver, |tally| tally.events >= events).await?;
     let done = deliveries::until(&node, "hook", PATIENCE, deliveries::State::is_done).await?;
-    if has_alarm(&node.ask("status").await?, "hook") {
-        return Err("the alarm stays after everything is delivered".into());
-    }
+    recovered(&node).await?;
     node.stop().await?;
     nothing_buried(&cli).await?;
     let record = receiver.record();
@@ -98,6 +98,18 @@ async fn nothing_buried(cli: &Cli) -> Result<(), String> {
 fn alarms<'a>(status: &'a Value, name: &'a str) -> impl Iterator<Item = &'a Value> {
     let alarms = status["alarms"].as_array().into_iter().flatten();
     alarms.filter(move |alarm| alarm.to_string().contains(name))
+}
+
+/// Waits until the alarm is over.
+async fn recovered(node: &Node) -> Result<(), String> {
+    let since = std::time::Instant::now();
+    while has_alarm(&node.ask("status").await?, "hook") {
+        if since.elapsed() > RECOVERED {
+            return Err("the alarm stays after everything is delivered".into());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
 }
 
 fn has_alarm(status: &Value, name: &str) -> bool {
