@@ -112,12 +112,10 @@ pub(super) fn park(window: &mut Window, prefix: &mut Prefix, wanted: impl Fn(&Un
     !left.is_empty()
 }
 
-/// Parks what keeps the position from passing events that are settled or parked: the next owner must not deliver them again.
-/// Parking a key takes its later events along, which may stand behind those of others: these are parked in turn.
+/// Parks what keeps the position from passing events that are settled: the next owner must not deliver them again. Later
+/// events of these keys that the position does not get to are read again, and join them.
 pub(super) fn park_behind(window: &mut Window, prefix: &mut Prefix) {
-    while let Some(ahead) = prefix.last_ahead() {
-        if !park(window, prefix, |unit| unit.entry.is_some_and(|entry| entry < ahead)) {
-            return;
-        }
+    if let Some(ahead) = prefix.last_ahead() {
+        park(window, prefix, |unit| unit.entry.is_some_and(|entry| entry < ahead));
     }
 }
