@@ -169,10 +169,13 @@ impl Numbers {
                 let items = elements(raw).unwrap_or_default().into_iter();
                 items.map(|item| self.read(item, depth + 1)).collect::<Result<_, _>>().map(Value::Array)
             }
-            Some(b'-' | b'0'..=b'9') => Ok(match serde_json::from_str::<Value>(text) {
-                Ok(number) if number.to_string() == text => number,
-                _ => Value::String(format!("{}{text}", self.mark)),
-            }),
+            Some(b'-' | b'0'..=b'9') => {
+                // A number that is written otherwise than it was read is carried as its text.
+                let read = serde_json::from_str::<Value>(text).ok();
+                let kept =
+                    read.filter(|number| serde_json::to_string(number).is_ok_and(|shown| shown == text));
+                Ok(kept.unwrap_or_else(|| Value::String(format!("{}{text}", self.mark))))
+            }
             _ => serde_json::from_str(text).map_err(|error| error.to_string()),
         }
     }

@@ -77,7 +77,15 @@ impl Reader {
 
     async fn fetch(&mut self, records: usize) -> Result<Batch, Failure> {
         let cursor = self.cursor.as_mut().ok_or_else(|| Failure::crashed("the reader is not open"))?;
-        let mut share = self.parts.shared.memory.fetch.take((self.reserve + self.reserve / 4) as u64).await;
+        let reserve = (self.reserve + self.reserve / 4) as u64;
+        let mut share = match self.parts.shared.memory.fetch.try_take(reserve) {
+            Some(share) => share,
+            None => {
+                // What waits at a lane that does not run just now must not keep anybody from reading.
+                self.parts.feed.detach_waiting();
+                self.parts.shared.memory.fetch.take(reserve).await
+            }
+        };
         // Small records cost more beside their payload than in it: fewer of them fit.
         let limit = Limit { records: records.min(self.reserve / BESIDE).max(1), bytes: self.reserve };
         let fetched = cursor.next(limit, LONG_POLL).await?;

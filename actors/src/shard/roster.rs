@@ -1,13 +1,15 @@
 //! The roster: which lanes a shard has. It makes the lanes of new destinations, starts and stops them as the configuration
 //! says, and removes those that an operator gave up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use shardmill_cluster::cell;
+use shardmill_connectors::clock::Millis;
 use shardmill_connectors::failure::Failure;
-use shardmill_connectors::record::ShardId;
+use shardmill_connectors::layout;
 
 use super::Parts;
 use crate::destination::{Handle, Removal};
@@ -19,6 +21,8 @@ use crate::supervision::{Next, SupervisorHandle, Worker};
 
 /// How often it looks.
 const LOOK: Duration = Duration::from_millis(250);
+/// How long after a lane was to be drained the live reader has surely got past that moment.
+const SETTLED_MS: i64 = 2_000;
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -27,12 +31,14 @@ pub struct Roster {
     siblings: SupervisorHandle,
     /// The lanes that were started, with the destination they were started for.
     running: BTreeMap<String, Arc<Handle>>,
+    /// The lanes that are being removed.
+    leaving: BTreeSet<String>,
 }
 
 impl Roster {
     /// The roster of one shard, whose lanes are children of `siblings`.
     pub fn new(parts: Parts, siblings: SupervisorHandle) -> Self {
-        Roster { parts, siblings, running: BTreeMap::new() }
+        Roster { parts, siblings, running: BTreeMap::new(), leaving: BTreeSet::new() }
     }
 
     /// Makes what lanes can be made, and has the feed keep what is read from now on for all there are.
@@ -50,24 +56,20 @@ impl Roster {
     /// Makes the lanes of destinations that have none, where that can be done now.
     async fn enlist(&self) -> Result<(), Failure> {
         let state = self.parts.ledger.state().await;
+        let mut created = false;
         for (name, handle) in self.parts.shared.destinations.all() {
             if !state.lanes.contains_key(&name) && self.parts.shared.destinations.removal(&name).is_none() {
-                self.create(&state, &name, &handle).await?;
+                created |= self.create(&state, &name, &handle).await?;
             }
         }
-        self.parts.ledger.commit().await
+        if created { self.parts.ledger.commit().await } else { Ok(()) }
     }
 
-    /// Stages a new lane, unless a parent shard's lane has still to come to its end.
-    async fn create(&self, state: &ShardState, name: &str, handle: &Handle) -> Result<(), Failure> {
-        let world = self.parts.shared.world.borrow().clone();
-        let parents: Vec<_> = state
-            .parents
-            .iter()
-            .filter_map(|parent: &ShardId| world.shards.get(&format!("{}/{parent}", state.stream)).cloned())
-            .collect();
+    /// Stages a new lane, unless a parent shard's lane has still to come to its end. Says whether it did.
+    async fn create(&self, state: &ShardState, name: &str, handle: &Handle) -> Result<bool, Failure> {
+        let parents = self.parents(state).await?;
         if parents.iter().any(|parent| !is_done(parent, name)) {
-            return Ok(());
+            return Ok(false);
         }
         let mut lane = match handle.settings.start {
             // A child shard is read from its beginning by whoever read the parents to their end.
@@ -85,23 +87,42 @@ impl Roster {
         }
         let commit = LaneCommit { destination: name.to_owned(), state: Some(lane), dead_letters: None };
         self.parts.ledger.stage(Change::Lane(Box::new(commit))).await;
-        Ok(())
+        Ok(true)
+    }
+
+    /// The documents of the parents; one that has none is gone with everything it had.
+    async fn parents(&self, state: &ShardState) -> Result<Vec<Arc<ShardState>>, Failure> {
+        let world = self.parts.shared.world.borrow().clone();
+        let mut parents = Vec::new();
+        for parent in &state.parents {
+            if let Some(known) = world.shards.get(&format!("{}/{parent}", state.stream)) {
+                parents.push(known.clone());
+                continue;
+            }
+            let key = layout::documents::shard(&state.stream, parent);
+            let found = cell::read::<ShardState>(self.parts.shared.ports.documents.as_ref(), &key).await?;
+            parents.extend(found.map(Arc::new));
+        }
+        Ok(parents)
     }
 
     /// Starts and stops lanes, so that those run that should.
     async fn call(&mut self) {
         let lanes = self.parts.ledger.with(|state| state.lanes.clone()).await;
         let wanted = self.parts.shared.destinations.all();
+        let runs = |name: &String| lanes.get(name).is_some_and(|lane| !lane.frozen);
+        let (leaving, siblings, feed) = (&self.leaving, &self.siblings, &self.parts.feed);
         self.running.retain(|name, handle| {
             let same = wanted.get(name).is_some_and(|wanted| Arc::ptr_eq(wanted, handle));
-            let runs = same && lanes.get(name).is_some_and(|lane| !lane.frozen);
-            if !runs {
-                self.siblings.remove(lane::child(name));
+            let stays = same && runs(name) && !leaving.contains(name);
+            if !stays {
+                siblings.remove(lane::child(name));
+                feed.leave(name);
             }
-            runs
+            stays
         });
         for (name, handle) in wanted {
-            if lanes.get(&name).is_some_and(|lane| !lane.frozen) {
+            if runs(&name) && !self.leaving.contains(&name) {
                 // Refused while a predecessor of that name is still ending: asked again at the next look.
                 self.siblings.add(lane::spec(&self.parts, &handle));
                 self.running.insert(name, handle);
@@ -109,19 +130,42 @@ impl Roster {
         }
     }
 
-    /// Removes lanes that an operator dropped, whether or not their destination is still configured.
-    async fn remove_dropped(&mut self) -> Result<(), Failure> {
-        let lanes = self.parts.ledger.with(|state| state.lanes.keys().cloned().collect::<Vec<_>>()).await;
-        for name in lanes {
-            if self.parts.shared.destinations.removal(&name) == Some(Removal::Drop) {
-                self.siblings.remove(lane::child(&name));
-                self.running.remove(&name);
-                self.parts.feed.leave(&name);
-                let commit = LaneCommit { destination: name, state: None, dead_letters: None };
+    /// Removes the lanes that an operator gave up, whether or not their destination is still configured: first the actor,
+    /// which must have nothing more to say, then its place in the document.
+    async fn remove(&mut self, names: &[String]) -> Result<(), Failure> {
+        let mut removed = false;
+        for name in names {
+            let gauge = self.parts.shared.lanes.read(&self.parts.name, name);
+            let ends = match self.parts.shared.destinations.removal(name) {
+                None => {
+                    self.leaving.remove(name);
+                    continue;
+                }
+                Some(Removal::Drop) => true,
+                Some(Removal::Drain(until)) => {
+                    self.leaving.contains(name) || self.is_drained(name, until).await
+                }
+            };
+            if ends && self.leaving.insert(name.clone()) {
+                self.siblings.remove(lane::child(name));
+            }
+            if ends && gauge.state.is_empty() {
+                self.running.remove(name);
+                self.parts.feed.leave(name);
+                let commit = LaneCommit { destination: name.clone(), state: None, dead_letters: None };
                 self.parts.ledger.stage(Change::Lane(Box::new(commit))).await;
+                removed = true;
             }
         }
-        self.parts.ledger.commit().await
+        if removed { self.parts.ledger.commit().await } else { Ok(()) }
+    }
+
+    /// Whether everything that arrived before `until` is delivered or given up.
+    async fn is_drained(&self, name: &str, until: Millis) -> bool {
+        let gauge = self.parts.shared.lanes.read(&self.parts.name, name);
+        let at_tip = self.parts.shared.read_gauge(&self.parts.name).at_tip;
+        let later = Millis::now() > until.plus(SETTLED_MS);
+        later && at_tip && gauge.level && gauge.held == 0
     }
 }
 
@@ -142,8 +186,8 @@ impl Worker for Roster {
         if destinations.all().keys().any(|name| !known.contains(name) && !removed(name)) {
             self.enlist().await?;
         }
-        if known.iter().any(removed) {
-            self.remove_dropped().await?;
+        if known.iter().any(removed) || !self.leaving.is_empty() {
+            self.remove(&known).await?;
         }
         self.call().await;
         Ok(Next::After(LOOK))

@@ -154,7 +154,7 @@ impl<'a> Node<'a> {
     /// Reads one level of a value that has not been read yet.
     fn open(&mut self) {
         let opened = match self {
-            Node::Raw(text) => open(*text, Key::read, Node::Raw),
+            Node::Raw(text) => open(text, Key::read, Node::Raw),
             Node::Text(text) => {
                 open(text, |key| Key::read(key).into_owned(), |value| Node::Text(value.to_owned()))
             }

@@ -46,7 +46,7 @@ pub enum Command {
     /// Infer a schema from events, or print a table definition
     Schema(SchemaArgs),
     /// Look at dead letters, back them up, edit, redrive or remove them
-    Dlq(DlqArgs),
+    Dlq(Box<DlqArgs>),
     /// Verify the lake's books, or list its files
     Lake(LakeArgs),
     /// Ask a running node about itself and its cluster, or change something

@@ -42,6 +42,9 @@ fn book(events: &[(&str, u64, bool)]) -> Book {
 
 use Reply::{Accepted, BadRequest, ResetAfter, Torn, Unavailable, Unprocessable, Withheld};
 
+/// Ids, each with how often it is there.
+type Counts = &'static [(&'static str, u64)];
+
 #[test]
 fn what_is_missing_invented_or_wrongly_taken_is_found() {
     let book = book(&[("a", 1, true), ("a", 2, true), ("b", 1, false)]);
@@ -68,7 +71,7 @@ fn letters_that_are_missing_doubled_or_too_many_are_found() {
     let refused = |id: &str| id.ends_with("-2");
     let unseen = record(&[], &[]);
     let seen = record(&[], &[(0, 0, "b", 2, Unprocessable)]);
-    let cases: [(&Record, &[(&str, u64)], &[&str]); 7] = [
+    let cases: [(&Record, Counts, &[&str]); 7] = [
         (&unseen, &[("a-2", 1)], &[]),
         (&seen, &[("a-2", 1), ("b-2", 1)], &[]),
         (&unseen, &[], &["a-2: 0 dead letters, 1 due"]),
@@ -86,7 +89,7 @@ fn letters_that_are_missing_doubled_or_too_many_are_found() {
 #[test]
 fn rows_that_are_missing_doubled_or_invented_are_found() {
     let book = book(&[("a", 1, true), ("a", 2, true), ("b", 1, false)]);
-    let cases: [(&[(&str, u64)], &[&str]); 6] = [
+    let cases: [(Counts, &[&str]); 6] = [
         (&[("a-1", 1)], &[]),
         (&[("a-1", 1), ("b-1", 1)], &[]),
         (&[], &["a-1: 0 rows"]),

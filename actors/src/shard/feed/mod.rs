@@ -92,7 +92,7 @@ impl Feed {
         let mut inner = self.inner();
         let short = batch.share.budget().is_over(75);
         for slot in inner.slots.values_mut().filter(|slot| slot.attached) {
-            if slot.queue.len() < WAITING && !(short && !slot.queue.is_empty()) {
+            if slot.queue.is_empty() || (slot.queue.len() < WAITING && !short) {
                 slot.queue.push_back(batch.clone());
                 slot.bell.notify_one();
             } else {
@@ -140,6 +140,14 @@ impl Feed {
         if let Some(slot) = self.inner().slots.get_mut(lane) {
             slot.detach();
         }
+    }
+
+    /// Memory is short: every lane gives up what waits for it.
+    pub fn detach_waiting(&self) {
+        let mut inner = self.inner();
+        inner.slots.values_mut().filter(|slot| !slot.queue.is_empty()).for_each(Slot::detach);
+        drop(inner);
+        self.wanted.notify_one();
     }
 
     /// Whether a lane is offered the live reader's batches.
