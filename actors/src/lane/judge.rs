@@ -9,7 +9,6 @@ use shardmill_connectors::failure::{Class, Failure};
 use super::window::{Fate, Flight, Group, Unit, Window};
 use crate::destination::{OnOutage, OnUnknown, Settings};
 use crate::supervision::decide::{Directive, decide};
-use crate::supervision::strategy::Answer as Rule;
 
 /// How an event ended.
 #[derive(Debug)]
@@ -136,7 +135,6 @@ fn one(unit: &mut Unit, refusal: &Refusal, together: Together, at: Circumstances
         }
         Directive::DeadLetter => {
             let outage = matches!(failure.class, Class::Transient | Class::Throttled)
-                && strategy.rule(failure.class).answer != Rule::DeadLetter
                 && at.out_of_order
                 && at.settings.on_outage == OnOutage::Hold;
             match outage {
