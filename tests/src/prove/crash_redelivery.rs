@@ -36,7 +36,8 @@ pub(super) async fn scenario(point: &str, setup: &Setup) -> Outcome {
     let result: Value = client::run(&words).await?.json()?;
     let left = cli.run(&["dlq", "list", "--json"]).await?.json()?;
     let left = left.as_array().cloned().unwrap_or_default();
-    let again = left.iter().filter(|letter| letter["redrives"] == 1).count() as u64;
+    // Those that had come back before the crash came back again with the second run.
+    let again = left.iter().filter(|letter| letter["redrives"].as_u64() >= Some(1)).count() as u64;
     if again != BAD || left.len() as u64 != BAD {
         return Err(format!("{} letters wait, {again} of them came back, of {BAD}: {result}", left.len()));
     }
