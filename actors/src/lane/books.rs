@@ -65,6 +65,11 @@ impl Books {
         &self.state
     }
 
+    /// Whether everything is staged.
+    pub fn is_staged(&self) -> bool {
+        !self.changed
+    }
+
     /// Changes the lane beside its position.
     pub fn change(&mut self, change: impl FnOnce(&mut LaneState)) {
         change(&mut self.state);

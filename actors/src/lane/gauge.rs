@@ -29,7 +29,7 @@ pub struct LaneGauge {
     pub reason: Option<String>,
     /// What it has done, commits on their way included.
     pub counts: Counts,
-    /// It has taken everything in that the live reader has read.
+    /// It has taken everything in that the live reader has read, and what became of it is committed.
     pub level: bool,
     /// How much of the stream's retention the oldest event that is not settled has used, in percent.
     pub retention_used: i64,

@@ -248,6 +248,8 @@ impl Lane {
             counts: self.books.state().counts,
             level: self.partial.is_none()
                 && self.prefix.is_empty()
+                && self.books.is_staged()
+                && !self.staged
                 && self.parts.feed.is_level(self.name(), &self.place),
             retention_used: lag_ms.saturating_mul(100) / retention.max(1),
         };
