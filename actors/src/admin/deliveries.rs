@@ -106,7 +106,7 @@ fn destination(shared: &Shared, name: &str, total: (Counts, u64, u64, bool)) -> 
         "routed": counts.routed, "delivered": counts.delivered, "retried": counts.retried,
         "dead_lettered": counts.dead_lettered, "skipped": counts.skipped, "pending": pending,
         "caught_up": caught_up, "parked_keys": parked_keys, "concurrency": shown["concurrency"],
-        "under_way": shown["under_way"], "breaker": shown["breaker"], "strategy": shown["strategy"],
+        "under_way": shown["under_way"], "breaker": shown["breaker"], "strategy": handle.map(|handle| json!(handle.settings.strategy)),
         "alarms": alarms,
     })
 }

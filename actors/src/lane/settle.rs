@@ -78,11 +78,13 @@ impl Lane {
     /// Parks the keys that have been failing for long while others get through.
     pub(super) fn park(&mut self) {
         if self.handle.is_out_of_order() {
+            self.window.excuse();
             return;
         }
-        let (now, after) = (Instant::now(), self.handle.settings.park_after);
-        let failing = |unit: &Unit| unit.history.age(now) >= after;
-        park(&mut self.window, &mut self.prefix, failing);
+        if let Some(then) = Instant::now().checked_sub(self.handle.settings.park_after) {
+            let left = self.window.park_failing(then);
+            left.iter().for_each(|entry| self.prefix.close(*entry, Closed::Parked));
+        }
     }
 
     /// Takes what is about to be trimmed by the stream to an object.

@@ -55,6 +55,8 @@ struct Key {
     in_flight: usize,
     /// It waits until then; among those that wait for the same moment, in this turn.
     until: Option<(Instant, u64)>,
+    /// When one of its units failed, and it has held some ever since.
+    failing_since: Option<Instant>,
     parked: bool,
 }
 
@@ -242,6 +244,7 @@ impl Window {
                         settled.push((index, unit));
                     }
                     Some((_, Fate::Again(wait))) => {
+                        key.failing_since.get_or_insert(now);
                         until = until.max(wait);
                         again.push_back(unit);
                     }
@@ -296,6 +299,26 @@ impl Window {
             left.extend(key.units.iter().filter_map(|unit| unit.entry));
         }
         left
+    }
+
+    /// Parks the keys that have been failing since `then` or longer, without having caught up meanwhile: a key whose every
+    /// event needs its time holds the position back as one event does that never gets through.
+    pub fn park_failing(&mut self, then: Instant) -> Vec<Entry> {
+        let mut left = Vec::new();
+        for key in self.keys.values_mut().filter(|key| !key.parked) {
+            if key.failing_since.is_some_and(|since| since <= then) {
+                key.parked = true;
+                self.parked_keys += 1;
+                self.parked += key.units.len();
+                left.extend(key.units.iter().filter_map(|unit| unit.entry));
+            }
+        }
+        left
+    }
+
+    /// The failures of now are not the keys': they are not counted for parking.
+    pub fn excuse(&mut self) {
+        self.keys.values_mut().for_each(|key| key.failing_since = None);
     }
 
     /// Takes out the units that `expired` names, whatever their key waits for; not those under way or parked.

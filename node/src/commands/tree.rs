@@ -27,7 +27,10 @@ const CLASSES: [&str; 6] = ["transient", "throttled", "rejected", "unauthorized"
 /// Draws what the admin actor answers to `tree`, as of `now`.
 pub(super) fn draw(tree: &Value, now: Millis) -> String {
     let mut out = actors(&tree["actors"], now);
-    let rows = tree["table"].as_array().map(|rows| rows.iter().map(row).collect()).unwrap_or_default();
+    let mut rows: Vec<Value> = tree["table"].as_array().into_iter().flatten().map(row).collect();
+    rows.extend(tree["deliveries"].as_object().into_iter().flatten().map(|(name, strategy)| {
+        row(&json!({"kind": format!("delivery to {name}"), "parent": "lane", "strategy": strategy}))
+    }));
     let _ = write!(out, "\n{}", output::value(&Value::Array(rows), TABLE));
     out
 }

@@ -57,7 +57,9 @@ pub async fn run(options: Options) -> Outcome {
     let (events, keys, kills) = if options.short { (6_000, 48, 2) } else { (100_000, 500, 8) };
     let receiver = Receiver::start(script(&options)).await?;
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let config = format!("{CONFIG}{}", Webhook::new("hook", &receiver).section());
+    // Parked soon: a key that fails holds the position back until then, and what was delivered beyond it is repeated.
+    let hook = Webhook { more: "park_after = \"3s\"", ..Webhook::new("hook", &receiver) };
+    let config = format!("{CONFIG}{}", hook.section());
     let mut setup = Setup::new(&folder.path().join("data"), Some(&config));
     let mut node = Node::start(&setup).await?;
     setup.port = node.port();
