@@ -23,6 +23,13 @@ pub const POINTS: &[(&str, &str)] = &[
     ("shard.after-commit", "the document names the objects, nothing else knows"),
     ("dead.after-index", "a dead-letter file is indexed, its letters are not in the queue"),
     ("dead.after-queue", "the letters are in the queue, the shard still lists the file"),
+    (
+        "lane.after-letters",
+        "a lane's dead-letter file is uploaded, the parked object is not, no document names it",
+    ),
+    ("lane.after-parked", "a lane's parked object is uploaded, no document names it"),
+    ("lane.before-commit", "all objects of a lane's commit are uploaded, nothing is staged"),
+    ("lane.after-commit", "the document names the lane's objects, those they replace still exist"),
     ("hour.after-take", "the hour's document names the new owner, nothing has been merged"),
     ("hour.after-write", "a generation's file is uploaded, the document does not name it"),
     ("hour.after-commit", "the document names the generation, the catalog does not"),

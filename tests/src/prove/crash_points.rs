@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use shardmill_connectors::crash;
 use tokio::sync::watch;
 
-use super::crash_redelivery;
 use super::kill::{CONFIG, judge};
 use super::{Options, Outcome, tell};
+use super::{crash_lanes, crash_redelivery};
 use crate::harness::{Cli, Node, Senders, Sent, Setup, client};
 
 /// Runs the proof: one scenario for every point there is.
@@ -39,6 +39,9 @@ async fn scenario(point: &str, turn: u32, seed: u64) -> Outcome {
     }
     if point.starts_with("redeliver.") {
         return crash_redelivery::scenario(point, &setup).await;
+    }
+    if point.starts_with("lane.") {
+        return crash_lanes::scenario(point, turn, &setup, seed).await;
     }
     let armed = setup.clone().env(crash::VARIABLE, &format!("{point}:{turn}"));
     let mut node = Node::start(&armed).await?;

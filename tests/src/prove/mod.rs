@@ -2,6 +2,7 @@
 
 pub mod bad_input;
 mod broken_files;
+mod crash_lanes;
 pub mod crash_points;
 mod crash_redelivery;
 pub mod deliveries;
