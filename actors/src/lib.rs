@@ -30,6 +30,7 @@ pub mod lake;
 pub mod lane;
 pub mod ledger;
 pub mod node;
+pub mod probing;
 pub mod reshard;
 pub mod rules;
 pub mod shard;

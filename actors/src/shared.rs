@@ -21,6 +21,7 @@ use crate::alarms::Alarms;
 use crate::budget::Budget;
 use crate::destination::{self, Destinations};
 use crate::lane::LaneGauges;
+use crate::probing::Probing;
 use crate::rules::RulesBook;
 use crate::supervision::{Registry, SupervisorHandle};
 use crate::world::World;
@@ -219,6 +220,8 @@ pub struct Shared {
     pub destinations: Destinations,
     /// How lanes are doing.
     pub lanes: LaneGauges,
+    /// Whose turn it is to look for a poisoned record.
+    pub probing: Probing,
     /// What somebody should look at.
     pub alarms: Alarms,
     /// What reads the configuration anew.

@@ -185,6 +185,7 @@ pub fn shared(config: &Config, stores: &Stores) -> Result<(Shared, NodeLock), Er
         destinations: Destinations::new(stores.destinations.clone(), memory.lanes),
         memory,
         lanes: LaneGauges::default(),
+        probing: Default::default(),
         alarms: Alarms::new(deliveries::alarms(config, &stores.sender)?),
         reload: Arc::new(Reloading {
             file: config.file.clone(),

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use shardmill_connectors::clock::Millis;
 use shardmill_connectors::crash;
 use shardmill_connectors::failure::Failure;
-use tokio::sync::{Notify, OwnedMutexGuard};
+use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 
 use super::books::Books;
@@ -20,6 +20,7 @@ use super::window::Window;
 use crate::budget::Share;
 use crate::destination::gate::Entry;
 use crate::destination::{Handle, Removal};
+use crate::probing::Turn;
 use crate::shard::place::Place;
 use crate::shard::{Batch, Parts};
 use crate::supervision::{Next, Worker};
@@ -52,7 +53,7 @@ pub(super) struct Lane {
     /// When the gate wants to be asked again.
     ask_at: Option<Instant>,
     /// Held while a suspect batch is open.
-    pub(super) probing: Option<OwnedMutexGuard<()>>,
+    pub(super) turn: Option<Turn>,
     /// Something of this lane waits for the shard's next commit.
     staged: bool,
     tidied_at: Instant,
@@ -77,7 +78,7 @@ impl Lane {
             full_since: None,
             bell: None,
             ask_at: None,
-            probing: None,
+            turn: None,
             staged: false,
             tidied_at: Instant::now(),
         }

@@ -126,9 +126,6 @@ impl Lane {
         if self.window.unparked() > 0 || !self.prefix.is_empty() {
             return Ok(false);
         }
-        if self.lake_is_probing().await {
-            return Ok(false);
-        }
         let Some((batch, from, _)) = self
             .partial
             .take()
@@ -171,16 +168,20 @@ impl Lane {
         Ok(true)
     }
 
-    /// Whether no other lane of the shard looks at its suspect now; then none will until this one rests.
+    /// Whether nobody else on this node looks at a suspect now; then nobody will until this lane rests.
     fn is_alone(&mut self) -> bool {
-        self.probing = self.probing.take().or_else(|| self.parts.probing.clone().try_lock_owned().ok());
-        self.probing.is_some()
+        self.turn = self.turn.take().or_else(|| self.parts.shared.probing.try_turn());
+        self.turn.is_some()
     }
 
-    /// Whether events may be sent: those of a suspect batch that were never tried only while no other lane tries its own.
+    /// Whether events may be sent: those of a suspect batch that were never tried only while nobody else tries its own. The
+    /// turn is left to a lake that waits for it.
     pub(super) async fn may_try(&mut self) -> Result<bool, Failure> {
-        if self.books.state().caution.limit().is_none() || self.probing.is_some() || self.window.all_tried() {
+        if self.books.state().caution.limit().is_none() || self.window.all_tried() {
             return Ok(true);
+        }
+        if self.turn.is_some() {
+            return Ok(!self.parts.shared.probing.is_wanted());
         }
         if !self.is_alone() {
             return Ok(false);
@@ -193,28 +194,20 @@ impl Lane {
         Ok(true)
     }
 
-    /// Nothing is under way: other lanes may look at their suspects. A destination that is down holds nobody else up.
+    /// Nothing is under way: others may look at their suspects once the document says so. A destination that is down holds
+    /// nobody else up.
     pub(super) async fn rest(&mut self) -> Result<(), Failure> {
-        let lingers =
-            self.window.batch_due(&self.handle.settings.limits).is_some_and(|due| due > Instant::now());
-        if self.probing.is_none() || lingers {
+        let due = self.window.batch_due(&self.handle.settings.limits);
+        let lingers = due.is_some_and(|due| due > Instant::now());
+        if self.turn.is_none() || lingers && !self.parts.shared.probing.is_wanted() {
             return Ok(());
         }
         if self.books.state().caution.is_open() {
             self.books.change(|state| state.caution.rest());
-            self.commit(true).await?;
         }
-        self.probing = None;
+        self.commit(true).await?;
+        self.turn = None;
         Ok(())
-    }
-
-    /// Whether the lake looks for a poisoned record too: it goes first, so that it is known whose fault a crash is.
-    async fn lake_is_probing(&self) -> bool {
-        let at_tip = self.parts.shared.read_gauge(&self.parts.name).at_tip;
-        let looks = |state: &crate::state::ShardState| {
-            state.caution.limit().is_some() && (state.caution.suspect.is_some() || !at_tip)
-        };
-        self.parts.ledger.with(looks).await
     }
 
     /// Whether the lane can take events now.

@@ -69,8 +69,6 @@ pub struct Parts {
     pub ledger: Ledger,
     /// How batches get to the lanes.
     pub feed: Feed,
-    /// Held by the one lane that has a suspect batch open: only so is it known whose fault a crash is.
-    pub probing: Arc<Mutex<()>>,
 }
 
 /// The supervisor's part of a shard.
@@ -122,7 +120,6 @@ impl Group for ShardGroup {
             name: format!("{}/{}", self.stream.stream.name(), self.shard),
             ledger,
             feed: Feed::default(),
-            probing: Arc::default(),
         };
         let (send, receive) = mpsc::channel(WAITING);
         let reader = reader::Reader::new(parts.clone(), send);

@@ -13,6 +13,7 @@ use tracing::{Instrument, Span};
 use super::place::Place;
 use super::{Batch, Parts, open};
 use crate::ledger::Change;
+use crate::probing::{Turn, Wish};
 use crate::state::ShardState;
 use crate::supervision::{Next, Worker};
 use crate::telemetry;
@@ -40,8 +41,12 @@ pub struct Reader {
     /// Bytes the next fetch may bring.
     reserve: usize,
     ended: bool,
-    /// While cautious: the end of the batch that must be committed before the next is fetched.
-    awaited: Option<Position>,
+    /// While cautious: what was fetched and is not opened yet.
+    unopened: Option<Batch>,
+    /// While cautious: that there is something to open, until it is this reader's turn.
+    wish: Option<Wish>,
+    /// While cautious: the end of the batch that must be committed before the next is fetched, and the turn it was opened in.
+    awaited: Option<(Position, Turn)>,
     rate: Rate,
 }
 
@@ -58,7 +63,7 @@ impl Reader {
     pub fn new(parts: Parts, send: mpsc::Sender<Arc<Batch>>) -> Self {
         let rate = Rate { since: Instant::now(), records: 0, bytes: 0 };
         let place = Place::At(Start::Oldest);
-        Reader { parts, send, cursor: None, place, reserve: SMALL, ended: false, awaited: None, rate }
+        Reader { parts, send, cursor: None, place, reserve: SMALL, ended: false, unopened: None, wish: None, awaited: None, rate }
     }
 
     async fn open(&mut self) -> Result<(), Failure> {
@@ -153,12 +158,15 @@ impl Worker for Reader {
         if self.ended {
             return Ok(Next::After(Duration::from_secs(60)));
         }
-        if let Some(awaited) = &self.awaited {
+        if let Some((awaited, _)) = &self.awaited {
             let behind = self.parts.ledger.with(|state| state.position.as_ref() >= Some(awaited)).await;
             if !behind {
                 return Ok(Next::After(AWAIT));
             }
             self.awaited = None;
+        }
+        if let Some(batch) = self.unopened.take() {
+            return self.open_with_caution(batch).await;
         }
         let look = |state: &ShardState| (state.caution.limit(), state.caution.is_hopeless());
         let (caution, hopeless) = self.parts.ledger.with(look).await;
@@ -166,7 +174,10 @@ impl Worker for Reader {
         let mut batch = self.fetch(caution.unwrap_or(RECORDS)).await?;
         batch.set_aside = hopeless;
         let span = self.span(&batch, asked.elapsed());
-        self.hand_on(batch, caution.is_some()).instrument(span).await
+        match caution.is_some() && !batch.records.is_empty() {
+            true => self.open_with_caution(batch).instrument(span).await,
+            false => self.hand_on(batch).instrument(span).await,
+        }
     }
 }
 
@@ -187,16 +198,31 @@ impl Reader {
         span
     }
 
-    /// Offers a batch to the lanes and passes it to the writer.
-    async fn hand_on(&mut self, batch: Batch, cautious: bool) -> Result<Next, Failure> {
-        if let (true, Some(last)) = (cautious, batch.records.last()) {
-            // The end of the batch that is open now must be known before it can do harm.
-            let suspect = Change::Suspect(last.position.clone(), batch.records.len());
-            self.parts.ledger.stage(suspect).await;
-            self.parts.ledger.commit().await?;
-            // One batch at a time: the next is fetched when this one is committed.
-            self.awaited = Some(last.position.clone());
+    /// Hands a batch on when it is this reader's turn and the document says which batch it is. One at a time: the next is
+    /// fetched when this one is committed.
+    async fn open_with_caution(&mut self, batch: Batch) -> Result<Next, Failure> {
+        let Some(last) = batch.records.last().map(|record| record.position.clone()) else {
+            return self.hand_on(batch).await;
+        };
+        let probing = &self.parts.shared.probing;
+        let turn = match probing.grant(self.wish.take().unwrap_or_else(|| probing.wish())) {
+            Ok(turn) => turn,
+            Err(wish) => {
+                (self.wish, self.unopened) = (Some(wish), Some(batch));
+                return Ok(Next::After(AWAIT));
+            }
+        };
+        self.parts.ledger.stage(Change::Suspect(last.clone(), batch.records.len())).await;
+        if let Err(failure) = self.parts.ledger.commit().await {
+            self.unopened = Some(batch);
+            return Err(failure);
         }
+        self.awaited = Some((last, turn));
+        self.hand_on(batch).await
+    }
+
+    /// Offers a batch to the lanes and passes it to the writer.
+    async fn hand_on(&mut self, batch: Batch) -> Result<Next, Failure> {
         self.ended = batch.ended;
         let batch = Arc::new(batch);
         self.parts.feed.offer(&batch);

@@ -2,16 +2,20 @@
 //!
 //! Every take of a shard, and every restart of one of its consumers, counts as a start of the consumer. From the third on it
 //! is cautious: it opens one batch at a time, and *before* it does, the document says which one. A batch that was open when
-//! the consumer ended is opened again with half of the records. When a batch of one has ended it too, that record is hopeless
-//! and is set aside without being looked at. Batches that were looked at without harm count for nothing: what ended the
+//! the consumer ended is opened again with half of the records. A record that ended it three times while it was looked at
+//! alone is hopeless and is set aside without being looked at: a consumer elsewhere in the process that is not cautious yet can
+//! be the reason at most twice. Batches that were looked at without harm count for nothing: what ended the
 //! consumer need not have been a record, so the last of them need not be bad. Once the position is behind the suspect, the
-//! count starts anew.
+//! count starts anew. See [`Probing`](crate::probing::Probing) for what several consumers of one process do.
 
 use serde::{Deserialize, Serialize};
 use shardmill_connectors::record::Position;
 
 /// Starts from which a consumer is cautious.
 const CAUTIOUS_FROM: u32 = 3;
+/// How often a record that is looked at alone must have ended its consumer. As many as the starts nobody is cautious in, and
+/// one more.
+const SURE: u32 = CAUTIOUS_FROM;
 /// Records in the first cautious batch, at most.
 const FIRST: usize = 1024;
 
@@ -22,8 +26,11 @@ pub struct Suspect {
     pub until: Position,
     /// How many records that one had.
     pub records: u64,
-    /// How many batches that begin within it have ended their consumer.
+    /// How many batches of more than one record that begin within it have ended their consumer.
     pub tries: u32,
+    /// The record that was looked at alone and has ended it, and how often.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alone: Option<(Position, u32)>,
     /// The end of the batch that is open now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open: Option<Position>,
@@ -44,25 +51,33 @@ impl Caution {
     /// Counts a start. What was open has ended the start before.
     pub fn started(&mut self) {
         self.starts = self.starts.saturating_add(1);
-        if let Some(suspect) = self.suspect.as_mut().filter(|suspect| suspect.open.is_some()) {
-            suspect.open = None;
+        let Some(suspect) = &mut self.suspect else { return };
+        let Some(end) = suspect.open.take() else { return };
+        if half(suspect) > 1 {
             suspect.tries = suspect.tries.saturating_add(1);
+        } else {
+            let before = suspect.alone.take().filter(|(record, _)| *record == end).map_or(0, |(_, times)| times);
+            suspect.alone = Some((end, before.saturating_add(1)));
         }
     }
 
     /// How many records the next batch may hold; `None` when no caution is needed.
     pub fn limit(&self) -> Option<usize> {
-        (self.starts >= CAUTIOUS_FROM).then(|| self.suspect.as_ref().map_or(FIRST, |s| half(s).max(1)))
+        (self.starts >= CAUTIOUS_FROM).then(|| self.suspect.as_ref().map_or(FIRST, half))
     }
 
-    /// Whether a single record has ended its consumer: the next one is set aside without being looked at.
+    /// Whether a single record has ended its consumer often enough: it is set aside without being looked at.
     pub fn is_hopeless(&self) -> bool {
-        self.starts >= CAUTIOUS_FROM && self.suspect.as_ref().is_some_and(|suspect| half(suspect) == 0)
+        self.starts >= CAUTIOUS_FROM && self.times_alone() >= SURE
+    }
+
+    fn times_alone(&self) -> u32 {
+        self.suspect.as_ref().and_then(|suspect| suspect.alone.as_ref()).map_or(0, |(_, times)| *times)
     }
 
     /// A cautious batch of `records` that ends at `until` is about to be opened.
     pub fn open(&mut self, until: &Position, records: usize) {
-        let fresh = || Suspect { until: until.clone(), records: records as u64, tries: 0, open: None };
+        let fresh = || Suspect { until: until.clone(), records: records as u64, tries: 0, alone: None, open: None };
         self.suspect.get_or_insert_with(fresh).open = Some(until.clone());
     }
 
@@ -82,6 +97,7 @@ impl Caution {
     pub fn passed(&mut self, position: &Position) {
         if let Some(suspect) = &mut self.suspect {
             suspect.open = suspect.open.take().filter(|end| end > position);
+            suspect.alone = suspect.alone.take().filter(|(record, _)| record > position);
         }
         if self.suspect.as_ref().is_some_and(|suspect| *position >= suspect.until) {
             *self = Caution::default();
@@ -96,7 +112,7 @@ impl Caution {
 
 fn half(suspect: &Suspect) -> usize {
     let records = usize::try_from(suspect.records).unwrap_or(usize::MAX);
-    records.checked_shr(suspect.tries).unwrap_or(0)
+    records.checked_shr(suspect.tries).unwrap_or(0).max(1)
 }
 
 #[cfg(test)]
@@ -129,7 +145,7 @@ mod tests {
             caution.open(&at(6), limit);
             caution.started();
         }
-        assert_eq!(limits, [6, 3, 1], "6, its half, and a batch of one that ended it too");
+        assert_eq!(limits, [6, 3, 1, 1, 1], "6, its half, and one that ended it three times");
         assert_eq!(caution.limit(), Some(1));
     }
 
@@ -212,20 +228,37 @@ mod tests {
                 starts += 1;
             }
             assert_eq!(consumer.set_aside, poison, "of {records}");
-            assert!(starts <= 1 + 15 * poison.len(), "{starts} starts for {poison:?} of {records}");
+            assert!(starts <= 1 + 17 * poison.len(), "{starts} starts for {poison:?} of {records}");
         }
     }
 
     #[test]
-    fn one_end_that_no_record_caused_costs_none() {
+    fn two_ends_that_no_record_caused_cost_none() {
         for records in [1, 2, 3, 8, 100, 1_024] {
             let mut consumer =
                 Consumer { caution: Caution { starts: 3, suspect: None }, ..Consumer::default() };
-            consumer.caution.open(&at(records), records as usize);
-            consumer.caution.started();
+            for _ in 0..2 {
+                consumer.caution.open(&at(records), records as usize);
+                consumer.caution.started();
+            }
             assert!(consumer.run(records, &[]));
-            // A batch of one that was open when somebody pulled the plug cannot be told from one that did it.
-            assert_eq!(consumer.set_aside.len(), usize::from(records == 1));
+            assert!(consumer.set_aside.is_empty(), "of {records}");
+        }
+    }
+
+    #[test]
+    fn ends_of_different_records_do_not_add_up() {
+        let mut consumer = Consumer { caution: Caution { starts: 3, suspect: None }, ..Consumer::default() };
+        consumer.caution.open(&at(64), 64);
+        (0..6).for_each(|_| consumer.caution.suspect.as_mut().unwrap().tries += 1);
+        for record in 1..=40 {
+            for _ in 0..2 {
+                consumer.caution.open(&at(record), 1);
+                consumer.caution.started();
+            }
+            assert!(!consumer.caution.is_hopeless());
+            consumer.caution.open(&at(record), 1);
+            consumer.caution.passed(&at(record));
         }
     }
 }
