@@ -120,6 +120,12 @@ impl Memory {
             fetch_bytes: 1 << 20,
         }
     }
+
+    /// How large row groups may be under `limit`: a merge holds one that it reads, one that it writes, and that one's bytes
+    /// again on their way out, in a buffer that grows by doubling; all this is to fit into the budget of merges.
+    pub fn row_group_bytes(limit: u64) -> usize {
+        usize::try_from((limit / 32).clamp(4 << 20, 64 << 20)).unwrap_or(4 << 20)
+    }
 }
 
 /// Words left by operators and by actors for each other.

@@ -7,6 +7,7 @@ pub mod commands;
 pub mod config;
 pub mod deliveries;
 pub mod generate;
+pub mod heap;
 pub mod ops;
 pub mod output;
 pub mod serve;

@@ -221,5 +221,6 @@ pub fn write_options(config: &Config) -> WriteOptions {
         config::Compression::Snappy => Compression::Snappy,
         config::Compression::None => Compression::None,
     };
-    WriteOptions { compression, ..WriteOptions::default() }
+    let row_group_bytes = Memory::row_group_bytes(config.memory.limit.0);
+    WriteOptions { compression, row_group_bytes, ..WriteOptions::default() }
 }

@@ -212,6 +212,8 @@ impl Letter {
             range.events, first.reason
         );
         Letter {
+            // Not the first event's: that one settles by itself, and the range only when all of it has.
+            id: id(&first.origin, &format!("{}\0range", first.target()), first.redrives),
             reason,
             event: None,
             payload: None,

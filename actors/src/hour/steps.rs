@@ -16,8 +16,8 @@ use crate::state::{Absorbed, HourState};
 use crate::telemetry;
 use crate::world::Inputs;
 
-/// What a merge holds at most: a row group on its way out, and the batches on their way in.
-const MERGE_BYTES: u64 = 96 << 20;
+/// What a merge holds beside its row groups: footers, and batches on their way from one file to the other.
+const MERGE_BYTES: u64 = 8 << 20;
 
 impl Compactor {
     /// Makes the next generation out of the present one and `inputs`, proves it, and commits it.
@@ -27,7 +27,8 @@ impl Compactor {
         inputs: &Inputs,
         complete: bool,
     ) -> Result<(), Failure> {
-        let _room = self.shared.memory.merges.take(MERGE_BYTES).await;
+        let row_groups = 4 * self.shared.lake.write.row_group_bytes as u64;
+        let _room = self.shared.memory.merges.take(row_groups + MERGE_BYTES).await;
         let mut quarantined = state.quarantined.clone();
         let (key, merged) = loop {
             let key = self.new_key(state);

@@ -101,6 +101,8 @@ impl Lane {
         if self.restart {
             self.books.change(|state| state.caution.started());
             self.commit(true).await?;
+            // Counted: what fails from here on begins anew without another start.
+            self.restart = false;
         }
         self.place = place;
         self.take_parked().await?;
@@ -273,6 +275,10 @@ impl Worker for Lane {
                 self.bell.insert(bell).clone()
             }
         };
+        if self.books.state().frozen {
+            // The write that says so has failed, and may have happened: the children may have the parked events already.
+            return self.freeze().await;
+        }
         while let Some(landed) = self.flights.try_join_next() {
             self.land(back(landed)?)?;
         }

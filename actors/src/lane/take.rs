@@ -38,6 +38,8 @@ const PARKED_BYTES: u64 = 16 << 20;
 const AHEAD: usize = 100_000;
 /// How long a lane holds a batch it has no room for before it detaches.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// The same while it looks for a poisoned record: a batch is taken in piece by piece then, each sent before the next.
+const CAUTIOUS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Whether a record found room.
 enum Taken {
@@ -123,10 +125,16 @@ impl Lane {
 
     /// One suspect batch at a time: what it is is committed before it is looked at, and it is behind before the next.
     async fn feed_with_caution(&mut self, limit: usize) -> Result<bool, Failure> {
-        if self.window.unparked() > 0 || !self.prefix.is_empty() {
+        let busy = self.window.unparked() > 0 || !self.prefix.is_empty();
+        if busy || !self.is_roomy() {
+            // Its memory is the readers'.
+            if self.partial.as_ref().is_some_and(|(_, _, since)| since.elapsed() >= CAUTIOUS_PATIENCE) {
+                self.partial = None;
+                self.parts.feed.detach(self.name());
+            }
             return Ok(false);
         }
-        let Some((batch, from, _)) = self
+        let Some((batch, from, since)) = self
             .partial
             .take()
             .or_else(|| self.parts.feed.next(self.name()).map(|batch| (batch, 0, Instant::now())))
@@ -138,8 +146,9 @@ impl Lane {
             self.ended |= batch.ended;
             return Ok(true);
         };
+        // Kept where a failing commit finds it again: the feed has given it away.
+        self.partial = Some((batch.clone(), from, since));
         if !self.is_alone() {
-            self.partial = Some((batch, from, Instant::now()));
             return Ok(false);
         }
         if self.books.state().caution.is_hopeless() {
@@ -162,10 +171,9 @@ impl Lane {
         };
         let rest = self.take_in(&part, 0);
         let next = rest.map_or(until, |at| from + at);
-        if next < batch.records.len() {
-            self.partial = Some((batch, next, Instant::now()));
-        }
-        Ok(true)
+        let since = if rest == Some(0) { since } else { Instant::now() };
+        self.partial = (next < batch.records.len()).then_some((batch, next, since));
+        Ok(rest != Some(0))
     }
 
     /// Whether nobody else on this node looks at a suspect now; then nobody will until this lane rests.

@@ -63,7 +63,18 @@ impl Reader {
     pub fn new(parts: Parts, send: mpsc::Sender<Arc<Batch>>) -> Self {
         let rate = Rate { since: Instant::now(), records: 0, bytes: 0 };
         let place = Place::At(Start::Oldest);
-        Reader { parts, send, cursor: None, place, reserve: SMALL, ended: false, unopened: None, wish: None, awaited: None, rate }
+        Reader {
+            parts,
+            send,
+            cursor: None,
+            place,
+            reserve: SMALL,
+            ended: false,
+            unopened: None,
+            wish: None,
+            awaited: None,
+            rate,
+        }
     }
 
     async fn open(&mut self) -> Result<(), Failure> {

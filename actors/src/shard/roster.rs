@@ -71,14 +71,7 @@ impl Roster {
         if parents.iter().any(|parent| !is_done(parent, name)) {
             return Ok(false);
         }
-        let mut lane = match handle.settings.start {
-            // A child shard is read from its beginning by whoever read the parents to their end.
-            _ if !parents.is_empty() && state.position.is_none() => {
-                LaneState { start: LaneStart::Oldest, ..LaneState::default() }
-            }
-            LaneStart::Lake => LaneState { position: state.position.clone(), ..LaneState::default() },
-            start => LaneState { start, ..LaneState::default() },
-        };
+        let mut lane = beginning(state, &parents, name, &handle.settings.start);
         let inherited = inherit::parked(&self.parts, name, &parents).await?;
         if let Some(parked) = inherited {
             // The parents no longer count them.
@@ -177,6 +170,19 @@ fn is_done(parent: &ShardState, destination: &str) -> bool {
     }
 }
 
+/// Where a new lane begins. A child shard is read from its beginning by a lane that read the parents to their end, however far
+/// the lake has got in the child meanwhile: its gate is its own.
+fn beginning(state: &ShardState, parents: &[Arc<ShardState>], name: &str, start: &LaneStart) -> LaneState {
+    let inherits = parents.iter().any(|parent| parent.lanes.contains_key(name));
+    match start {
+        _ if inherits || !parents.is_empty() && state.position.is_none() => {
+            LaneState { start: LaneStart::Oldest, ..LaneState::default() }
+        }
+        LaneStart::Lake => LaneState { position: state.position.clone(), ..LaneState::default() },
+        start => LaneState { start: start.clone(), ..LaneState::default() },
+    }
+}
+
 #[async_trait]
 impl Worker for Roster {
     async fn step(&mut self) -> Result<Next, Failure> {
@@ -191,5 +197,38 @@ impl Worker for Roster {
         }
         self.call().await;
         Ok(Next::After(LOOK))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shardmill_connectors::record::{Position, Sequence};
+
+    use super::*;
+
+    #[test]
+    fn a_lane_that_read_the_parents_begins_at_the_beginning_of_the_child() {
+        let position = Some(Position { sequence: Sequence::from(7_u64), subsequence: 0 });
+        let with = |lanes: &[&str]| {
+            let lanes = lanes.iter().map(|name| ((*name).to_owned(), LaneState::default())).collect();
+            vec![Arc::new(ShardState { lanes, ..ShardState::default() })]
+        };
+        let fresh = ShardState::default();
+        let ahead = ShardState { position: position.clone(), ..ShardState::default() };
+        let oldest = || LaneState { start: LaneStart::Oldest, ..LaneState::default() };
+        let at_lake = LaneState { position, ..LaneState::default() };
+        let cases = [
+            // The lake is in the child already, the lane has only now got to the end of the parent.
+            (&ahead, with(&["crm"]), oldest()),
+            (&fresh, with(&["crm"]), oldest()),
+            (&fresh, with(&["log"]), oldest()),
+            // A destination that is new: it begins where the lake is.
+            (&ahead, with(&["log"]), at_lake.clone()),
+            (&ahead, Vec::new(), at_lake),
+            (&fresh, Vec::new(), LaneState::default()),
+        ];
+        for (state, parents, due) in cases {
+            assert_eq!(beginning(state, &parents, "crm", &LaneStart::Lake), due, "{parents:?}");
+        }
     }
 }

@@ -56,7 +56,8 @@ impl Caution {
         if half(suspect) > 1 {
             suspect.tries = suspect.tries.saturating_add(1);
         } else {
-            let before = suspect.alone.take().filter(|(record, _)| *record == end).map_or(0, |(_, times)| times);
+            let before =
+                suspect.alone.take().filter(|(record, _)| *record == end).map_or(0, |(_, times)| times);
             suspect.alone = Some((end, before.saturating_add(1)));
         }
     }
@@ -77,7 +78,8 @@ impl Caution {
 
     /// A cautious batch of `records` that ends at `until` is about to be opened.
     pub fn open(&mut self, until: &Position, records: usize) {
-        let fresh = || Suspect { until: until.clone(), records: records as u64, tries: 0, alone: None, open: None };
+        let fresh =
+            || Suspect { until: until.clone(), records: records as u64, tries: 0, alone: None, open: None };
         self.suspect.get_or_insert_with(fresh).open = Some(until.clone());
     }
 

@@ -17,9 +17,6 @@ use crate::clock::Millis;
 use crate::failure::Failure;
 use crate::setsum::Tally;
 
-/// A row group is closed at this size even when it has few rows: it is what a writer and a reader hold in memory.
-const ROW_GROUP_BYTES: usize = 64 << 20;
-
 /// What is known of the rows written so far.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Account {
@@ -109,7 +106,7 @@ fn properties(options: &WriteOptions, meta: &[(String, String)]) -> WriterProper
         .set_compression(compression)
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_max_row_group_row_count(Some(options.row_group_rows.max(1)))
-        .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
+        .set_max_row_group_bytes(Some(options.row_group_bytes.max(1)))
         .set_key_value_metadata(Some(meta))
         .build()
 }

@@ -24,7 +24,7 @@ const FOOTER_GUESS: usize = 64 << 10;
 /// Rows of a batch, at most.
 const BATCH_ROWS: usize = 8192;
 /// About how much memory a batch may take: files of large rows are read in smaller batches.
-const BATCH_BYTES: u64 = 8 << 20;
+const BATCH_BYTES: u64 = 2 << 20;
 /// Parts of a file that are nearer to each other than this are fetched as one.
 const GAP: u64 = 256 << 10;
 

@@ -34,11 +34,18 @@ pub struct WriteOptions {
     pub compression: Compression,
     /// Rows of a row group, at most.
     pub row_group_rows: usize,
+    /// Bytes at which a row group is closed even when it has few rows: it is what a writer and later its readers hold in
+    /// memory.
+    pub row_group_bytes: usize,
 }
 
 impl Default for WriteOptions {
     fn default() -> Self {
-        WriteOptions { compression: Compression::default(), row_group_rows: 100_000 }
+        WriteOptions {
+            compression: Compression::default(),
+            row_group_rows: 100_000,
+            row_group_bytes: 64 << 20,
+        }
     }
 }
 
@@ -152,7 +159,8 @@ mod tests {
     async fn a_file_tells_what_it_holds() {
         let objects = Memory::shared();
         let batch = rows(&(0..25).map(|i| ("s", "a", i)).collect::<Vec<_>>());
-        let options = WriteOptions { compression: Compression::Snappy, row_group_rows: 10 };
+        let options =
+            WriteOptions { compression: Compression::Snappy, row_group_rows: 10, ..WriteOptions::default() };
         let meta = [("shardmill.shard".to_owned(), "s/a".to_owned())];
         let mut writer = FileWriter::create(&*objects, "f", batch.schema(), &options, &meta).await.unwrap();
         writer.write(&batch).await.unwrap();

@@ -1,5 +1,6 @@
 //! `isolation`: the same events twice, with all destinations well and with one that refuses everything: the lake and the healthy
-//! destination must not notice, the refusing one costs no more memory than its lanes' budget, and when the refusing one comes back it gets everything in order.
+//! destination must not notice, the process stays within its limit and a stated constant, the refusing one costs no more than
+//! its lanes' budget, and when it comes back it gets everything in order.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use tokio::sync::watch;
 
 use super::deliveries::{self, PATIENCE, Webhook, check, lag};
 use super::kill::CONFIG;
+use super::memory::CONSTANT;
 use super::{Options, Outcome, tell};
 use crate::harness::receiver::{Outage, Script};
 use crate::harness::{Book, Cli, Feed, Node, Receiver, Sampler, Setup};
@@ -19,7 +21,6 @@ use crate::harness::{Book, Cli, Feed, Node, Receiver, Sampler, Setup};
 /// What the configuration allows.
 const LIMIT: u64 = 128 << 20;
 /// What a refusing destination may cost: the part of the limit that all lanes may hold, and as much again for the allocator.
-/// What the lake's own buffers take beside the budgets is in the paired run as well.
 const REFUSING: u64 = LIMIT / 4;
 /// Bytes of padding in an event: the backlog of a full run is larger than the whole limit.
 const PADDING: usize = 4_096;
@@ -75,6 +76,9 @@ pub async fn run(options: Options) -> Outcome {
         "p95 lag {p95}; {well} MiB resident at most when all are well, {beside} MiB beside one that refuses"
     ));
     alike(&p95)?;
+    if run.peak > LIMIT + CONSTANT {
+        return Err(format!("{beside} MiB resident, {} allowed", (LIMIT + CONSTANT) >> 20));
+    }
     if run.peak > pair.peak + REFUSING {
         return Err(format!(
             "{beside} MiB resident beside a refusing destination, {well} MiB without: {} MiB more are allowed",
@@ -83,7 +87,7 @@ pub async fn run(options: Options) -> Outcome {
     }
     Ok(json!({"events": size.events, "per_second": size.per_second, "rounds": size.rounds, "p95_lag_ms": p95,
         "floor_ms": {"healthy": FLOOR_MS, "lake": LAKE_FLOOR_MS}, "resident_bytes": {"with_all_well": pair.peak, "with_one_refusing": run.peak},
-        "limit_bytes": LIMIT, "refusing_may_cost": REFUSING, "refusing": refused}))
+        "limit_bytes": LIMIT, "constant_bytes": CONSTANT, "refusing_may_cost": REFUSING, "refusing": refused}))
 }
 
 /// The 95th percentiles of both runs.

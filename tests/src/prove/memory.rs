@@ -2,7 +2,6 @@
 //! what the process holds stays within the limit and a stated constant. Afterwards everything arrives, once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
@@ -13,13 +12,12 @@ use shardmill_connectors::{Millis, crash};
 use tokio::sync::{Mutex, mpsc};
 
 use super::{Options, Outcome, tell};
-use crate::harness::node::resident;
-use crate::harness::{Cli, Door, Node, Setup};
+use crate::harness::{Cli, Door, Node, Sampler, Setup};
 
 /// What the configuration allows.
 const LIMIT: u64 = 128 << 20;
 /// What a process holds beside it: code, stacks, page caches of three databases, the allocator's spare room.
-const CONSTANT: u64 = 96 << 20;
+pub(super) const CONSTANT: u64 = 96 << 20;
 /// Bytes of padding in an event.
 const PADDING: usize = 1_024;
 /// Events in a request.
@@ -186,37 +184,6 @@ async fn arrived(cli: &Cli, events: u64) -> Outcome {
     }
     let report = cli.verify().await?;
     Ok(json!({"rows": rows, "hours": report["hours"], "files_read": report["files"]}))
-}
-
-/// Reads a process's resident memory many times a second.
-struct Sampler {
-    peak: Arc<AtomicU64>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Sampler {
-    fn start(node: &Node) -> Result<Sampler, String> {
-        let pid = node.pid().ok_or("the node has ended")?;
-        let peak = Arc::new(AtomicU64::new(0));
-        let shared = peak.clone();
-        let task = tokio::spawn(async move {
-            while let Some(bytes) = resident(pid) {
-                shared.fetch_max(bytes, Ordering::Relaxed);
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        });
-        Ok(Sampler { peak, task })
-    }
-
-    fn peak(&self) -> u64 {
-        self.peak.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Sampler {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ use crate::failure::Failure;
 
 /// Connections at most. Reads take well under a millisecond; more would only cost caches.
 const CONNECTIONS: usize = 4;
+/// Page cache of a connection, negative as SQLite wants KiB: what is read lies in the kernel's cache anyway.
+const CACHE_KIB: i32 = -1024;
 
 pub(super) struct Readers {
     path: Arc<Path>,
@@ -66,6 +68,7 @@ impl Readers {
         let connection = open::connect(&self.path)?;
         connection
             .pragma_update(None, "query_only", true)
+            .and_then(|()| connection.pragma_update(None, "cache_size", CACHE_KIB))
             .map_err(|error| super::fault::classify(&error, &self.path))?;
         Ok(connection)
     }
