@@ -275,12 +275,12 @@ async fn a_range_is_settled_when_all_of_it_is() {
     let position = |n: u64| Position { sequence: n.into(), subsequence: 0 };
     let range = Range { object: object.into(), events: 7, from: position(0), to: position(6) };
     let whole = Letter::range(&inner[0], range);
-    let id = whole.id.clone();
+    assert_ne!(whole.id, inner[0].id);
     site.file("dead/events/0/1-a.ndjson", &[whole, letter(50, "crm")]).await;
     let stops = Fake::each(|key, _| if matches!(key, "k6") { refused(Class::Unauthorized) } else { Ok(()) });
     let done = site.redrive(&to(&stops), false).await;
     assert_eq!((done.delivered, done.pending), (7, 1), "{done:?}");
-    assert_eq!(site.pending().await, [id], "its first event is settled, the range is not");
+    assert_eq!(site.pending().await, ["0"], "its first event is settled, the range is not");
     let fake = Fake::each(|_, _| Ok(()));
     let done = site.redrive(&to(&fake), false).await;
     assert_eq!((done.delivered, fake.sent().into_keys().collect::<Vec<_>>()), (1, vec!["k6".to_owned()]));
