@@ -71,7 +71,7 @@ impl Roster {
         if parents.iter().any(|parent| !is_done(parent, name)) {
             return Ok(false);
         }
-        let mut lane = beginning(state, &parents, name, &handle.settings.start);
+        let mut lane = beginning(state, &parents, name, handle.settings.start);
         let inherited = inherit::parked(&self.parts, name, &parents).await?;
         if let Some(parked) = inherited {
             // The parents no longer count them.
@@ -172,14 +172,14 @@ fn is_done(parent: &ShardState, destination: &str) -> bool {
 
 /// Where a new lane begins. A child shard is read from its beginning by a lane that read the parents to their end, however far
 /// the lake has got in the child meanwhile: its gate is its own.
-fn beginning(state: &ShardState, parents: &[Arc<ShardState>], name: &str, start: &LaneStart) -> LaneState {
+fn beginning(state: &ShardState, parents: &[Arc<ShardState>], name: &str, start: LaneStart) -> LaneState {
     let inherits = parents.iter().any(|parent| parent.lanes.contains_key(name));
     match start {
         _ if inherits || !parents.is_empty() && state.position.is_none() => {
             LaneState { start: LaneStart::Oldest, ..LaneState::default() }
         }
         LaneStart::Lake => LaneState { position: state.position.clone(), ..LaneState::default() },
-        start => LaneState { start: start.clone(), ..LaneState::default() },
+        start => LaneState { start, ..LaneState::default() },
     }
 }
 
@@ -228,7 +228,7 @@ mod tests {
             (&fresh, Vec::new(), LaneState::default()),
         ];
         for (state, parents, due) in cases {
-            assert_eq!(beginning(state, &parents, "crm", &LaneStart::Lake), due, "{parents:?}");
+            assert_eq!(beginning(state, &parents, "crm", LaneStart::Lake), due, "{parents:?}");
         }
     }
 }

@@ -103,7 +103,7 @@ pub const PROOFS: &[Proof] = &[
     },
     Proof {
         name: "isolation",
-        shows: "one destination refuses everything: the lake and the healthy destination keep their lag, it costs no more memory than its budget, and later everything arrives in order",
+        shows: "one destination refuses everything: the lake and the healthy destination keep their lag, memory stays within the limit, and later everything arrives in order",
         run: |options| isolation::run(options).boxed(),
     },
     Proof {
