@@ -9,6 +9,7 @@ pub mod peers;
 pub mod receiver;
 pub mod sampler;
 pub mod senders;
+pub mod servers;
 pub mod tmpfs;
 
 pub use client::Cli;
