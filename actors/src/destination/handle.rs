@@ -111,6 +111,11 @@ impl Handle {
         self.gate_mut().is_out_of_order()
     }
 
+    /// Whether nobody can send now, whatever the rate allows.
+    pub fn is_shut(&self) -> bool {
+        self.gate_mut().is_shut(Instant::now())
+    }
+
     /// Asks to send a batch of `events`.
     ///
     /// # Errors

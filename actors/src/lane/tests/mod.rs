@@ -95,6 +95,7 @@ fn unit(number: usize, key: &str, entry: Option<Entry>) -> Unit {
         partition_key: CompactString::from(key),
         entry,
         attempted_at: Vec::new(),
+        fresh: true,
         history: History::default(),
         group: None,
         refusal: None,
