@@ -2,7 +2,6 @@
 //! told and the last good one stays.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::FutureExt;
@@ -14,9 +13,6 @@ use shardmill_connectors::routing::{RuleProblem, Rules};
 use crate::shared::Shared;
 use crate::supervision::{Body, ChildSpec, Next, Worker};
 use crate::tree::Kind;
-
-/// How often the texts are looked at.
-const LOOK: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 struct Inner {
@@ -127,6 +123,6 @@ impl Worker for Watcher {
         for stream in self.shared.streams.values() {
             stream.rules.refresh().await;
         }
-        Ok(Next::After(LOOK))
+        Ok(Next::After(self.shared.schedule.look_seldom()))
     }
 }

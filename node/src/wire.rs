@@ -11,7 +11,7 @@ use shardmill_actors::alarms::Alarms;
 use shardmill_actors::destination::{self, Destinations};
 use shardmill_actors::lane::LaneGauges;
 use shardmill_actors::rules::RulesBook;
-use shardmill_actors::shared::{Control, LakeSettings, Memory, PartitionBy, Ports, StreamSettings};
+use shardmill_actors::shared::{Control, LakeSettings, Memory, PartitionBy, Ports, Schedule, StreamSettings};
 use shardmill_actors::supervision::Registry;
 use shardmill_cluster::{Liveness, NodeId};
 use shardmill_connectors::Failure;
@@ -182,6 +182,7 @@ pub fn shared(config: &Config, stores: &Stores) -> Result<(Shared, NodeLock), Er
         ports: stores.ports.clone(),
         streams: Arc::new(stores.streams.clone()),
         lake: Arc::new(lake(config)),
+        schedule: Schedule::LOCAL,
         destinations: Destinations::new(stores.destinations.clone(), memory.lanes),
         memory,
         lanes: LaneGauges::default(),
@@ -207,8 +208,6 @@ pub fn lake(config: &Config) -> LakeSettings {
         write: write_options(config),
         flush_every: config.lake.flush.every.0,
         flush_bytes: config.lake.flush.bytes.0,
-        idle_commit: Duration::from_secs(10),
-        commit_every: Duration::from_secs(1),
         late_grace: config.lake.late_grace.0,
         delete_grace: config.lake.delete_grace.0,
     }

@@ -202,6 +202,3 @@ impl Drop for Permit {
         }
     }
 }
-
-/// How long a destination's actor lets its document go unread.
-pub(super) const LOOK: Duration = Duration::from_secs(1);

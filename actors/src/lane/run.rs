@@ -166,7 +166,7 @@ impl Lane {
         if self.parts.shared.destinations.removal(self.name()) == Some(Removal::Drop) {
             return Ok(());
         }
-        let every = self.parts.shared.lake.commit_every;
+        let every = self.parts.shared.schedule.commit_every;
         // Letters are uploaded early when they take much of the memory that events should have.
         if now || self.books.is_due(every, self.fair_share() / 4) {
             self.staged |= self.books.stage(&self.parts, &self.window, &self.prefix).await?;

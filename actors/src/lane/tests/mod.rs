@@ -2,6 +2,7 @@
 
 mod decisions;
 mod simulation;
+mod whole;
 
 use std::sync::Arc;
 use std::time::Duration;
