@@ -62,7 +62,7 @@ impl Admin for Asking {
 impl Running {
     /// Starts a node.
     pub async fn start(config: &Config, metrics: PrometheusHandle) -> Result<Running, Error> {
-        let stores = wire::open(config)?;
+        let stores = wire::open(config).await?;
         let (shared, lock) = wire::shared(config, &stores)?;
         let collector = listen(config.collector.listen, "the collector").await?;
         let ops = listen(config.ops.listen, "the ops listener").await?;

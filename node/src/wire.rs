@@ -21,7 +21,7 @@ use shardmill_connectors::embedded::{
 };
 use shardmill_connectors::fields::{Fields, TimePointer};
 use shardmill_connectors::parquet::{Compression, WriteOptions};
-use shardmill_connectors::ports::{Start, TextFile};
+use shardmill_connectors::ports::{Start, Text, TextFile, TextObject};
 use shardmill_connectors::routing::RuleProblem;
 use tokio::sync::watch;
 
@@ -45,7 +45,7 @@ pub struct Stores {
 }
 
 /// Opens the stores that `config` names, creating what is missing.
-pub fn open(config: &Config) -> Result<Stores, Vec<Problem>> {
+pub async fn open(config: &Config) -> Result<Stores, Vec<Problem>> {
     if config.backend == config::Backend::Aws {
         let file = config.file.as_deref().unwrap_or(Path::new("")).display().to_string();
         return Err(vec![Problem {
@@ -67,7 +67,7 @@ pub fn open(config: &Config) -> Result<Stores, Vec<Problem>> {
     let mut streams = BTreeMap::new();
     for (name, stream) in raw {
         let settings = &config.streams[&name];
-        streams.insert(name.clone(), stream_settings(config, settings, stream)?);
+        streams.insert(name.clone(), stream_settings(config, settings, stream, &ports).await?);
     }
     Ok(Stores { ports, streams, destinations, sender, data_dir: dir.clone() })
 }
@@ -103,10 +103,11 @@ fn open_embedded(config: &Config) -> Result<Opened, Failure> {
     Ok((ports, streams))
 }
 
-fn stream_settings(
+async fn stream_settings(
     config: &Config,
     stream: &config::Stream,
     opened: EmbeddedStream,
+    ports: &Ports,
 ) -> Result<StreamSettings, Vec<Problem>> {
     Ok(StreamSettings {
         stream: Arc::new(opened),
@@ -122,18 +123,24 @@ fn stream_settings(
             config::PartitionBy::Arrival => PartitionBy::Arrival,
             config::PartitionBy::Event => PartitionBy::Event,
         },
-        rules: Arc::new(rules(config, stream)?),
+        rules: Arc::new(rules(config, stream, ports).await?),
         retention: Some(stream.retention.0),
     })
 }
 
 /// The stream's routing rules, read for the first time: without a good version a node does not start.
-fn rules(config: &Config, stream: &config::Stream) -> Result<RulesBook, Vec<Problem>> {
+async fn rules(config: &Config, stream: &config::Stream, ports: &Ports) -> Result<RulesBook, Vec<Problem>> {
     let Some(rules) = &stream.rules else { return Ok(RulesBook::everything()) };
-    let path = config.resolve(rules);
-    let text = config::schema_file::read(&path)?;
-    RulesBook::new(Arc::new(TextFile(path.clone())), text).map_err(|found| {
-        let shown = path.display().to_string();
+    let source: Arc<dyn Text> = match config::object_key(rules) {
+        Some(key) => Arc::new(TextObject::new(ports.objects.clone(), key, rules)),
+        None => Arc::new(TextFile(config.resolve(rules))),
+    };
+    let shown = source.name();
+    let unread = |failure: Failure| {
+        vec![Problem::of_file(&shown, failure.detail, "name a readable file, or an object that exists")]
+    };
+    let text = source.read().await.map_err(unread)?;
+    RulesBook::new(source, text).map_err(|found| {
         let of = |found: RuleProblem| Problem {
             file: shown.clone(),
             line: found.line,
@@ -222,4 +229,32 @@ pub fn write_options(config: &Config) -> WriteOptions {
     };
     let row_group_bytes = Memory::row_group_bytes(config.memory.limit.0);
     WriteOptions { compression, row_group_bytes, ..WriteOptions::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn rules_may_be_an_object_of_the_lake() {
+        let folder = std::env::temp_dir().join(format!("shardmill-wire-{}", std::process::id()));
+        let object = folder.join("objects/config/rules.json");
+        let text = "[streams.events]\nrules = \"lake://config/rules.json\"\n";
+        let mut config = Config::parse("c.toml", text, &|_| None).unwrap();
+        config.data_dir = folder.clone();
+        let problems = open(&config).await.unwrap_err();
+        assert_eq!((problems.len(), problems[0].file.as_str()), (1, "lake://config/rules.json"));
+        std::fs::create_dir_all(object.parent().unwrap()).unwrap();
+        std::fs::write(&object, "[7]").unwrap();
+        let problems = open(&config).await.unwrap_err();
+        assert_eq!((problems.len(), problems[0].line), (1, 1), "{problems:?}");
+        std::fs::write(&object, r#"[{"destination_name": "a"}]"#).unwrap();
+        let rules = open(&config).await.unwrap().streams["events"].rules.clone();
+        let first = |rules: &RulesBook| rules.current().destinations()[0].0.to_owned();
+        assert_eq!(first(&rules), "a");
+        std::fs::write(&object, r#"[{"destination_name": "b"}]"#).unwrap();
+        rules.refresh().await;
+        assert_eq!((first(&rules), rules.problem()), ("b".to_owned(), None));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 }

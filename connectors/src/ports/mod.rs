@@ -15,4 +15,4 @@ pub use documents::{Document, Documents, Tag, Written};
 pub use objects::{Object, Objects, Put, Upload};
 pub use queue::{Depth, Message, Queue};
 pub use stream::{Fetched, HashRange, Limit, Shard, ShardReader, Start, Stream};
-pub use text::{Text, TextFile};
+pub use text::{Text, TextFile, TextObject};

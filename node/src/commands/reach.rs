@@ -41,7 +41,7 @@ impl Reached {
                 config.data_dir.display()
             )));
         }
-        let stores = wire::open(&config)?;
+        let stores = wire::open(&config).await?;
         Ok(Reached { config, stores })
     }
 

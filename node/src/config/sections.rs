@@ -8,8 +8,7 @@ use super::model::{
     Lake, Memory, Ops,
 };
 use super::reader::{Section, Setting};
-use super::secret::Secret;
-use super::units::{Period, Rate, Size};
+use super::{Period, Rate, Secret, Size};
 use super::{destination, stream};
 
 impl Setting for Period {
