@@ -6,6 +6,8 @@ use std::time::Duration;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
@@ -39,27 +41,33 @@ impl Session {
     /// Finds credentials and region by the SDK's standard chain: environment, profile (with `role_arn` to assume one), web
     /// identity, container, instance metadata. Nothing is asked of AWS yet.
     pub async fn load(place: &Place) -> Session {
-        let limits = TimeoutConfig::builder()
-            .connect_timeout(CONNECT)
-            .read_timeout(READ)
-            .operation_attempt_timeout(CALL)
-            .operation_timeout(CALL)
-            .build();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .retry_config(RetryConfig::disabled())
-            .timeout_config(limits)
+            .timeout_config(limits())
             .http_client(http());
         if let Some(region) = &place.region {
             loader = loader.region(Region::new(region.clone()));
         }
         // Servers other than AWS are reached by an address, which has no room for the bucket's name.
-        let path_style = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].iter().any(|name| std::env::var_os(name).is_some());
+        let path_style =
+            ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].iter().any(|name| std::env::var_os(name).is_some());
         Session { config: loader.load().await, path_style }
     }
 
-    /// A session as `config` says, for servers other than AWS.
-    pub fn of(config: SdkConfig) -> Session {
-        let config = config.into_builder().retry_config(RetryConfig::disabled()).build();
+    /// A session whose every service is at `endpoint` (`http://127.0.0.1:4566`): a server other than AWS, for which fixed
+    /// credentials will do. Limits are those of [`Session::load`].
+    pub fn at(endpoint: &str) -> Session {
+        let config = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::from_static("us-east-1"))
+            .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
+                "test", "testtest", None, None, "fixed",
+            )))
+            .endpoint_url(endpoint)
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(limits())
+            .http_client(http())
+            .build();
         Session { config, path_style: true }
     }
 
@@ -75,7 +83,8 @@ impl Session {
 
     /// A client of S3.
     pub fn s3(&self) -> aws_sdk_s3::Client {
-        let config = aws_sdk_s3::config::Builder::from(&self.config).force_path_style(self.path_style).build();
+        let config =
+            aws_sdk_s3::config::Builder::from(&self.config).force_path_style(self.path_style).build();
         aws_sdk_s3::Client::from_conf(config)
     }
 
@@ -94,6 +103,16 @@ impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session").field("region", &self.region()).finish_non_exhaustive()
     }
+}
+
+/// The time limits of every call.
+fn limits() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT)
+        .read_timeout(READ)
+        .operation_attempt_timeout(CALL)
+        .operation_timeout(CALL)
+        .build()
 }
 
 /// One pool of connections for all services.
