@@ -5,6 +5,8 @@
 //! `AWS_ENDPOINT_URL` and `AWS_ENDPOINT_URL_<SERVICE>`.
 
 pub mod fault;
+pub mod s3;
 pub mod session;
+pub mod sqs;
 
 pub use session::Session;
