@@ -51,12 +51,17 @@ impl fmt::Debug for Bucket {
 }
 
 impl Bucket {
-    pub fn new(session: &Session, place: S3Place, options: Options) -> Self {
+    pub(super) fn new(session: &Session, place: S3Place, options: Options) -> Self {
         Bucket { client: client(session), place, options }
     }
 
     /// Writes a whole object under a condition; gives its ETag.
-    pub async fn put(&self, name: &str, body: Bytes, condition: Condition<'_>) -> Result<String, Refused> {
+    pub(super) async fn put(
+        &self,
+        name: &str,
+        body: Bytes,
+        condition: Condition<'_>,
+    ) -> Result<String, Refused> {
         let doing = format!("writing {}", self.place.shown(name));
         let request = self
             .client
@@ -80,7 +85,7 @@ impl Bucket {
     }
 
     /// The whole object and its ETag, its checksum compared; `None` when it does not exist.
-    pub async fn get(&self, name: &str) -> Result<Option<(Bytes, String)>, Failure> {
+    pub(super) async fn get(&self, name: &str) -> Result<Option<(Bytes, String)>, Failure> {
         let doing = format!("reading {}", self.place.shown(name));
         let request = self.client.get_object().bucket(&self.place.bucket).key(self.place.key(name)?);
         let answer = match request.checksum_mode(ChecksumMode::Enabled).send().await {
@@ -94,7 +99,7 @@ impl Bucket {
     }
 
     /// Everything whose name begins with `prefix`, ascending by the bytes of the name.
-    pub async fn list(&self, prefix: &str) -> Result<Vec<Listed>, Failure> {
+    pub(super) async fn list(&self, prefix: &str) -> Result<Vec<Listed>, Failure> {
         let doing = format!("listing {}", self.place.shown(prefix));
         let mut found = Vec::new();
         let mut from = None;

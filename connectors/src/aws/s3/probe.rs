@@ -11,7 +11,7 @@ use crate::failure::Failure;
 impl Bucket {
     /// Lists, creates, reads, changes by condition, and deletes. The name is removed again even when something in between
     /// is not allowed.
-    pub async fn probe(&self) -> Result<(), Failure> {
+    pub(super) async fn probe(&self) -> Result<(), Failure> {
         self.probe_list().await?;
         let name = format!("probe/{}", Uuid::new_v4().simple());
         let written = self.probe_writes(&name).await;

@@ -33,7 +33,7 @@ struct Parts {
 
 impl S3Upload {
     /// Nothing is sent yet.
-    pub fn new(bucket: &Bucket, name: &str) -> Result<Self, Failure> {
+    pub(super) fn new(bucket: &Bucket, name: &str) -> Result<Self, Failure> {
         bucket.place.key(name)?;
         let (bucket, name) = (bucket.clone(), name.to_owned());
         Ok(S3Upload { bucket, name, gathered: BytesMut::new(), parts: None, broken: false })

@@ -114,6 +114,9 @@ async fn reply(client: &mut Pipe, server: &mut Pipe, call: &Call, fault: Option<
         Some(Fault::Truncate) => {
             let mut whole = Vec::new();
             http::copy(body, &mut server.reader, &mut whole).await?;
+            if whole.is_empty() {
+                return Ok(Then::Reset); // half of nothing would be a whole answer
+            }
             client.writer.write_all(head.bytes()).await?;
             client.writer.write_all(&whole[..whole.len() / 2]).await?;
             client.writer.flush().await?;

@@ -24,7 +24,7 @@ pub(super) enum Body {
 
 impl Head {
     /// Reads a head; `None` when the other side closed before its first byte.
-    pub async fn read(from: &mut (impl AsyncBufRead + Unpin)) -> Result<Option<Head>> {
+    pub(super) async fn read(from: &mut (impl AsyncBufRead + Unpin)) -> Result<Option<Head>> {
         let mut text = Vec::new();
         loop {
             let line = text.len();
@@ -42,7 +42,7 @@ impl Head {
         }
     }
 
-    pub fn bytes(&self) -> &[u8] {
+    pub(super) fn bytes(&self) -> &[u8] {
         &self.text
     }
 
@@ -55,38 +55,38 @@ impl Head {
     }
 
     /// A header's value.
-    pub fn value(&self, name: &str) -> Option<&str> {
+    pub(super) fn value(&self, name: &str) -> Option<&str> {
         let headers = self.lines().skip(1).filter_map(|line| line.split_once(':'));
         headers.filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).next()
     }
 
     /// Method and target of a request.
-    pub fn request(&self) -> (String, String) {
+    pub(super) fn request(&self) -> (String, String) {
         let mut words = self.lines().next().unwrap_or_default().split(' ');
         let mut word = || words.next().unwrap_or_default().to_owned();
         (word(), word())
     }
 
     /// Status of an answer.
-    pub fn status(&self) -> u16 {
+    pub(super) fn status(&self) -> u16 {
         let line = self.lines().next().unwrap_or_default();
         line.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default()
     }
 
     /// Whether the connection ends with this message.
-    pub fn closes(&self) -> bool {
+    pub(super) fn closes(&self) -> bool {
         let old = self.lines().next().is_some_and(|line| line.contains("HTTP/1.0"));
         let connection = self.value("connection").unwrap_or_default().to_ascii_lowercase();
         connection.contains("close") || (old && !connection.contains("keep-alive"))
     }
 
     /// Whether the sender waits for a `100 Continue` before the body.
-    pub fn expects(&self) -> bool {
+    pub(super) fn expects(&self) -> bool {
         self.value("expect").is_some_and(|value| value.eq_ignore_ascii_case("100-continue"))
     }
 
     /// The same head without a header.
-    pub fn without(&self, name: &str) -> Head {
+    pub(super) fn without(&self, name: &str) -> Head {
         let is = |line: &&[u8]| {
             let found = line.split(|byte| *byte == b':').next().unwrap_or_default();
             !found.eq_ignore_ascii_case(name.as_bytes())
@@ -105,12 +105,12 @@ impl Head {
     }
 
     /// The body of a request.
-    pub fn request_body(&self) -> Body {
+    pub(super) fn request_body(&self) -> Body {
         self.told().unwrap_or(Body::None)
     }
 
     /// The body of the answer to `method`.
-    pub fn answer_body(&self, method: &str) -> Body {
+    pub(super) fn answer_body(&self, method: &str) -> Body {
         match self.status() {
             100..200 | 204 | 304 => Body::None,
             _ if method == "HEAD" => Body::None,

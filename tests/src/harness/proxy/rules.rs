@@ -51,12 +51,13 @@ pub struct Rule {
     target: Option<String>,
     pub(super) probability: f64,
     pub(super) left: Option<u64>,
+    pub(super) spared: u64,
 }
 
 impl Rule {
     /// Every call, always.
     pub fn new(fault: Fault) -> Self {
-        Rule { fault, service: None, operation: None, target: None, probability: 1.0, left: None }
+        Rule { fault, service: None, operation: None, target: None, probability: 1.0, left: None, spared: 0 }
     }
 
     /// Only calls of this service: `s3`, `sqs`, `kinesis`, `athena`, `glue`, `sts`.
@@ -91,6 +92,13 @@ impl Rule {
     #[must_use]
     pub fn times(mut self, count: u64) -> Self {
         self.left = Some(count);
+        self
+    }
+
+    /// Only after this many calls that would have been hit.
+    #[must_use]
+    pub fn after(mut self, count: u64) -> Self {
+        self.spared = count;
         self
     }
 
