@@ -12,6 +12,8 @@ use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
+use super::calls::Calls;
+
 /// Until a connection must stand.
 const CONNECT: Duration = Duration::from_secs(3);
 /// Until the first byte of an answer must be there. A long poll of SQS takes 20 s.
@@ -35,6 +37,7 @@ pub struct Place {
 pub struct Session {
     config: SdkConfig,
     path_style: bool,
+    calls: Calls,
 }
 
 impl Session {
@@ -51,7 +54,7 @@ impl Session {
         // Servers other than AWS are reached by an address, which has no room for the bucket's name.
         let path_style =
             ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].iter().any(|name| std::env::var_os(name).is_some());
-        Session { config: loader.load().await, path_style }
+        Session { config: loader.load().await, path_style, calls: Calls::default() }
     }
 
     /// A session whose every service is at `endpoint` (`http://127.0.0.1:4566`): a server other than AWS, for which fixed
@@ -68,7 +71,7 @@ impl Session {
             .timeout_config(limits())
             .http_client(http())
             .build();
-        Session { config, path_style: true }
+        Session { config, path_style: true, calls: Calls::default() }
     }
 
     /// The region, if there is one.
@@ -76,26 +79,33 @@ impl Session {
         self.config.region().map(Region::as_ref)
     }
 
+    /// How often its clients have called AWS.
+    pub fn calls(&self) -> &Calls {
+        &self.calls
+    }
+
     /// A client of Kinesis Data Streams.
     pub fn kinesis(&self) -> aws_sdk_kinesis::Client {
-        aws_sdk_kinesis::Client::new(&self.config)
+        let config = aws_sdk_kinesis::config::Builder::from(&self.config).interceptor(self.calls.clone());
+        aws_sdk_kinesis::Client::from_conf(config.build())
     }
 
     /// A client of S3.
     pub fn s3(&self) -> aws_sdk_s3::Client {
-        let config =
-            aws_sdk_s3::config::Builder::from(&self.config).force_path_style(self.path_style).build();
-        aws_sdk_s3::Client::from_conf(config)
+        let config = aws_sdk_s3::config::Builder::from(&self.config).interceptor(self.calls.clone());
+        aws_sdk_s3::Client::from_conf(config.force_path_style(self.path_style).build())
     }
 
     /// A client of SQS.
     pub fn sqs(&self) -> aws_sdk_sqs::Client {
-        aws_sdk_sqs::Client::new(&self.config)
+        let config = aws_sdk_sqs::config::Builder::from(&self.config).interceptor(self.calls.clone());
+        aws_sdk_sqs::Client::from_conf(config.build())
     }
 
     /// A client of Athena.
     pub fn athena(&self) -> aws_sdk_athena::Client {
-        aws_sdk_athena::Client::new(&self.config)
+        let config = aws_sdk_athena::config::Builder::from(&self.config).interceptor(self.calls.clone());
+        aws_sdk_athena::Client::from_conf(config.build())
     }
 }
 

@@ -133,6 +133,7 @@ async fn a_lost_reply_is_a_failure_and_the_object_is_there() {
     assert_eq!(store.get("a").await.unwrap(), "mine");
     assert_eq!(proxy.counts().faults["lost"], 1);
     assert_eq!(proxy.counts().of("s3:PutObject"), 2, "one call, one attempt");
+    assert_eq!(through.calls().counts()["S3:PutObject"], 2, "the session counts what it sends");
 }
 
 #[tokio::test(flavor = "multi_thread")]
