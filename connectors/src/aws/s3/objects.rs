@@ -69,9 +69,7 @@ async fn head(bucket: &Bucket, name: &str) -> Result<Option<Object>, Failure> {
 impl Objects for S3Objects {
     async fn put(&self, key: &str, bytes: Bytes) -> Result<Put, Failure> {
         if bytes.len() > self.bucket.options.gathered() {
-            let mut upload = Box::new(S3Upload::new(&self.bucket, key)?);
-            upload.write(bytes).await?;
-            return upload.finish().await;
+            return S3Upload::new(&self.bucket, key)?.put(bytes).await;
         }
         let outcome = self.bucket.put(key, bytes, Condition::Absent).await.map(drop);
         created(&self.bucket, key, outcome).await

@@ -29,9 +29,9 @@ pub enum Checksum {
 /// How objects are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// Objects larger than this are written in parts, in bytes.
+    /// Objects larger than this are written in parts, in bytes. An upload gathers that much before it sends anything.
     pub threshold: usize,
-    /// The size of the first parts in bytes, at least 5 MiB. An upload holds about one part in memory.
+    /// The size of the first parts in bytes, at least 5 MiB. An upload that sends parts holds about one in memory.
     pub part: usize,
     /// Encryption at rest; `None`: as the bucket says.
     pub encryption: Option<Encryption>,

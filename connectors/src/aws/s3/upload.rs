@@ -110,6 +110,18 @@ impl S3Upload {
         }
     }
 
+    /// Sends what is there already, without gathering it once more.
+    pub(super) async fn put(mut self, whole: Bytes) -> Result<Put, Failure> {
+        self.begin().await?;
+        let mut rest = whole;
+        while !rest.is_empty() {
+            let sent = self.parts.as_ref().map_or(0, |parts| parts.sent.len());
+            let size = self.bucket.options.part_size(sent).min(rest.len());
+            self.send(rest.split_to(size)).await?;
+        }
+        self.complete().await
+    }
+
     async fn complete(&mut self) -> Result<Put, Failure> {
         self.flush(true).await?;
         let Some(parts) = &self.parts else {
