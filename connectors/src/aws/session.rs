@@ -51,10 +51,12 @@ impl Session {
         if let Some(region) = &place.region {
             loader = loader.region(Region::new(region.clone()));
         }
+        let config = loader.load().await;
         // Servers other than AWS are reached by an address, which has no room for the bucket's name.
-        let path_style =
+        let named =
             ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].iter().any(|name| std::env::var_os(name).is_some());
-        Session { config: loader.load().await, path_style, calls: Calls::default() }
+        let path_style = named || config.endpoint_url().is_some();
+        Session { config, path_style, calls: Calls::default() }
     }
 
     /// A session whose every service is at `endpoint` (`http://127.0.0.1:4566`): a server other than AWS, for which fixed

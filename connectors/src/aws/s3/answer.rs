@@ -63,7 +63,7 @@ where
 
 /// Answers that only make sense with their headers, or because they have no body (those to HEAD).
 fn bodiless(doing: &str, status: u16, code: &str, region: Option<&str>) -> Option<Failure> {
-    let elsewhere = matches!(status, 301 | 307)
+    let elsewhere = status == 301
         || matches!(
             code,
             "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException"
