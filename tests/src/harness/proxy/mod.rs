@@ -146,7 +146,7 @@ mod tests {
     async fn echo(seed: u64) -> FaultProxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let upstream = format!("http://{}", listener.local_addr().unwrap());
-        let app = Router::new().fallback(any(async |body: Bytes| body));
+        let app = Router::new().fallback(any(|body: Bytes| async move { body }));
         tokio::spawn(async move { axum::serve(listener, app).await });
         FaultProxy::start(&upstream, seed).await.unwrap()
     }
