@@ -1,7 +1,7 @@
 //! moto: a second opinion on S3 and SQS; it errs in other places than ministack.
 //!
-//! What it does differently from AWS, as far as tests touch it: a wrong checksum is accepted; a message is deleted by a
-//! stale receipt; characters that SQS refuses are accepted; any access key passes.
+//! What it does differently from AWS, as far as tests touch it: a wrong checksum is accepted; an object in parts has
+//! its CRC32 as its CRC64NVME; a message is deleted by a stale receipt; characters that SQS refuses are accepted; any access key passes.
 
 use std::path::Path;
 
