@@ -25,6 +25,9 @@ const WAITING: &[(&str, &str)] = &[
     ("connectors/src/embedded/queue.rs", "tokio::time::sleep_until(deadline.min(Instant::now() + POLL))"),
     ("connectors/src/embedded/stream/reader.rs", "tokio::time::sleep_until(look)"),
     ("connectors/src/destinations/registry.rs", "retry: "),
+    // The SDK's own retries, which are switched off here.
+    ("connectors/src/aws/session.rs", "use aws_config::retry::RetryConfig"),
+    ("connectors/src/aws/session.rs", ".retry_config(RetryConfig::disabled())"),
 ];
 
 /// Files whose decisions are pure: nothing in them waits.

@@ -4,6 +4,10 @@
 //! do differently stands in its own file, and no test relies on it.
 
 pub mod install;
+pub mod ministack;
+pub mod moto;
 pub mod process;
 
+pub use ministack::Ministack;
+pub use moto::Moto;
 pub use process::Process;
