@@ -5,6 +5,7 @@
 //! `AWS_ENDPOINT_URL` and `AWS_ENDPOINT_URL_<SERVICE>`.
 
 pub mod fault;
+pub mod kinesis;
 pub mod session;
 
 pub use session::Session;
