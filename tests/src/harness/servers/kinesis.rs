@@ -7,6 +7,7 @@
 //!   gives more than 10 MiB; reads are never throttled.
 //! - kinesis-local (slow, resharding and lag): below 1 MB/s; no limit is kept; iterators never expire.
 
+use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -44,7 +45,6 @@ const BODY: usize = 16 << 20;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// ferrokinesis, served by this process on a port of its own. Dropped, it is gone.
-#[derive(Debug)]
 pub struct Ferrokinesis {
     url: String,
     /// What it holds, for tests that take records away as retention does.
@@ -87,6 +87,12 @@ impl Ferrokinesis {
     /// A session whose every service is here.
     pub fn session(&self) -> Session {
         Session::at(&self.url)
+    }
+}
+
+impl fmt::Debug for Ferrokinesis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ferrokinesis").field("url", &self.url).finish_non_exhaustive()
     }
 }
 
