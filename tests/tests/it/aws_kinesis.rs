@@ -232,9 +232,11 @@ async fn what_was_trimmed_is_told() {
 async fn lag_is_told() {
     let server = KinesisLocal::start().await.unwrap();
     let stream = fresh(&server.session(), 1).await;
-    fill(&stream, 3).await;
+    for _ in 0..3 {
+        fill(&stream, 1).await;
+        tokio::time::sleep(Duration::from_millis(50)).await; // the ages of records are the subject of the test
+    }
     let mut reader = stream.open(&shard(&stream).await, Start::Oldest).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(200)).await; // lets records age: the subject of the test
     let limit = Limit { records: 1, bytes: 1 };
     let first = reader.next(limit, POLL).await.unwrap();
     assert_eq!((first.records.len(), first.complete_until), (1, None));

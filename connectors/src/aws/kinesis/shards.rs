@@ -68,6 +68,7 @@ pub(super) async fn describe(
 
 /// Splits a shard; done when its children are there.
 pub(super) async fn split(stream: &Inner, shard: &ShardId, at: u128) -> Result<(), Failure> {
+    may_split(&list(stream).await?, shard, at)?;
     let call = stream.client.split_shard().stream_name(&*stream.name).shard_to_split(&**shard);
     call.new_starting_hash_key(at.to_string()).send().await.map_err(|error| {
         let doing = format!("splitting {shard} of `{}` (kinesis:SplitShard)", stream.name);
@@ -78,12 +79,44 @@ pub(super) async fn split(stream: &Inner, shard: &ShardId, at: u128) -> Result<(
 
 /// Merges two shards, given in either order; done when their child is there.
 pub(super) async fn merge(stream: &Inner, left: &ShardId, right: &ShardId) -> Result<(), Failure> {
+    may_merge(&list(stream).await?, left, right)?;
     let call = stream.client.merge_shards().stream_name(&*stream.name);
     call.shard_to_merge(&**left).adjacent_shard_to_merge(&**right).send().await.map_err(|error| {
         let doing = format!("merging {left} with {right} of `{}` (kinesis:MergeShards)", stream.name);
         fault::failure(&doing, &error, Missing::Shard)
     })?;
     active(stream).await
+}
+
+/// Refuses what can't be split. Kinesis refuses it too, but in part with the error that it has for a stream that is busy.
+fn may_split(shards: &[Shard], id: &ShardId, at: u128) -> Result<(), Failure> {
+    let HashRange { start, end } = open(shards, id)?.range;
+    if at <= start || at > end {
+        return Err(Failure::rejected(format!(
+            "cannot split {id} at {at}: it must lie within {start} to {end} and leave keys on both sides"
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses what can't be merged.
+fn may_merge(shards: &[Shard], left: &ShardId, right: &ShardId) -> Result<(), Failure> {
+    let (one, two) = (open(shards, left)?.range, open(shards, right)?.range);
+    let (low, high) = if one.start <= two.start { (one, two) } else { (two, one) };
+    if low.end.checked_add(1) != Some(high.start) {
+        return Err(Failure::rejected(format!(
+            "cannot merge {left} with {right}: their ranges are not adjacent"
+        )));
+    }
+    Ok(())
+}
+
+fn open<'a>(shards: &'a [Shard], id: &ShardId) -> Result<&'a Shard, Failure> {
+    match shards.iter().find(|shard| shard.id == *id) {
+        Some(shard) if shard.closed => Err(Failure::rejected(format!("{id} is closed already"))),
+        Some(shard) => Ok(shard),
+        None => Err(Failure::rejected(format!("there is no shard {id}"))),
+    }
 }
 
 /// Waits until the stream has changed its shards as it was told to.
@@ -128,5 +161,42 @@ mod tests {
         };
         assert_eq!(shard(listed(&u128::MAX.to_string())).unwrap(), expected);
         assert!(shard(listed("340282366920938463463374607431768211456")).is_err());
+    }
+
+    #[test]
+    fn changes_that_cannot_be_made_are_refused() {
+        let shard = |id: &str, start, end, closed| Shard {
+            id: id.into(),
+            parents: Vec::new(),
+            range: HashRange { start, end },
+            closed,
+        };
+        let shards = [
+            shard("old", 0, 99, true),
+            shard("a", 0, 9, false),
+            shard("b", 10, 10, false),
+            shard("c", 11, u128::MAX, false),
+        ];
+        for (id, at, fine) in [
+            ("a", 0, false),
+            ("a", 1, true),
+            ("a", 9, true),
+            ("a", 10, false),
+            ("b", 10, false),
+            ("old", 5, false),
+            ("x", 5, false),
+        ] {
+            assert_eq!(may_split(&shards, &id.into(), at).is_ok(), fine, "{id} at {at}");
+        }
+        for (left, right, fine) in [
+            ("a", "b", true),
+            ("b", "a", true),
+            ("a", "c", false),
+            ("c", "c", false),
+            ("old", "a", false),
+            ("a", "x", false),
+        ] {
+            assert_eq!(may_merge(&shards, &left.into(), &right.into()).is_ok(), fine, "{left} {right}");
+        }
     }
 }
