@@ -17,6 +17,8 @@ use crate::record::{Position, Record, Sequence};
 const WHOLE: u64 = u64::MAX;
 /// A record can be read this long after its arrival time, at most.
 const SETTLED_MS: i64 = 10_000;
+/// A busy shard is never read quite to its tip; this close to it counts.
+const NEAR_MS: i64 = 10_000;
 /// An iterator lives five minutes, and so may what stands behind it age unseen; twice that, to be sure.
 const UNSEEN_MS: i64 = 600_000;
 
@@ -37,15 +39,19 @@ pub(super) struct Page {
     pub(super) date: Option<Millis>,
     /// How far the page's end is behind the tip.
     pub(super) behind_ms: i64,
+    /// It holds as many records as were asked for, so there may be more.
+    pub(super) full: bool,
     /// The shard is closed and read to its end.
     pub(super) ended: bool,
 }
 
 impl Page {
-    /// Whether the tip is reached. A page with records may say so too, but not every server that does is right. The end of a
-    /// closed shard is not the tip: its children may hold records that arrived before this answer was given.
-    pub(super) fn is_tip(&self) -> bool {
-        self.records.is_empty() && self.behind_ms == 0 && !self.ended
+    /// Everything that arrived before this moment was read with this page: the time of the answer, less what it is behind the
+    /// tip. `None` away from the tip, and of a full page: not every server that says it is at the tip is right. `None` at the
+    /// end of a closed shard too: its children may hold records that arrived before this answer was given.
+    pub(super) fn seen_until(&self) -> Option<Millis> {
+        let near = self.behind_ms <= NEAR_MS && !self.full && !self.ended;
+        self.date.filter(|_| near).map(|date| date.plus(-self.behind_ms - SETTLED_MS))
     }
 }
 
@@ -153,7 +159,8 @@ impl Cursor {
     /// Takes a page: the user records that were not taken before, and whether some were trimmed before them.
     pub(super) fn take(&mut self, page: Page) -> (Vec<Record>, bool) {
         self.behind_ms = page.behind_ms;
-        let (tip, ended, date) = (page.is_tip(), page.ended, page.date);
+        let (seen, ended, date) = (page.seen_until(), page.ended, page.date);
+        let nothing = page.records.is_empty() && page.behind_ms == 0;
         let mut trimmed = self.is_too_old(date);
         let mut taken = Vec::with_capacity(page.records.len());
         for raw in page.records {
@@ -165,18 +172,16 @@ impl Cursor {
             }
             self.take_one(raw, &mut taken);
         }
-        if tip || ended {
+        if nothing || ended {
             trimmed |= self.unproved && self.was_unseen(date);
             self.unproved = false;
         }
-        if tip {
-            self.seen_until = self.seen_until.max(date.map(|date| date.plus(-SETTLED_MS)));
-            // Nothing was there so far: should this iterator expire, the next need not begin before now.
-            match (&mut self.place, self.seen_until) {
-                (Place::Since(moment), Some(seen)) => *moment = seen.max(*moment),
-                (place @ Place::Oldest, Some(seen)) => *place = Place::Since(seen),
-                _ => {}
-            }
+        self.seen_until = self.seen_until.max(seen);
+        // Nothing was there so far: should this iterator expire, the next need not begin before now.
+        match (&mut self.place, seen) {
+            (Place::Since(moment), Some(seen)) => *moment = seen.max(*moment),
+            (place @ Place::Oldest, Some(seen)) => *place = Place::Since(seen),
+            _ => {}
         }
         (taken, trimmed)
     }

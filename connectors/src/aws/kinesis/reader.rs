@@ -79,6 +79,11 @@ impl KinesisReader {
             // A time to come is refused; what arrives from now on and too early is passed over by the cursor.
             Err((failure, true)) => match from {
                 From::Since(_) => self.find_from(&From::Latest).await.map_err(|_| failure),
+                From::At(_) => {
+                    let fix =
+                        "if the stream was deleted and created again, give it another name or begin anew";
+                    Err(Failure::unauthorized(format!("{}; {fix}", failure.detail)))
+                }
                 _ => Err(failure),
             },
             found => found.map_err(|(failure, _)| failure),
@@ -140,7 +145,7 @@ impl KinesisReader {
             (self.at_tip, self.behind_ms) = (false, page.behind_ms);
             return Ok(());
         }
-        self.take(page, most);
+        self.take(page);
         Ok(())
     }
 
@@ -165,14 +170,16 @@ impl KinesisReader {
             }
             Err(error) => return Err(fault::failure(&doing(), &error, Missing::Shard)),
         };
+        let count = answer.records.len();
         let bytes = answer.records.iter().map(|record| record.data.as_ref().len()).sum();
         turn.brought(bytes);
-        if let Some(size) = bytes.checked_div(answer.records.len()) {
+        if let Some(size) = bytes.checked_div(count) {
             self.typical = size.midpoint(self.typical).max(size);
         }
         let records = answer.records.into_iter().map(raw).collect::<Result<_, _>>();
         let records = records.map_err(|detail| Failure::crashed(format!("{}: {detail}", doing())))?;
         let page = Page {
+            full: count >= most,
             records,
             date: clock.told(),
             behind_ms: answer.millis_behind_latest.unwrap_or(0).max(0),
@@ -182,11 +189,11 @@ impl KinesisReader {
         Ok(Some(page))
     }
 
-    fn take(&mut self, page: Page, most: usize) {
-        self.at_tip = page.is_tip();
+    fn take(&mut self, page: Page) {
+        self.at_tip = page.seen_until().is_some();
         self.behind_ms = page.behind_ms;
         self.ended = page.ended;
-        let more = page.behind_ms > 0 || page.records.len() >= most;
+        let more = page.behind_ms > 0 || page.full;
         self.rest = (!more).then(|| Instant::now() + self.stream.options.idle);
         let (records, trimmed) = self.cursor.take(page);
         self.waiting.extend(records);
@@ -203,9 +210,8 @@ impl KinesisReader {
             records.push(record);
         }
         let emptied = self.waiting.is_empty();
-        let complete = self.at_tip && emptied && records.is_empty();
         Fetched {
-            complete_until: self.cursor.seen_until().filter(|_| complete),
+            complete_until: self.cursor.seen_until().filter(|_| self.at_tip && emptied),
             behind_ms: self.behind_ms,
             ended: self.ended && emptied,
             trimmed: std::mem::take(&mut self.trimmed),

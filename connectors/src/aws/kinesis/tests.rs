@@ -148,14 +148,24 @@ fn the_latest_is_a_time_should_the_iterator_expire() {
 }
 
 #[test]
-fn the_tip_is_an_empty_page_that_is_not_behind_and_not_the_end() {
-    assert!(page(&[]).is_tip());
-    assert!(!page(&[1]).is_tip());
-    assert!(!Page { behind_ms: 1, ..page(&[]) }.is_tip());
-    assert!(!Page { ended: true, ..page(&[]) }.is_tip(), "children may hold what arrived before now");
-    let mut cursor = cursor(Start::Oldest);
-    cursor.take(Page { ended: true, ..page(&[]) });
-    assert_eq!(cursor.seen_until(), None);
+fn what_a_page_says_about_time() {
+    let seen = Some(NOW.plus(-10_000));
+    let cases = [
+        ("nothing there", page(&[]), seen),
+        ("the last records", page(&[1]), seen),
+        ("nearly the last records", Page { behind_ms: 300, ..page(&[1]) }, seen.map(|seen| seen.plus(-300))),
+        ("far from the tip", Page { behind_ms: 60_000, ..page(&[1]) }, None),
+        ("far from the tip, in a gap", Page { behind_ms: 60_000, ..page(&[]) }, None),
+        ("there may be more", Page { full: true, ..page(&[1]) }, None),
+        ("children may hold what arrived before now", Page { ended: true, ..page(&[]) }, None),
+        ("no clock", Page { date: None, ..page(&[]) }, None),
+    ];
+    for (what, page, expected) in cases {
+        assert_eq!(page.seen_until(), expected, "{what}");
+        let mut cursor = cursor(Start::Oldest);
+        cursor.take(page);
+        assert_eq!(cursor.seen_until(), expected, "{what}");
+    }
 }
 
 #[test]
