@@ -7,6 +7,7 @@
 pub mod calls;
 pub mod fault;
 pub mod s3;
+pub mod kinesis;
 pub mod session;
 pub mod sqs;
 

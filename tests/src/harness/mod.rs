@@ -4,6 +4,7 @@ pub mod binary;
 pub mod client;
 pub mod door;
 pub mod feed;
+pub mod kpl;
 pub mod node;
 pub mod peers;
 pub mod proxy;

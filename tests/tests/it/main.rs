@@ -3,6 +3,7 @@
 
 mod architecture;
 mod aws_documents;
+mod aws_kinesis;
 mod aws_s3;
 mod aws_session;
 mod aws_sqs;

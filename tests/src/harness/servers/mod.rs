@@ -4,10 +4,12 @@
 //! do differently stands in its own file, and no test relies on it.
 
 pub mod install;
+pub mod kinesis;
 pub mod ministack;
 pub mod moto;
 pub mod process;
 
+pub use kinesis::{Ferrokinesis, KinesisLocal};
 pub use ministack::Ministack;
 pub use moto::Moto;
 pub use process::Process;
