@@ -19,11 +19,14 @@ const DIRECTION: &[(&str, &[&str])] = &[
 /// The most lines of a file, its unit tests aside.
 const LONGEST_FILE: usize = 400;
 
-/// The only lines of `connectors` that wait: long polls, which end at their deadline or when something arrives. And the one that
-/// names the numbers each kind of destination hands to supervision.
+/// The only lines of `connectors` that wait: long polls, which end at their deadline or when something arrives; Athena gives no
+/// other way to learn that a statement has ended than to look again. And the ones that only name the numbers each kind of
+/// destination hands to supervision, or a flag that a service sets.
 const WAITING: &[(&str, &str)] = &[
     ("connectors/src/embedded/queue.rs", "tokio::time::sleep_until(deadline.min(Instant::now() + POLL))"),
     ("connectors/src/embedded/stream/reader.rs", "tokio::time::sleep_until(look)"),
+    ("connectors/src/aws/athena/runner.rs", "tokio::time::sleep(pause)"),
+    ("connectors/src/aws/athena/runner.rs", "error.retryable()"),
     ("connectors/src/destinations/registry.rs", "retry: "),
 ];
 
