@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests fail by panicking, as tests do
 
 mod architecture;
+mod aws_athena;
 mod aws_documents;
 mod aws_kinesis;
 mod aws_s3;
