@@ -109,6 +109,16 @@ fn needed_on_aws(config: &Config, root: &Section<'_>) {
             "add url = \"s3://bucket/state/\"",
         );
     }
+    if config.dead_letters.queue.is_none() {
+        root.report(
+            "dead_letters",
+            "the backend \"aws\" needs dead_letters.queue",
+            "add queue = \"https://sqs…\" to [dead_letters]",
+        );
+    }
+    if config.athena.is_none() {
+        root.report("athena", "the backend \"aws\" needs [athena]", "add [athena] with database = \"…\"");
+    }
 }
 
 fn lake(mut section: Section<'_>, backend: Backend) -> Lake {

@@ -46,6 +46,8 @@ pub struct Options {
     pub idle: Duration,
     /// Shards on one page of their list.
     pub list_shards: i32,
+    /// What the stream is called by whoever reads it: in documents, names of objects and rows; `None`: as in Kinesis.
+    pub called: Option<String>,
 }
 
 impl Default for Options {
@@ -56,6 +58,7 @@ impl Default for Options {
             strict_order: false,
             idle: Duration::from_millis(1_000),
             list_shards: 1_000,
+            called: None,
         }
     }
 }
@@ -74,7 +77,10 @@ struct Inner {
 
 /// A data stream. Open it once per process: its readers share what a shard allows.
 #[derive(Debug, Clone)]
-pub struct KinesisStream(Arc<Inner>);
+pub struct KinesisStream {
+    inner: Arc<Inner>,
+    name: Arc<str>,
+}
 
 impl KinesisStream {
     /// Opens the stream `name`, which must exist, and reads its limits: changes of the retention and of the largest record
@@ -97,35 +103,43 @@ impl KinesisStream {
         };
         let kib = told.max_record_size_in_kib.and_then(|kib| usize::try_from(kib).ok());
         let max_record = kib.unwrap_or(1 << 10) << 10;
+        let called = options.called.as_deref().unwrap_or(name).into();
         let inner = Inner { client, name: name.into(), options, max_record, kept, paces: Paces::default() };
-        Ok(KinesisStream(Arc::new(inner)))
+        Ok(KinesisStream { inner: Arc::new(inner), name: called })
+    }
+}
+
+impl KinesisStream {
+    /// How long the stream keeps its records, as it was when it was opened.
+    pub fn retention(&self) -> Duration {
+        Duration::from_millis(u64::try_from(self.inner.kept.retention_ms).unwrap_or_default())
     }
 }
 
 #[async_trait]
 impl Stream for KinesisStream {
     fn name(&self) -> &str {
-        &self.0.name
+        &self.name
     }
 
     async fn put(&self, records: Vec<NewRecord>) -> Result<Vec<Result<Position, Failure>>, Failure> {
-        put::put(&self.0, records).await
+        put::put(&self.inner, records).await
     }
 
     async fn shards(&self) -> Result<Vec<Shard>, Failure> {
-        shards::list(&self.0).await
+        shards::list(&self.inner).await
     }
 
     async fn open(&self, shard: &ShardId, start: Start) -> Result<Box<dyn ShardReader>, Failure> {
-        let cursor = Cursor::new(start, self.0.kept);
-        Ok(Box::new(KinesisReader::open(self.0.clone(), shard, cursor).await?))
+        let cursor = Cursor::new(start, self.inner.kept);
+        Ok(Box::new(KinesisReader::open(self.inner.clone(), shard, cursor).await?))
     }
 
     async fn split(&self, shard: &ShardId, at: u128) -> Result<(), Failure> {
-        shards::split(&self.0, shard, at).await
+        shards::split(&self.inner, shard, at).await
     }
 
     async fn merge(&self, left: &ShardId, right: &ShardId) -> Result<(), Failure> {
-        shards::merge(&self.0, left, right).await
+        shards::merge(&self.inner, left, right).await
     }
 }
