@@ -9,6 +9,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
+use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 use datafusion::parquet::arrow::ArrowWriter;
 use serde_json::json;
@@ -18,8 +19,8 @@ use shardmill_connectors::failure::Class;
 use shardmill_connectors::ports::{Catalog, QueryResult, Snapshot};
 use shardmill_connectors::{Failure, Hour};
 use shardmill_tests::conformance;
-use shardmill_tests::harness::servers::Moto;
-use shardmill_tests::harness::servers::athena::{Athena, MemoryFiles};
+use shardmill_tests::harness::servers::athena::{Athena, MemoryFiles, S3Files};
+use shardmill_tests::harness::servers::{Ministack, Moto};
 
 use crate::support::PATIENCE;
 
@@ -94,7 +95,7 @@ async fn a_start_without_a_reply_is_made_once_and_a_statement_issued_later_runs_
 #[tokio::test]
 async fn what_was_given_up_may_land_late_and_is_seen() {
     let (server, _, other) = site().await;
-    let hasty = Options { ddl_time: Duration::from_millis(50), ..options("acme") };
+    let hasty = Options { ddl_time: Duration::from_secs(2), ..options("acme") };
     let hasty = AthenaCatalog::new(&server.session(), hasty);
     other.ensure_table("t", &columns(&["a"])).await.unwrap();
     other.set_location("t", seven(), "g0").await.unwrap();
@@ -383,4 +384,28 @@ async fn calls_are_those_that_moto_knows() {
         shardmill::output::rows(&result.schema, &result.batches, shardmill::output::Format::Json).unwrap();
     assert_eq!(text.trim(), r#"[{"n":42,"name":null},{"n":43,"name":"n"}]"#);
     failed(with("nope").probe().await, Class::Unauthorized, "create the workgroup");
+}
+
+#[tokio::test]
+async fn files_are_read_from_a_server_that_speaks_s3() {
+    let store = Ministack::start().await.unwrap();
+    let client = store.session().s3();
+    client.create_bucket().bucket("acme-lake").send().await.unwrap();
+    for (name, numbers) in
+        [("g1/part-0000.parquet", 0..4), ("g1/_part-0001.parquet", 4..8), ("g2/part-0000.parquet", 8..9)]
+    {
+        let key = format!("events/tables/web/{name}");
+        let put = client.put_object().bucket("acme-lake").key(key).body(ByteStream::from(file(numbers)));
+        put.send().await.unwrap();
+    }
+    let server = Athena::start(Arc::new(S3Files(client))).await.unwrap();
+    let catalog = AthenaCatalog::new(&server.session(), options("acme"));
+    catalog.ensure_table("web", &rows()).await.unwrap();
+    catalog.set_location("web", seven(), "tables/web/g1").await.unwrap();
+    let sum = catalog
+        .query("SELECT count(*) AS rows, sum(n) AS total FROM web", &Snapshot::default())
+        .await
+        .unwrap();
+    let text = shardmill::output::rows(&sum.schema, &sum.batches, shardmill::output::Format::Json).unwrap();
+    assert_eq!(text.trim(), r#"[{"rows":4,"total":6}]"#);
 }

@@ -31,9 +31,12 @@ pub(super) enum Statement {
     ShowTables,
 }
 
-/// The first word of a statement, upper-case.
+/// The first word of a statement, upper-case; comments before it do not count.
 pub(super) fn first_word(sql: &str) -> String {
-    let text = sql.trim_start_matches(|c: char| c.is_whitespace() || c == '(');
+    let mut text = sql.trim_start_matches(|c: char| c.is_whitespace() || c == '(');
+    while let Some((_, rest)) = text.strip_prefix("--").and_then(|comment| comment.split_once('\n')) {
+        text = rest.trim_start_matches(|c: char| c.is_whitespace() || c == '(');
+    }
     text.chars().take_while(char::is_ascii_alphabetic).collect::<String>().to_ascii_uppercase()
 }
 

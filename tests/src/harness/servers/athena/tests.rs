@@ -1,6 +1,7 @@
 //! What the server refuses, as Athena does.
 
 use super::catalog::Databases;
+use super::files::{Files, FolderFiles};
 use super::parse::parse;
 
 const TABLE: &str = "CREATE EXTERNAL TABLE t (`a` string, b decimal(10,2), `_c` array<string>) \
@@ -85,4 +86,16 @@ fn what_athena_takes_is_taken() {
         .unwrap(),
         ["t"]
     );
+}
+
+#[tokio::test]
+async fn files_of_a_folder_have_urls() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(folder.path().join("t/g1")).unwrap();
+    std::fs::write(folder.path().join("t/g1/part"), "rows").unwrap();
+    let files = FolderFiles { url: "s3://b/lake/".into(), root: folder.path().into() };
+    assert_eq!(files.list("s3://b/lake/t/g1/").await.unwrap(), ["s3://b/lake/t/g1/part"]);
+    assert!(files.list("s3://b/lake/t/g2/").await.unwrap().is_empty());
+    assert_eq!(files.get("s3://b/lake/t/g1/part").await.unwrap(), "rows");
+    assert!(files.get("s3://b/lake/t/g1/none").await.is_err());
 }
