@@ -257,6 +257,12 @@ impl Letter {
         self.destination.as_deref().unwrap_or("lake")
     }
 
+    /// How many bytes its payload takes here.
+    pub fn payload_bytes(&self) -> usize {
+        let json = self.payload.as_ref().map_or(0, |json| json.get().len());
+        json + self.payload_base64.as_ref().map_or(0, String::len)
+    }
+
     /// The payload's bytes.
     pub fn data(&self) -> Result<Vec<u8>, String> {
         unpack(self.payload.as_deref(), self.payload_base64.as_deref())

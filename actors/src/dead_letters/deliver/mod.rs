@@ -36,6 +36,8 @@ use crate::supervision::{Strategy, guarded};
 
 /// Letters are settled in groups of so many.
 const TOGETHER: usize = 500;
+/// Or of so many bytes of payload.
+const TOGETHER_BYTES: usize = 16 << 20;
 /// The longest that letters wait for others to be settled with.
 const SETTLE_EVERY: Duration = Duration::from_secs(1);
 /// Batches that wait to be sent again beside those under way.
@@ -171,7 +173,7 @@ struct Run<'a> {
     sender: Arc<Sender>,
     /// When what was taken is settled at the latest; counts while there is something.
     due: Instant,
-    /// Taken by the destination, and not settled yet; without their payloads.
+    /// Taken by the destination, and not settled yet.
     taken: Vec<Found>,
     /// Letters for whole ranges, for when the others are done.
     ranges: Vec<Found>,
@@ -244,12 +246,12 @@ impl Run<'_> {
                 }
                 Ok(Prepared::Skip(reason)) => {
                     tracing::debug!(id = %found.letter.id, %reason, "left out");
-                    self.left_out.push(found);
+                    self.left_out.push(light(found));
                 }
                 Ok(Prepared::Invalid(reason)) => self.unsent(found, Failure::rejected(reason)),
                 Err(panic) => self.unsent(found, panic),
             }
-            if self.back.len() >= TOGETHER || self.left_out.len() >= TOGETHER {
+            if self.is_full() {
                 self.flush().await?;
             }
         }
@@ -283,16 +285,18 @@ impl Run<'_> {
             if self.taken.is_empty() {
                 self.due = Instant::now() + SETTLE_EVERY;
             }
-            // Only ids and files are needed from here on.
-            self.taken.extend(round.delivered.into_iter().map(|mut found| {
-                found.letter.replace_payload(Payload::default());
-                Found { original: None, ..found }
-            }));
+            self.taken.extend(round.delivered.into_iter().map(light));
         }
         if self.taken.len() >= TOGETHER || self.due <= Instant::now() {
             self.settle_taken().await?;
         }
-        if self.back.len() >= TOGETHER { self.flush().await } else { Ok(()) }
+        if self.is_full() { self.flush().await } else { Ok(()) }
+    }
+
+    /// Whether enough has come back, or was left out, to be settled together.
+    fn is_full(&self) -> bool {
+        let bytes = || self.back.iter().map(|(found, _)| found.letter.payload_bytes()).sum::<usize>();
+        self.back.len() >= TOGETHER || self.left_out.len() >= TOGETHER || bytes() >= TOGETHER_BYTES
     }
 
     async fn settle_taken(&mut self) -> Result<(), Failure> {
@@ -339,6 +343,12 @@ impl Run<'_> {
         let whole = self.sender.halted().is_none() && self.result.pending == before;
         if whole && !self.with.dry_run { self.settle(&[found]).await } else { Ok(()) }
     }
+}
+
+/// The same without its payloads: to be settled, a letter needs its id and its file.
+fn light(mut found: Found) -> Found {
+    found.letter.replace_payload(Payload::default());
+    Found { original: None, ..found }
 }
 
 /// Uploads letters as a file of their own, enters it in the index and announces them.
