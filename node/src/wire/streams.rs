@@ -51,7 +51,11 @@ pub(super) async fn settings(
 }
 
 /// The stream's routing rules, read for the first time: without a good version a node does not start.
-async fn rules(config: &Config, stream: &config::Stream, objects: &Find) -> Result<RulesBook, Vec<Problem>> {
+async fn rules(
+    config: &Config,
+    stream: &config::Stream,
+    objects: &Find<'_>,
+) -> Result<RulesBook, Vec<Problem>> {
     let Some(rules) = &stream.rules else { return Ok(RulesBook::everything()) };
     let source: Arc<dyn Text> = match objects(rules) {
         Some((objects, key)) => Arc::new(TextObject::new(objects, &key, rules)),

@@ -340,10 +340,10 @@ proptest! {
     #[test]
     fn what_a_producer_packs_comes_apart_the_same(
         users in proptest::collection::vec(
-            ("\\PC{1,20}", proptest::option::of(any::<u128>()), proptest::collection::vec(any::<u8>(), 0..80)),
+            ("\\PC{1,20}", proptest::option::of(proptest::arbitrary::any::<u128>()), proptest::collection::vec(proptest::arbitrary::any::<u8>(), 0..80)),
             1..30,
         ),
-        damage in any::<proptest::sample::Index>(),
+        damage in proptest::arbitrary::any::<proptest::sample::Index>(),
     ) {
         let users: Vec<UserRecord> = users
             .into_iter()
