@@ -19,8 +19,8 @@ use crate::supervision::{Body, ChildSpec, Next, Worker};
 use crate::tree::Kind;
 use crate::world::World;
 
-/// How often everything is looked at.
-const LOOK: Duration = Duration::from_secs(1);
+/// A day in milliseconds.
+const DAY_MS: i64 = 24 * 3_600_000;
 /// How long a breaker must have been open.
 const LASTING: Duration = Duration::from_secs(5);
 /// How long a breaker must have been closed again: what comes and goes is told once.
@@ -158,6 +158,21 @@ pub fn spec(shared: &Shared) -> ChildSpec {
     }
 }
 
+/// What streams have trimmed before it was read, for a day.
+fn lost(world: &World, now: Millis) -> Vec<Alarm> {
+    let recent = |lost: &&crate::state::shard::Lost| now.since(lost.at) < DAY_MS;
+    let shards =
+        world.shards.iter().filter_map(|(name, shard)| Some((name, shard.lost.as_ref().filter(recent)?)));
+    let alarm = |(name, lost): (&String, &crate::state::shard::Lost)| Alarm {
+        alarm: "records lost",
+        at: name.clone(),
+        text: lost.last.clone(),
+        fix: "raise the stream's retention; `shardmill dlq list --reason trimmed` names every range".into(),
+        urgent: true,
+    };
+    shards.map(alarm).collect()
+}
+
 struct Watcher {
     shared: Shared,
     /// Notices with the notifiers that have not taken them.
@@ -174,6 +189,7 @@ impl Watcher {
         found.extend(self.destinations());
         found.extend(self.lanes());
         found.extend(self.rules());
+        found.extend(lost(&world, Millis::now()));
         let depth = self.shared.ports.dead_letters.depth().await?;
         found.extend(self.dead_letters(depth.visible + depth.in_flight, &world));
         Ok(found)
@@ -330,7 +346,7 @@ impl Worker for Watcher {
             self.waiting.pop_front();
             return Ok(Next::Again);
         }
-        Ok(Next::After(LOOK))
+        Ok(Next::After(self.shared.schedule.look_seldom()))
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shardmill_cluster::{Cell, Liveness, NodeId, Take, ownership};
+use shardmill_connectors::clock::Millis;
 use shardmill_connectors::crash;
 use shardmill_connectors::failure::Failure;
 use shardmill_connectors::hour::Hour;
@@ -15,7 +16,7 @@ use tokio::sync::Mutex;
 
 use crate::state::lane::LaneCommit;
 use crate::state::shard::LakeCommit;
-use crate::state::{HourState, ShardState};
+use crate::state::{DeadFile, HourState, ShardState};
 use crate::telemetry;
 
 /// A change to a shard's document.
@@ -29,6 +30,15 @@ pub enum Change {
     Suspect(Position, usize),
     /// A lane moved on, was made, or was removed.
     Lane(Box<LaneCommit>),
+    /// The stream has trimmed what had not been read.
+    Lost {
+        /// The letter that says so.
+        file: DeadFile,
+        /// The same in words.
+        text: String,
+        /// When it was found.
+        at: Millis,
+    },
 }
 
 #[derive(Debug)]
@@ -182,6 +192,7 @@ fn apply(state: &mut ShardState, change: &Change) -> Result<(), Failure> {
         Change::Forwarded(key) => state.dead_letters.retain(|file| file.key != *key),
         Change::Suspect(until, records) => state.caution.open(until, *records),
         Change::Lane(commit) => state.commit_lane(commit),
+        Change::Lost { file, text, at } => state.lose(file, text, *at),
     }
     Ok(())
 }

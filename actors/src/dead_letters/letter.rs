@@ -226,6 +226,36 @@ impl Letter {
         }
     }
 
+    /// The letter for what was trimmed by the stream before anybody had it. It has no payload: there is nothing to redrive.
+    pub fn lost(
+        stream: &StreamSettings,
+        destination: Option<&str>,
+        origin: Origin,
+        reason: &str,
+        at: Millis,
+    ) -> Self {
+        Letter {
+            id: id(&origin, &format!("{}\0lost", destination.unwrap_or("lake")), 0),
+            class: Class::Rejected,
+            reason: reason.to_owned(),
+            destination: destination.map(str::to_owned),
+            table: destination.is_none().then(|| stream.table.clone()),
+            field: None,
+            event: None,
+            key: String::new(),
+            origin,
+            attempts: 0,
+            first_at: at,
+            last_at: at,
+            attempted_at: Vec::new(),
+            response: None,
+            redrives: 0,
+            range: None,
+            payload: None,
+            payload_base64: None,
+        }
+    }
+
     /// The letter for an event whose redelivery was given up again: of the same identity, with the payload it has now.
     pub fn again(self, again: Again) -> Self {
         let redrives = self.redrives + 1;

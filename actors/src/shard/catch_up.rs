@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use shardmill_connectors::failure::Failure;
 use shardmill_connectors::ports::{Limit, ShardReader};
 
+use super::lost::Lost;
 use super::place::Place;
 use super::{Batch, Parts};
 use crate::supervision::{Next, Worker};
@@ -48,10 +49,11 @@ impl CatchUp {
         let fetched = cursor.next(Limit { records: RECORDS, bytes }, POLL).await?;
         share.resize(fetched.records.iter().map(|record| record.cost() as u64).sum());
         if fetched.trimmed {
-            tracing::error!(
-                shard = %self.parts.name,
-                "events were trimmed by the stream's retention before they were delivered: they are lost to a destination; raise the retention"
-            );
+            for lane in self.parts.feed.standing_at(&from) {
+                Lost::between(&self.parts, Some(&lane), &from, fetched.records.first())
+                    .tell(&self.parts)
+                    .await?;
+            }
         }
         let next =
             fetched.records.last().map_or_else(|| from.clone(), |last| Place::After(last.position.clone()));

@@ -8,6 +8,7 @@
 pub mod catch_up;
 pub mod feed;
 pub mod forwarder;
+mod lost;
 pub mod open;
 pub mod place;
 pub mod reader;

@@ -10,6 +10,7 @@ use shardmill_connectors::record::Position;
 use tokio::sync::mpsc;
 use tracing::{Instrument, Span};
 
+use super::lost::Lost;
 use super::place::Place;
 use super::{Batch, Parts, open};
 use crate::ledger::Change;
@@ -41,6 +42,8 @@ pub struct Reader {
     /// Bytes the next fetch may bring.
     reserve: usize,
     ended: bool,
+    /// What the stream trimmed, until it is told.
+    lost: Option<Lost>,
     /// While cautious: what was fetched and is not opened yet.
     unopened: Option<Batch>,
     /// While cautious: that there is something to open, until it is this reader's turn.
@@ -70,6 +73,7 @@ impl Reader {
             place,
             reserve: SMALL,
             ended: false,
+            lost: None,
             unopened: None,
             wish: None,
             awaited: None,
@@ -114,7 +118,9 @@ impl Reader {
             false => SMALL,
         };
         self.count(&fetched, payload as u64);
-        self.warn_if_trimmed(&fetched);
+        if fetched.trimmed {
+            self.lost = Some(Lost::between(&self.parts, None, &self.place, fetched.records.first()));
+        }
         let Fetched { records, complete_until, ended, .. } = fetched;
         let from = self.place.clone();
         if let Some(last) = records.last() {
@@ -149,15 +155,6 @@ impl Reader {
             }
         });
     }
-
-    fn warn_if_trimmed(&self, fetched: &Fetched) {
-        if fetched.trimmed {
-            tracing::error!(
-                shard = %self.parts.name,
-                "records were trimmed by the stream's retention before they were read: they are lost; raise the retention"
-            );
-        }
-    }
 }
 
 #[async_trait]
@@ -176,6 +173,7 @@ impl Worker for Reader {
             }
             self.awaited = None;
         }
+        self.tell_lost().await?;
         if let Some(batch) = self.unopened.take() {
             return self.open_with_caution(batch).await;
         }
@@ -184,6 +182,11 @@ impl Worker for Reader {
         let asked = Instant::now();
         let mut batch = self.fetch(caution.unwrap_or(RECORDS)).await?;
         batch.set_aside = hopeless;
+        if let Err(failure) = self.tell_lost().await {
+            // Told before anything behind it is committed.
+            self.unopened = Some(batch);
+            return Err(failure);
+        }
         let span = self.span(&batch, asked.elapsed());
         match caution.is_some() && !batch.records.is_empty() {
             true => self.open_with_caution(batch).instrument(span).await,
@@ -207,6 +210,14 @@ impl Reader {
         );
         Links::of(&batch.records).add_to(&span);
         span
+    }
+
+    async fn tell_lost(&mut self) -> Result<(), Failure> {
+        if let Some(lost) = &self.lost {
+            lost.tell(&self.parts).await?;
+            self.lost = None;
+        }
+        Ok(())
     }
 
     /// Hands a batch on when it is this reader's turn and the document says which batch it is. One at a time: the next is

@@ -42,6 +42,17 @@ pub struct DeadFile {
     pub tally: Tally,
 }
 
+/// What a stream has trimmed before it was read: each range is a dead letter, too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lost {
+    /// How many ranges, by now.
+    pub ranges: u64,
+    /// The last of them, in words.
+    pub last: String,
+    /// When it was found.
+    pub at: Millis,
+}
+
 /// A shard's document.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ShardState {
@@ -75,6 +86,9 @@ pub struct ShardState {
     pub read: Tally,
     /// Records that became dead letters at the lake, since the beginning.
     pub invalid: Tally,
+    /// What the stream trimmed before it was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<Lost>,
     /// The shards it came from.
     pub parents: Vec<ShardId>,
     /// The lanes, by destination. Those of destinations that a node does not know are left alone.
@@ -141,6 +155,13 @@ impl ShardState {
     /// `stream/shard`: how hours and manifests name a shard.
     pub fn name(&self) -> String {
         format!("{}/{}", self.stream, self.shard)
+    }
+
+    /// The stream has trimmed what had not been read: `file` holds the letter that says so.
+    pub fn lose(&mut self, file: &DeadFile, text: &str, at: Millis) {
+        self.dead_letters.push(file.clone());
+        let ranges = self.lost.as_ref().map_or(0, |lost| lost.ranges) + 1;
+        self.lost = Some(Lost { ranges, last: text.to_owned(), at });
     }
 
     /// Applies a commit: read = rows + dead letters, or it is refused.

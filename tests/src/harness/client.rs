@@ -14,6 +14,8 @@ use super::node::Setup;
 pub struct Cli {
     data_dir: PathBuf,
     config: Option<PathBuf>,
+    /// How AWS is reached.
+    env: Vec<(String, String)>,
 }
 
 /// What a command did.
@@ -57,7 +59,9 @@ pub async fn run_with(arguments: &[&str], env: &[(&str, &str)]) -> Result<Done, 
 impl Cli {
     /// Commands on the data of `setup`.
     pub fn new(setup: &Setup) -> Result<Self, String> {
-        Ok(Cli { data_dir: setup.data_dir.clone(), config: setup.config_file()? })
+        let aws = setup.env.iter().filter(|(name, _)| name.starts_with("AWS_"));
+        let env = aws.map(|(name, value)| (name.clone(), value.clone())).collect();
+        Ok(Cli { data_dir: setup.data_dir.clone(), config: setup.config_file()?, env })
     }
 
     /// Runs a command that works on data: `--data-dir` and `-c` are added.
@@ -69,7 +73,8 @@ impl Cli {
         if let Some(config) = &config {
             all.extend(["-c", config]);
         }
-        run(&all).await
+        let env: Vec<_> = self.env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        run_with(&all, &env).await
     }
 
     /// The rows of a SELECT, as JSON objects.

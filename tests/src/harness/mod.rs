@@ -2,11 +2,13 @@
 
 pub mod binary;
 pub mod client;
+pub mod cloud;
 pub mod door;
 pub mod feed;
 pub mod kpl;
 pub mod node;
 pub mod peers;
+pub mod producer;
 pub mod proxy;
 pub mod receiver;
 pub mod sampler;

@@ -1,5 +1,6 @@
 //! Proofs: named, repeatable, seeded programs, one for each big claim.
 
+pub mod aws;
 pub mod bad_input;
 mod broken_files;
 mod crash_lanes;
@@ -7,9 +8,11 @@ pub mod crash_points;
 mod crash_redelivery;
 pub mod deliveries;
 pub mod demo;
+pub mod faults_aws;
 pub mod full_disk;
 pub mod isolation;
 pub mod kill;
+pub mod kill_aws;
 pub mod memory;
 pub mod mend_and_redrive;
 pub mod order_under_failure;
@@ -120,6 +123,21 @@ pub const PROOFS: &[Proof] = &[
         name: "poison",
         shows: "an event that panics a lane or the standardiser, or aborts the process, ends as one dead letter of everybody whom it harms; restarts are counted and bounded, and everything else arrives",
         run: |options| poison::run(options).boxed(),
+    },
+    Proof {
+        name: "aws",
+        shows: "the demo's pipeline on Kinesis, S3, SQS and Athena gives the same counts and the same answers to the same SQL as on the embedded backends",
+        run: |options| aws::run(options).boxed(),
+    },
+    Proof {
+        name: "kill-aws",
+        shows: "SIGKILL again and again while a producer writes plain and packed records to Kinesis and the stream is split and merged twice: each user record once in the lake, each key in order at the destination",
+        run: |options| kill_aws::run(options).boxed(),
+    },
+    Proof {
+        name: "faults-aws",
+        shows: "a quarter of all calls to AWS fail at random, by errors, resets, delays and lost replies: the job still finishes, with nothing lost and nothing doubled",
+        run: |options| faults_aws::run(options).boxed(),
     },
 ];
 

@@ -180,6 +180,13 @@ impl Feed {
         inner.asked.clone()
     }
 
+    /// The lanes that stand at `place` and are read for.
+    pub fn standing_at(&self, place: &Place) -> Vec<String> {
+        let inner = self.inner();
+        let there = inner.slots.iter().filter(|(_, slot)| slot.wants_catch_up() && slot.place == *place);
+        there.map(|(name, _)| name.clone()).collect()
+    }
+
     /// Waits until a lane may want the catch-up to read.
     pub async fn wanted(&self) {
         self.wanted.notified().await;
