@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
-use axum::routing::any;
+use axum::routing;
 use bytes::Bytes;
 use proptest::prelude::*;
 use shardmill_connectors::aws::Session;
@@ -257,7 +257,7 @@ async fn answering(operation: &'static str, status: u16, body: &'static str) -> 
             false => (StatusCode::OK, healthy),
         }
     };
-    let (url, _) = kinesis::serve(Router::new().fallback(any(answer))).await.unwrap();
+    let (url, _) = kinesis::serve(Router::new().fallback(routing::any(answer))).await.unwrap();
     Session::at(&url)
 }
 

@@ -121,12 +121,13 @@ impl Cursor {
 
     /// How the iterator that is needed now is to be asked for.
     pub(super) fn from(&self) -> From {
+        // As long as nothing was taken there was nothing: a second iterator need not begin before the last look.
         match &self.place {
             Place::After(_) if self.from_oldest => From::Oldest,
             Place::After(position) => From::At(position.sequence.clone()),
-            Place::Oldest => From::Oldest,
+            Place::Oldest => self.seen_until.map_or(From::Oldest, From::Since),
             Place::Latest => From::Latest,
-            Place::Since(moment) => From::Since(*moment),
+            Place::Since(moment) => From::Since(self.seen_until.map_or(*moment, |seen| seen.max(*moment))),
         }
     }
 
@@ -177,12 +178,6 @@ impl Cursor {
             self.unproved = false;
         }
         self.seen_until = self.seen_until.max(seen);
-        // Nothing was there so far: should this iterator expire, the next need not begin before now.
-        match (&mut self.place, seen) {
-            (Place::Since(moment), Some(seen)) => *moment = seen.max(*moment),
-            (place @ Place::Oldest, Some(seen)) => *place = Place::Since(seen),
-            _ => {}
-        }
         (taken, trimmed)
     }
 
