@@ -1,10 +1,13 @@
 //! Documents on S3 when replies are lost: the cell's and the ledger's rules against a real server.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use shardmill_actors::ledger::{Change, Ledger};
 use shardmill_actors::state::shard::{DeadFile, LakeCommit, ShardState};
 use shardmill_cluster::{Cell, Liveness, NodeId};
 use shardmill_connectors::failure::{Class, Failure};
+use shardmill_connectors::ports::Documents;
 use shardmill_connectors::setsum::Tally;
 use shardmill_tests::harness::proxy::{Fault, Rule};
 
@@ -21,42 +24,61 @@ fn unreliable() -> [Rule; 4] {
     ]
 }
 
+/// Adds every name to a list in a document that others change, too, whatever becomes of single writes.
+async fn add_all(store: Arc<dyn Documents>, names: Vec<String>) -> u64 {
+    let mut cell: Cell<Vec<String>> = loop {
+        if let Ok(cell) = Cell::load(store.clone(), "list").await {
+            break cell;
+        }
+    };
+    let mut fenced = 0;
+    for name in names {
+        // Whoever is fenced may have written before the other one did: the newest state tells.
+        while !cell.state().is_some_and(|list| list.contains(&name)) {
+            let attempt = match cell.is_pending() {
+                true => cell.settle().await.map(drop),
+                false => {
+                    let list = cell.state().cloned().unwrap_or_default();
+                    cell.replace(list.into_iter().chain([name.clone()]).collect()).await
+                }
+            };
+            match attempt {
+                Ok(()) => assert!(cell.state().unwrap().contains(&name), "answered, and not there"),
+                Err(failure) if failure.class == Class::Fenced => fenced += 1,
+                Err(failure) => assert_eq!(failure.class, Class::Transient, "{failure}"),
+            }
+        }
+    }
+    fenced
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn two_writers_lose_no_count_and_count_nothing_twice() {
-    const EACH: u64 = 40;
+async fn two_writers_lose_nothing_and_write_nothing_twice() {
     let (_server, proxy, direct, through) = behind_proxy(7).await;
     let place = place();
     proxy.rules(unreliable());
-    let writers = [0, 1].map(|_| {
-        let store = documents(&through, place.clone());
-        tokio::spawn(async move {
-            let mut cell = loop {
-                if let Ok(cell) = Cell::<u64>::load(store.clone(), "count").await {
-                    break cell;
-                }
-            };
-            let mut done = 0;
-            while done < EACH {
-                let attempt = match cell.is_pending() {
-                    true => cell.settle().await.map(drop),
-                    false => cell.replace(cell.state().copied().unwrap_or(0) + 1).await,
-                };
-                match attempt {
-                    Ok(()) => done += 1,
-                    Err(failure) => {
-                        assert!(matches!(failure.class, Class::Fenced | Class::Transient), "{failure}");
-                    }
-                }
-            }
-        })
-    });
+    let names =
+        |writer: usize| -> Vec<String> { (0..40).map(|number| format!("{writer}-{number}")).collect() };
+    let writers =
+        [0, 1].map(|writer| tokio::spawn(add_all(documents(&through, place.clone()), names(writer))));
+    let mut fenced = 0;
     for writer in writers {
-        writer.await.unwrap();
+        fenced += writer.await.unwrap();
     }
-    let total = shardmill_cluster::cell::read::<u64>(&*documents(&direct, place), "count").await.unwrap();
-    assert_eq!(total, Some(2 * EACH));
+    let found = shardmill_cluster::cell::read::<Vec<String>>(&*documents(&direct, place), "list").await;
+    let mut found = found.unwrap().unwrap();
+    for writer in [0, 1] {
+        let mine = |name: &&String| name.starts_with(&format!("{writer}-"));
+        assert_eq!(
+            found.iter().filter(mine).cloned().collect::<Vec<_>>(),
+            names(writer),
+            "in order, once each"
+        );
+    }
+    found.dedup();
+    assert_eq!(found.len(), 80);
     let counts = proxy.counts();
-    assert!(counts.faults["lost"] >= 5 && counts.faults["error"] >= 5, "{counts:?}");
+    assert!(counts.faults["lost"] >= 5 && counts.faults["error"] >= 5 && fenced > 0, "{fenced}, {counts:?}");
 }
 
 #[derive(Debug)]

@@ -120,7 +120,11 @@ impl Shared {
             let State { rules, random, counts } = state;
             let rule =
                 rules.iter_mut().find(|rule| rule.matches(call) && random.random_bool(rule.probability))?;
-            rule.left = rule.left.map(|left| left - 1);
+            if rule.spared > 0 {
+                rule.spared -= 1;
+                return None;
+            }
+            rule.left = rule.left.map(|left| left.saturating_sub(1));
             let kind = rule.fault.kind();
             *counts.faults.entry(kind).or_default() += 1;
             *counts.hits.entry(format!("{call} {kind}")).or_default() += 1;

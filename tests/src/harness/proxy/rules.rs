@@ -102,6 +102,29 @@ impl Rule {
         self
     }
 
+    /// Errors as each service has them, resets, delays and lost replies, each on a quarter of `share` of all calls.
+    pub fn mixed(share: f64) -> Vec<Rule> {
+        let throttles = [
+            ("s3", 503, "SlowDown"),
+            ("sqs", 400, "RequestThrottled"),
+            ("kinesis", 400, "ProvisionedThroughputExceededException"),
+            ("athena", 400, "TooManyRequestsException"),
+            ("glue", 400, "ThrottlingException"),
+        ];
+        let part = share / 4.0;
+        // The first rule that hits decides, so each draws from the calls that those before it left.
+        let of_the_rest = |before: f64| part / (1.0 - before * part);
+        let errors = throttles.map(|(service, status, code)| {
+            Rule::new(Fault::error(status, code)).service(service).probability(of_the_rest(0.0))
+        });
+        let others = [Fault::Reset, Fault::Delay(Duration::from_millis(200)), Fault::Lost];
+        let others = others
+            .into_iter()
+            .zip([1.0, 2.0, 3.0])
+            .map(|(fault, before)| Rule::new(fault).probability(of_the_rest(before)));
+        errors.into_iter().chain(others).collect()
+    }
+
     pub(super) fn matches(&self, call: &Call) -> bool {
         let is =
             |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);
@@ -110,5 +133,38 @@ impl Rule {
             && is(&self.service, &call.service)
             && is(&self.operation, &call.operation)
             && within
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+
+    use super::*;
+
+    #[test]
+    fn mixed_rules_hit_their_share_evenly() {
+        let rules = Rule::mixed(0.25);
+        let mut random = StdRng::seed_from_u64(1);
+        for (service, operation) in [("s3", "PutObject"), ("kinesis", "PutRecords")] {
+            let call = Call {
+                service: service.into(),
+                operation: operation.into(),
+                method: "PUT".into(),
+                target: "/".into(),
+            };
+            let mut hits: BTreeMap<&str, u32> = BTreeMap::new();
+            for _ in 0..40_000 {
+                let hit =
+                    rules.iter().find(|rule| rule.matches(&call) && random.random_bool(rule.probability));
+                *hits.entry(hit.map_or("none", |rule| rule.fault.kind())).or_default() += 1;
+            }
+            for kind in ["error", "reset", "delay", "lost"] {
+                assert!((2_200..2_800).contains(&hits[kind]), "{service}: {hits:?}");
+            }
+        }
     }
 }
