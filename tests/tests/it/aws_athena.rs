@@ -257,17 +257,13 @@ async fn the_probe_names_what_is_wrong_and_the_fix() {
 fn file(numbers: std::ops::Range<i64>) -> Bytes {
     let numbers: Vec<i64> = numbers.collect();
     let times = numbers.iter().map(|n| Some(1_763_708_400_000_000 + n * 1_000_000)).collect::<Vec<_>>();
+    let users = numbers.iter().map(|n| (n % 7 != 0).then(|| format!("u,\"{n}\"")));
     let arrays: Vec<(&str, ArrayRef)> = vec![
-        (
-            "userId",
-            Arc::new(
-                numbers.iter().map(|n| (n % 7 != 0).then(|| format!("u,\"{n}\""))).collect::<StringArray>(),
-            ),
-        ),
-        ("n", Arc::new(Int64Array::from(numbers.clone()))),
-        ("x", Arc::new(numbers.iter().map(|n| Some(*n as f64 / 4.0)).collect::<Float64Array>())),
-        ("even", Arc::new(numbers.iter().map(|n| Some(n % 2 == 0)).collect::<BooleanArray>())),
-        ("at", Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC"))),
+        ("userId", Arc::new(users.collect::<StringArray>()) as ArrayRef),
+        ("n", Arc::new(Int64Array::from(numbers.clone())) as ArrayRef),
+        ("x", Arc::new(numbers.iter().map(|n| Some(*n as f64 / 4.0)).collect::<Float64Array>()) as ArrayRef),
+        ("even", Arc::new(numbers.iter().map(|n| Some(n % 2 == 0)).collect::<BooleanArray>()) as ArrayRef),
+        ("at", Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC")) as ArrayRef),
     ];
     let batch = RecordBatch::try_from_iter(arrays).unwrap();
     let mut out = Vec::new();

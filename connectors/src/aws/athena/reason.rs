@@ -20,13 +20,12 @@ pub(super) struct Told {
 }
 
 /// How the statement itself is wrong: the words a reason begins with.
-const WRONG: [&str; 21] = [
+const WRONG: [&str; 20] = [
     "syntax_error",
     "line ",
     "mismatched input",
     "no viable alternative",
     "failed: parseexception",
-    "failed: semanticexception",
     "table_not_found",
     "column_not_found",
     "schema_not_found",
@@ -121,6 +120,10 @@ mod tests {
             (
                 "FAILED: Execution Error, return code 1. AlreadyExistsException(message:Partition already exists.)",
                 Class::Rejected,
+            ),
+            (
+                "FAILED: SemanticException Unable to fetch table t. User is not authorized to perform: glue:GetTable",
+                Class::Unauthorized,
             ),
             ("Query exhausted resources at this scale factor", Class::Throttled),
             (
