@@ -53,7 +53,8 @@ impl Session {
             loader = loader.region(Region::new(region.clone()));
         }
         // Servers other than AWS are reached by an address, which has no room for the bucket's name.
-        let path_style = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].iter().any(|name| std::env::var_os(name).is_some());
+        let path_style =
+            ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].iter().any(|name| std::env::var_os(name).is_some());
         Session { config: loader.load().await, path_style }
     }
 
@@ -75,7 +76,8 @@ impl Session {
 
     /// A client of S3.
     pub fn s3(&self) -> aws_sdk_s3::Client {
-        let config = aws_sdk_s3::config::Builder::from(&self.config).force_path_style(self.path_style).build();
+        let config =
+            aws_sdk_s3::config::Builder::from(&self.config).force_path_style(self.path_style).build();
         aws_sdk_s3::Client::from_conf(config)
     }
 

@@ -21,10 +21,15 @@ const COMPLETE: &str = ".complete";
 pub async fn python(name: &str, packages: &[&str]) -> Result<PathBuf, String> {
     let folder = target()?.join(name);
     let shown = folder.display().to_string();
-    let advice = format!("install Python 3 with its `venv` module; what is tried: `python3 -m venv {shown}` and `{shown}/bin/pip install {}`", packages.join(" "));
+    let advice = format!(
+        "install Python 3 with its `venv` module; what is tried: `python3 -m venv {shown}` and `{shown}/bin/pip install {}`",
+        packages.join(" ")
+    );
     let _one = INSTALLING.lock().await;
     if !is_complete(&folder, packages) {
-        run("python3", &["-m", "venv", "--clear", &shown], None).await.map_err(|error| format!("{advice} ({error})"))?;
+        run("python3", &["-m", "venv", "--clear", &shown], None)
+            .await
+            .map_err(|error| format!("{advice} ({error})"))?;
         let pip = folder.join("bin/pip").display().to_string();
         let arguments = [&["install", "--quiet", "--disable-pip-version-check"], packages].concat();
         run(&pip, &arguments, None).await.map_err(|error| format!("{advice} ({error})"))?;
@@ -39,11 +44,17 @@ pub async fn python(name: &str, packages: &[&str]) -> Result<PathBuf, String> {
 /// What is missing and how to provide it.
 pub async fn npm(name: &str, packages: &[&str]) -> Result<PathBuf, String> {
     let folder = target()?.join(name);
-    let advice = format!("install Node.js with npm; what is tried: `npm install {}` in {}", packages.join(" "), folder.display());
+    let advice = format!(
+        "install Node.js with npm; what is tried: `npm install {}` in {}",
+        packages.join(" "),
+        folder.display()
+    );
     let _one = INSTALLING.lock().await;
     if !is_complete(&folder, packages) {
         std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        let arguments = [&["install", "--silent", "--no-audit", "--no-fund", "--no-save", "--prefix", "."], packages].concat();
+        let arguments =
+            [&["install", "--silent", "--no-audit", "--no-fund", "--no-save", "--prefix", "."], packages]
+                .concat();
         run("npm", &arguments, Some(&folder)).await.map_err(|error| format!("{advice} ({error})"))?;
         complete(&folder, packages)?;
     }
