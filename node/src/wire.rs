@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use shardmill_actors::Shared;
 use shardmill_actors::alarms::Alarms;
 use shardmill_actors::destination::{self, Destinations};
+use shardmill_actors::intake::{self, Intakes};
 use shardmill_actors::lane::LaneGauges;
 use shardmill_actors::rules::RulesBook;
 use shardmill_actors::shared::{Control, LakeSettings, Memory, PartitionBy, Ports, StreamSettings};
@@ -17,11 +18,13 @@ use shardmill_cluster::{Liveness, NodeId};
 use shardmill_connectors::Failure;
 use shardmill_connectors::destinations::sender::Sender;
 use shardmill_connectors::embedded::{
-    EmbeddedCatalog, EmbeddedDocuments, EmbeddedObjects, EmbeddedQueues, EmbeddedStream, NodeLock,
+    EmbeddedCatalog, EmbeddedDocuments, EmbeddedObjects, EmbeddedQueues, EmbeddedRaw, EmbeddedStream,
+    NodeLock,
 };
 use shardmill_connectors::fields::{Fields, TimePointer};
 use shardmill_connectors::parquet::{Compression, WriteOptions};
 use shardmill_connectors::ports::{Start, TextFile};
+use shardmill_connectors::raw::Announcements;
 use shardmill_connectors::routing::RuleProblem;
 use tokio::sync::watch;
 
@@ -42,6 +45,16 @@ pub struct Stores {
     pub sender: Sender,
     /// Where the embedded backends are.
     pub data_dir: PathBuf,
+    /// Raw files announced by notices.
+    pub intakes: Vec<intake::Settings>,
+}
+
+impl Stores {
+    /// Everything that rows of the lake come from, by the name they have as `_stream`: streams and intakes.
+    pub fn sources(&self) -> BTreeMap<String, StreamSettings> {
+        let intakes = self.intakes.iter().map(|intake| (intake.name.clone(), intake.table.clone()));
+        self.streams.clone().into_iter().chain(intakes).collect()
+    }
 }
 
 /// Opens the stores that `config` names, creating what is missing.
@@ -69,7 +82,34 @@ pub fn open(config: &Config) -> Result<Stores, Vec<Problem>> {
         let settings = &config.streams[&name];
         streams.insert(name.clone(), stream_settings(config, settings, stream)?);
     }
-    Ok(Stores { ports, streams, destinations, sender, data_dir: dir.clone() })
+    let intakes = embedded_intakes(config, &streams).map_err(|failure| vec![unopened(dir, failure)])?;
+    Ok(Stores { ports, streams, destinations, sender, data_dir: dir.clone(), intakes })
+}
+
+/// Intakes from queues and files of the data directory.
+fn embedded_intakes(
+    config: &Config,
+    streams: &BTreeMap<String, StreamSettings>,
+) -> Result<Vec<intake::Settings>, Failure> {
+    let mut opened = Vec::new();
+    for (name, settings) in &config.intake {
+        // The configuration was checked: there is one.
+        let Some(table) = streams.values().find(|stream| stream.table == settings.table) else { continue };
+        let queue = Arc::new(EmbeddedQueues::open(&config.data_dir)?.queue(&settings.queue));
+        opened.push(intake::Settings {
+            name: name.clone(),
+            files: Arc::new(EmbeddedRaw::new(&config.data_dir)),
+            table: StreamSettings {
+                stream: Arc::new(Announcements::new(name, queue.clone())),
+                ..table.clone()
+            },
+            queue,
+            // Polling costs nothing here, so that what a killed node had in hand need not wait for long.
+            visibility: Duration::from_secs(10),
+            wait: Duration::from_secs(1),
+        });
+    }
+    Ok(opened)
 }
 
 fn unopened(dir: &Path, failure: Failure) -> Problem {
@@ -197,6 +237,7 @@ pub fn shared(config: &Config, stores: &Stores) -> Result<(Shared, NodeLock), Er
         control: Arc::new(Control::default()),
         world: watch::channel(Arc::default()).0,
         gauges: Arc::default(),
+        intakes: Intakes::new(stores.intakes.clone()),
     };
     Ok((shared, lock))
 }

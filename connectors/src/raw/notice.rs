@@ -4,8 +4,10 @@
 //! message with `Records`, S3's test message, EventBridge's event, any of these as the text `Message` of an SNS notification;
 //! and a bare `s3://bucket/key`, `file:///path` or absolute path. Only objects that were created count.
 
+use std::fmt::Write;
+
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::clock::Millis;
 use crate::ports::Place;
@@ -84,6 +86,23 @@ fn message(body: &str, sent_at: Millis, wrappers: usize, notice: &mut Notice) ->
     }
 }
 
+/// A notice in the classic form.
+pub fn write(file: &Announced) -> String {
+    let object = json!({
+        "key": form_encoded(&file.place.key), "size": file.size, "eTag": file.etag,
+        "versionId": file.place.version, "sequencer": file.sequencer,
+    });
+    let record = json!({
+        "eventVersion": "2.1", "eventSource": "aws:s3", "eventName": "ObjectCreated:Put",
+        "eventTime": file.at.to_string(), "s3": {"bucket": {"name": file.place.bucket}, "object": object},
+    });
+    let mut notice = json!({"Records": [record]});
+    if file.redrives > 0 {
+        notice["shardmill"] = json!({"redrives": file.redrives});
+    }
+    notice.to_string()
+}
+
 /// One of the `Records` of a classic message; `None` when it tells of something else than a new object.
 fn classic(record: &Value, sent_at: Millis) -> Result<Option<Announced>, String> {
     #[derive(Deserialize)]
@@ -159,7 +178,7 @@ struct Object {
 }
 
 fn announced(bucket: Bucket, object: Object, at: Millis) -> Result<Announced, String> {
-    if bucket.name.is_empty() || object.key.is_empty() {
+    if object.key.is_empty() || (bucket.name.is_empty() && !object.key.starts_with('/')) {
         return Err("a bucket or a key without a name".into());
     }
     let some = |text: Option<String>| {
@@ -195,6 +214,20 @@ fn bare(text: &str, at: Millis) -> Result<Announced, String> {
     Ok(Announced { place, etag: None, sequencer: None, size: None, at, redrives: 0 })
 }
 
+fn form_encoded(key: &str) -> String {
+    let mut encoded = String::with_capacity(key.len());
+    for byte in key.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'*' | b'/' => {
+                encoded.push(char::from(byte))
+            }
+            b' ' => encoded.push('+'),
+            _ => _ = write!(encoded, "%{byte:02X}"),
+        }
+    }
+    encoded
+}
+
 /// A key as forms encode it: `+` is a space, `%XX` a byte, the bytes are UTF-8.
 fn form_decoded(key: &str) -> Result<String, String> {
     let wrong = || format!("the key `{key}` is not encoded as in a form");
@@ -219,8 +252,6 @@ fn form_decoded(key: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     const SENT: Millis = Millis(1_795_000_000_000);
@@ -268,6 +299,21 @@ mod tests {
         assert_eq!(read(&test.to_string(), SENT), Notice::default());
         let wrapped = json!({"Type": "Notification", "Message": test.to_string()});
         assert_eq!(read(&wrapped.to_string(), SENT), Notice::default());
+    }
+
+    #[test]
+    fn what_is_announced_again_is_read_as_it_was() {
+        for (bucket, key, redrives) in [("b", "in/grüße an+alle%1.gz", 3), ("", "/data/a b.json", 0)] {
+            let file = Announced {
+                place: Place { bucket: bucket.into(), key: key.into(), version: Some("v".into()) },
+                etag: None,
+                sequencer: Some("00".into()),
+                size: Some(7),
+                at: Millis(1_795_000_000_123),
+                redrives,
+            };
+            assert_eq!(read(&write(&file), SENT), Notice { files: vec![file], problems: vec![] });
+        }
     }
 
     #[test]

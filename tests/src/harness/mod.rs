@@ -6,6 +6,7 @@ pub mod door;
 pub mod feed;
 pub mod node;
 pub mod peers;
+pub mod raw;
 pub mod receiver;
 pub mod sampler;
 pub mod senders;

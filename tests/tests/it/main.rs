@@ -4,6 +4,7 @@
 mod architecture;
 mod cli;
 mod conformance;
+mod intake;
 mod lake;
 mod own_destination;
 mod support;
