@@ -69,7 +69,7 @@ impl LakeRedrive<'_> {
 
     /// Redrives letters that it [takes](LakeRedrive::takes), as one source. The queue still announces them.
     pub(super) async fn run(&self, found: &[Found]) -> Result<Sourced, Failure> {
-        let whole = |found: &&Found| found.letter.file == Some(InFile::Announcement);
+        let whole = |found: &&Found| found.letter.in_file == Some(InFile::Announcement);
         let (whole, found): (Vec<&Found>, Vec<&Found>) = found.iter().partition(whole);
         let announced = whole.len() as u64;
         if !self.dry_run {

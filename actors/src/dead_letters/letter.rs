@@ -51,7 +51,7 @@ pub struct Letter {
     pub range: Option<Range>,
     /// A letter of an intake: what of a raw file it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub file: Option<InFile>,
+    pub in_file: Option<InFile>,
     /// The payload as received, when it is JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<Box<RawValue>>,
@@ -185,7 +185,7 @@ impl Letter {
             response: None,
             redrives,
             range: None,
-            file: None,
+            in_file: None,
             payload,
             payload_base64,
         }
@@ -214,7 +214,7 @@ impl Letter {
             response,
             redrives: given_up.redrives,
             range: None,
-            file: None,
+            in_file: None,
             payload,
             payload_base64,
         }

@@ -39,7 +39,7 @@ pub(super) fn of_event(
 ) -> Letter {
     let refused =
         Refused { stream: &settings.table, origin, key, data, rejection, redrives: 0, at: Millis::now() };
-    Letter { file: Some(InFile::EventAt(offset)), ..Letter::lake(refused) }
+    Letter { in_file: Some(InFile::EventAt(offset)), ..Letter::lake(refused) }
 }
 
 /// The letter for a file that cannot be read: its payload announces the file again.
@@ -93,7 +93,7 @@ fn of_announcement(
         class: failure.class,
         reason: failure.detail.clone(),
         event: None,
-        file: Some(InFile::Announcement),
+        in_file: Some(InFile::Announcement),
         ..letter
     }
 }

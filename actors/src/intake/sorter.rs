@@ -155,10 +155,9 @@ impl<'a> Sorter<'a> {
             return Err(failure);
         }
         self.letters.relieve(self.with.objects).await?;
-        if self.open.len() > HOURS {
-            if let Some(hour) = self.open.iter().min_by_key(|(_, open)| open.used).map(|(hour, _)| *hour) {
-                self.close(hour).await?;
-            }
+        let unused = self.open.iter().min_by_key(|(_, open)| open.used).map(|(hour, _)| *hour);
+        if let Some(hour) = unused.filter(|_| self.open.len() > HOURS) {
+            self.close(hour).await?;
         }
         while self.open.values().map(|open| open.rows.bytes()).sum::<usize>() > self.rows_bytes {
             let fullest = self.open.iter().max_by_key(|(_, open)| open.rows.bytes()).map(|(hour, _)| *hour);

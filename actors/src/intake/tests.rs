@@ -124,7 +124,7 @@ async fn bad_events_are_letters_and_the_others_rows_of_the_files_hour() {
     let letters = site.letters(&manifest).await;
     let told: Vec<(u64, Option<InFile>, Vec<u8>)> = letters
         .iter()
-        .map(|letter| (letter.origin.subsequence, letter.file, letter.data().unwrap()))
+        .map(|letter| (letter.origin.subsequence, letter.in_file, letter.data().unwrap()))
         .collect();
     let offset = |piece: &str| Some(InFile::EventAt(text.find(piece).unwrap() as u64));
     assert_eq!(

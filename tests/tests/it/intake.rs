@@ -135,11 +135,12 @@ async fn bad_events_are_letters_that_are_mended_and_redriven() {
     indices.sort_unstable();
     assert_eq!(indices, [2, 3]);
     let broken = letters.iter().find(|letter| origin(letter) == 3).unwrap();
-    assert_eq!(broken["file"]["event_at"].as_u64(), text.find("{\"messageId\":\"x").map(|at| at as u64));
+    assert_eq!(broken["in_file"]["event_at"].as_u64(), text.find("{\"messageId\":\"x").map(|at| at as u64));
     let cli = raw.site.cli();
     let id = broken["id"].as_str().unwrap();
-    let mended = raw.site.file("mended.json", "{\"messageId\":\"mended\"}").display().to_string();
-    let edited = cli.run(&["dlq", "edit", "--id", id, "--payload", &mended, "--json"]).await.unwrap();
+    let line = json!({"id": id, "payload": {"messageId": "mended"}}).to_string();
+    let mended = raw.site.file("mended.ndjson", &line).display().to_string();
+    let edited = cli.run(&["dlq", "edit", "--from", &mended, "--json"]).await.unwrap();
     assert_eq!(edited.code, 0, "{edited:?}");
     let redriven = cli.run(&["dlq", "redrive", "--id", id, "--json"]).await.unwrap().json().unwrap();
     assert_eq!((&redriven["rows"], &redriven["came_back"]), (&json!(1), &json!(0)));
