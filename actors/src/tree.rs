@@ -250,6 +250,8 @@ pub const TREE: &[Row] = &[
         parent: Some(Kind::Intake),
         strategy: Strategy {
             rejected: Rule::until(Answer::Resume, 4, Answer::DeadLetter),
+            // It owns nothing that could be taken from it: somebody else wrote the same document at the same time.
+            fenced: Rule::always(Answer::Resume),
             crashed: Rule::until(Answer::Restart, 3, Answer::DeadLetter),
             backoff: backoff(500, 300, 60),
             intensity: intensity(u32::MAX, 1, Answer::Resume),

@@ -38,6 +38,7 @@ struct State {
     notices: BTreeMap<String, InHand>,
     counts: Counts,
     empty_at: Option<Millis>,
+    begun: u64,
 }
 
 /// See the [module](self).
@@ -70,6 +71,13 @@ impl Desk {
         let known = state.notices.get_mut(notice)?;
         known.open.remove(&file);
         known.open.is_empty().then(|| known.receipt.clone())
+    }
+
+    /// A number that no other unit has had.
+    pub(super) fn number(&self) -> u64 {
+        let mut state = self.state();
+        state.begun += 1;
+        state.begun
     }
 
     /// A notice is settled, or given back.

@@ -129,7 +129,8 @@ fn spec(parts: &Parts, notice: &str, index: usize, unit: Unit) -> ChildSpec {
         Arc::new(move || shown.clone())
     };
     let (parts, notice) = (parts.clone(), notice.to_owned());
-    let name = format!("file {notice}.{index}");
+    // Not named after the notice: when that comes again, the child of its last coming may not be gone yet.
+    let name = format!("file-{}", parts.desk.number());
     let make = move || {
         let worker = RawFileWorker::new(parts.clone(), (notice.clone(), index), unit.clone());
         async move { Ok(Box::new(worker) as Box<dyn Worker>) }.boxed()

@@ -92,7 +92,8 @@ async fn rows_of_a_file_tell_where_they_are_from() {
 async fn a_file_that_is_announced_again_counts_once_and_a_late_one_goes_to_its_own_hour() {
     let raw = Raw::new(by_arrival);
     let node = raw.site.start().await;
-    let (early, late) = (firehose_key(ago(30), 1), firehose_key(ago(2), 2));
+    let at = [ago(2), ago(30), ago(50)];
+    let (late, early) = (firehose_key(at[0], 2), firehose_key(at[1], 1));
     raw.put(&late, lines("b", 4, Millis(0)).as_bytes()).await;
     raw.settled().await;
     compact(&node).await;
@@ -102,11 +103,11 @@ async fn a_file_that_is_announced_again_counts_once_and_a_late_one_goes_to_its_o
     raw.put(&early, lines("a", 5, Millis(0)).as_bytes()).await;
     // A file without a time in its name has that of its notice.
     raw.store.put("no-time.json", lines("c", 6, Millis(0)).into_bytes()).await.unwrap();
-    raw.store.say(&EmbeddedRawStore::notice("no-time.json", ago(50))).await.unwrap();
+    raw.store.say(&EmbeddedRawStore::notice("no-time.json", at[2])).await.unwrap();
     raw.settled().await;
     compact(&node).await;
-    for (hours, rows) in [(2, 4), (30, 5), (50, 6)] {
-        assert_eq!(hour(&node, Hour::of(ago(hours))).await["rows"], rows, "{hours} hours ago");
+    for (at, rows) in at.into_iter().zip([4, 5, 6]) {
+        assert_eq!(hour(&node, Hour::of(at)).await["rows"], rows, "{at}");
     }
     let status = node.ask("status").await.unwrap();
     assert_eq!(
@@ -121,7 +122,8 @@ async fn a_file_that_is_announced_again_counts_once_and_a_late_one_goes_to_its_o
 async fn bad_events_are_letters_that_are_mended_and_redriven() {
     let raw = Raw::new(by_arrival);
     let node = raw.site.start().await;
-    let key = firehose_key(ago(3), 1);
+    let at = ago(3);
+    let key = firehose_key(at, 1);
     let text = format!(
         "{}{{\"messageId\":7}}\n{{\"messageId\":\"x\n{}",
         lines("a", 2, Millis(0)),
@@ -145,7 +147,7 @@ async fn bad_events_are_letters_that_are_mended_and_redriven() {
     let redriven = cli.run(&["dlq", "redrive", "--id", id, "--json"]).await.unwrap().json().unwrap();
     assert_eq!((&redriven["rows"], &redriven["came_back"]), (&json!(1), &json!(0)));
     compact(&node).await;
-    assert_eq!(hour(&node, Hour::of(ago(3))).await["rows"], 5);
+    assert_eq!(hour(&node, Hour::of(at)).await["rows"], 5);
     let rows = cli.query("SELECT _subsequence FROM events WHERE message_id = 'mended'").await.unwrap();
     assert_eq!(rows[0]["_subsequence"], 3);
     node.stop().await.unwrap();
@@ -156,12 +158,13 @@ async fn bad_events_are_letters_that_are_mended_and_redriven() {
 async fn a_file_that_cannot_be_read_becomes_a_letter_and_comes_back_when_it_is_mended() {
     let raw = Raw::new(by_arrival);
     let node = raw.site.start().await;
-    let key = firehose_key(ago(3), 1);
+    let (at, before) = (ago(3), ago(4));
+    let key = firehose_key(at, 1);
     let whole = gzip(lines("a", 500, Millis(0)).as_bytes()).unwrap();
     raw.put(&key, &whole[..whole.len() / 2]).await;
     raw.store.say("{\"Records\": 7}").await.unwrap();
     raw.store.say("{\"Event\": \"s3:TestEvent\", \"Bucket\": \"b\"}").await.unwrap();
-    raw.put(&firehose_key(ago(4), 2), lines("b", 10, Millis(0)).as_bytes()).await;
+    raw.put(&firehose_key(before, 2), lines("b", 10, Millis(0)).as_bytes()).await;
     raw.settled().await;
     let letters = raw.letters().await;
     assert_eq!(letters.len(), 2, "{letters:?}");
@@ -191,8 +194,8 @@ async fn a_file_that_cannot_be_read_becomes_a_letter_and_comes_back_when_it_is_m
     raw.settled().await;
     assert_eq!(raw.letters().await.len(), 1);
     compact(&node).await;
-    assert_eq!(hour(&node, Hour::of(ago(3))).await["rows"], 500);
-    assert_eq!(hour(&node, Hour::of(ago(4))).await["rows"], 10);
+    assert_eq!(hour(&node, Hour::of(at)).await["rows"], 500);
+    assert_eq!(hour(&node, Hour::of(before)).await["rows"], 10);
     node.stop().await.unwrap();
     cli.verify().await.unwrap();
 }
