@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::FutureExt;
@@ -24,9 +23,6 @@ use crate::supervision::{Body, ChildSpec, Next, Worker};
 use crate::tree::Kind;
 use crate::world::{Reader, World};
 use crate::{hour, shard};
-
-/// How often the documents are looked at.
-const LOOK: Duration = Duration::from_millis(250);
 
 /// The coordinator as a child of the root.
 pub fn spec(shared: &Shared) -> ChildSpec {
@@ -170,7 +166,7 @@ impl Worker for Coordinator {
         self.run_hours(&world);
         self.shared.world.send_replace(Arc::new(world));
         self.shared.show_lag();
-        Ok(Next::After(LOOK))
+        Ok(Next::After(self.shared.schedule.look))
     }
 }
 

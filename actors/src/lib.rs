@@ -44,6 +44,8 @@ pub mod state;
 pub mod supervision;
 pub mod sweeper;
 pub mod telemetry;
+#[cfg(test)]
+mod testing;
 pub mod trace;
 pub mod tree;
 pub mod verify;

@@ -2,7 +2,6 @@
 //! told and the last good one stays.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::FutureExt;
@@ -15,13 +14,11 @@ use crate::shared::Shared;
 use crate::supervision::{Body, ChildSpec, Next, Worker};
 use crate::tree::Kind;
 
-/// How often the texts are looked at.
-const LOOK: Duration = Duration::from_secs(2);
-
 #[derive(Debug)]
 struct Inner {
     rules: Arc<Rules>,
-    text: String,
+    /// The text that was judged last; `None` when it could not be read since.
+    text: Option<String>,
     problem: Option<String>,
 }
 
@@ -35,7 +32,7 @@ pub struct RulesBook {
 impl RulesBook {
     /// No rules: every event goes to every destination.
     pub fn everything() -> Self {
-        let inner = Inner { rules: Arc::new(Rules::everything()), text: String::new(), problem: None };
+        let inner = Inner { rules: Arc::new(Rules::everything()), text: None, problem: None };
         RulesBook { source: None, inner: Mutex::new(inner) }
     }
 
@@ -44,7 +41,8 @@ impl RulesBook {
     /// # Errors
     /// What is wrong with them: there is no good version to go on with.
     pub fn new(source: Arc<dyn Text>, text: String) -> Result<Self, Vec<RuleProblem>> {
-        let inner = Inner { rules: Arc::new(Rules::parse(&text)?), text, problem: None };
+        let rules = Arc::new(Rules::parse(&text)?);
+        let inner = Inner { rules, text: Some(text), problem: None };
         Ok(RulesBook { source: Some(source), inner: Mutex::new(inner) })
     }
 
@@ -65,30 +63,29 @@ impl RulesBook {
     /// Looks at the text again and puts it in force when it has changed and is good.
     pub async fn refresh(&self) {
         let Some(source) = &self.source else { return };
-        let problem = match source.read().await {
-            Ok(text) if text == self.inner().text => None,
-            Ok(text) => {
-                let parsed = parse(source.as_ref(), &text);
+        let text = match source.read().await {
+            Ok(text) if self.inner().text.as_ref() == Some(&text) => return,
+            Ok(text) => text,
+            Err(failure) => {
+                tracing::warn!(problem = %failure.detail, "the rules in force stay");
                 let mut inner = self.inner();
-                inner.text = text;
-                match parsed {
-                    Ok(rules) => {
-                        inner.rules = Arc::new(rules);
-                        inner.problem = None;
-                        tracing::info!(rules = %source.name(), "new rules are in force");
-                    }
-                    Err(problem) => {
-                        tracing::error!(%problem, "new rules are broken: the last good ones stay in force");
-                        inner.problem = Some(problem);
-                    }
-                }
+                (inner.problem, inner.text) = (Some(failure.detail), None);
                 return;
             }
-            Err(failure) => Some(format!("{} cannot be read: {failure}", source.name())),
         };
-        if let Some(problem) = problem {
-            tracing::warn!(%problem, "the rules in force stay");
-            self.inner().problem = Some(problem);
+        let parsed = parse(source.as_ref(), &text);
+        let mut inner = self.inner();
+        inner.text = Some(text);
+        match parsed {
+            Ok(rules) => {
+                inner.rules = Arc::new(rules);
+                inner.problem = None;
+                tracing::info!(rules = %source.name(), "new rules are in force");
+            }
+            Err(problem) => {
+                tracing::error!(%problem, "new rules are broken: the last good ones stay in force");
+                inner.problem = Some(problem);
+            }
         }
     }
 }
@@ -127,6 +124,86 @@ impl Worker for Watcher {
         for stream in self.shared.streams.values() {
             stream.rules.refresh().await;
         }
-        Ok(Next::After(LOOK))
+        Ok(Next::After(self.shared.schedule.look_seldom()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shardmill_connectors::embedded::EmbeddedObjects;
+    use shardmill_connectors::ports::{Objects, TextFile, TextObject};
+
+    use super::*;
+
+    fn in_force(book: &RulesBook) -> Vec<String> {
+        book.current().destinations().into_iter().map(|(name, _)| name.to_owned()).collect()
+    }
+
+    fn rule(destination: &str) -> String {
+        format!("[{{\"destination_name\": \"{destination}\"}}]")
+    }
+
+    /// What is told, for each text that is found one after the other; `None`: it is gone.
+    async fn follow(source: Arc<dyn Text>, mut write: impl AsyncFnMut(Option<&str>)) {
+        let book = RulesBook::new(source.clone(), source.read().await.unwrap()).unwrap();
+        let name = source.name();
+        for (text, expected, problem) in [
+            (Some(rule("a")), "a", None),
+            (Some(rule("b")), "b", None),
+            (Some("[7]".to_owned()), "b", Some("rule 0 is not an object")),
+            (Some("[7]".to_owned()), "b", Some("rule 0 is not an object")),
+            (None, "b", Some("cannot be read")),
+            (None, "b", Some("cannot be read")),
+            (Some("[7]".to_owned()), "b", Some("rule 0 is not an object")),
+            (None, "b", Some("cannot be read")),
+            (Some(rule("b")), "b", None),
+            (Some(rule("c")), "c", None),
+        ] {
+            write(text.as_deref()).await;
+            book.refresh().await;
+            assert_eq!(in_force(&book), [expected], "{text:?}");
+            let told = book.problem();
+            assert_eq!(told.is_some(), problem.is_some(), "{text:?}: {told:?}");
+            if let (Some(told), Some(problem)) = (told, problem) {
+                assert!(told.contains(problem) && told.contains(&name), "{text:?}: {told}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_last_good_rules_of_an_object_stay_in_force() {
+        let folder = tempfile::tempdir().unwrap();
+        let objects = Arc::new(EmbeddedObjects::open(folder.path()).unwrap());
+        let key = "config/rules.json";
+        objects.put(key, rule("a").into()).await.unwrap();
+        let source = TextObject::new(objects.clone(), key, "lake://config/rules.json");
+        follow(Arc::new(source), async |text| {
+            objects.delete(key).await.unwrap();
+            if let Some(text) = text {
+                objects.put(key, text.to_owned().into()).await.unwrap();
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn the_last_good_rules_of_a_file_stay_in_force() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rules.json");
+        std::fs::write(&path, rule("a")).unwrap();
+        follow(Arc::new(TextFile(path.clone())), async |text| match text {
+            Some(text) => std::fs::write(&path, text).unwrap(),
+            None => std::fs::remove_file(&path).unwrap_or_default(),
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn an_object_that_is_no_text_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let objects = Arc::new(EmbeddedObjects::open(folder.path()).unwrap());
+        objects.put("r", vec![0xff, 0xfe].into()).await.unwrap();
+        let told = TextObject::new(objects, "r", "lake://r").read().await.unwrap_err();
+        assert!(told.detail.contains("lake://r") && told.detail.contains("no text"), "{told}");
     }
 }

@@ -134,6 +134,15 @@ const PART: Strategy = Strategy {
     ..WORKER
 };
 
+/// What the parts of a shard do that serve destinations: the lake does not notice what goes wrong with them. Only a lost shard
+/// concerns the others.
+const LANE: Strategy = Strategy {
+    fenced: Rule::always(Answer::Escalate),
+    backoff: backoff(100, 10, 15),
+    intensity: intensity(40, 300, Answer::Pause),
+    ..WORKER
+};
+
 /// What the parts of the node itself do: an unmended bug ends the process, and whatever starts it replaces it.
 const FIXED: Strategy = Strategy {
     rejected: Rule::always(Answer::Escalate),
@@ -212,19 +221,9 @@ pub const TREE: &[Row] = &[
     Row { kind: Kind::Reader, parent: Some(Kind::Shard), strategy: PART },
     Row { kind: Kind::Writer, parent: Some(Kind::Shard), strategy: PART },
     Row { kind: Kind::Forwarder, parent: Some(Kind::Shard), strategy: PART },
-    Row { kind: Kind::CatchUp, parent: Some(Kind::Shard), strategy: PART },
-    Row { kind: Kind::Roster, parent: Some(Kind::Shard), strategy: PART },
-    Row {
-        // A bug that one destination's events trigger stays in its lane; only a lost shard concerns the others.
-        kind: Kind::Lane,
-        parent: Some(Kind::Shard),
-        strategy: Strategy {
-            fenced: Rule::always(Answer::Escalate),
-            backoff: backoff(100, 10, 15),
-            intensity: intensity(40, 300, Answer::Pause),
-            ..WORKER
-        },
-    },
+    Row { kind: Kind::CatchUp, parent: Some(Kind::Shard), strategy: LANE },
+    Row { kind: Kind::Roster, parent: Some(Kind::Shard), strategy: LANE },
+    Row { kind: Kind::Lane, parent: Some(Kind::Shard), strategy: LANE },
     Row { kind: Kind::Delivery, parent: Some(Kind::Lane), strategy: DELIVERY },
     Row { kind: Kind::Rules, parent: Some(Kind::Root), strategy: WORKER },
     Row { kind: Kind::Alarms, parent: Some(Kind::Root), strategy: WORKER },

@@ -5,9 +5,11 @@
 //! stands for. With one node there is no leader and no plan: the node plans for itself.
 
 pub mod cell;
+pub mod membership;
 pub mod node;
 pub mod ownership;
 
 pub use cell::Cell;
+pub use membership::{Lease, Membership};
 pub use node::{Liveness, NodeId};
 pub use ownership::{Owned, Ownership, Take};

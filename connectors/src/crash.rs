@@ -77,7 +77,8 @@ pub fn point(name: &'static str) {
 pub const POISON_VARIABLE: &str = "SHARDMILL_POISON";
 
 /// Panics at the place `place` when `data` holds the text that [`POISON_VARIABLE`] names for it; `abort` ends the process
-/// wherever the event is looked at first. A processing bug that only some events trigger, for tests.
+/// wherever the event is looked at first, `abort-PLACE` where that place looks at it. A processing bug that only some events
+/// trigger, for tests.
 #[allow(clippy::panic)] // what it is for
 pub fn poison(place: &'static str, data: &[u8]) {
     static POISON: OnceLock<Option<(String, String)>> = OnceLock::new();
@@ -86,10 +87,11 @@ pub fn poison(place: &'static str, data: &[u8]) {
         value.split_once(':').map(|(place, text)| (place.to_owned(), text.to_owned()))
     });
     let Some((armed, text)) = poison else { return };
-    if (armed != place && armed != "abort") || memchr::memmem::find(data, text.as_bytes()).is_none() {
+    let aborts = armed == "abort" || armed.strip_prefix("abort-") == Some(place);
+    if !(aborts || armed == place) || memchr::memmem::find(data, text.as_bytes()).is_none() {
         return;
     }
-    if armed == "abort" {
+    if aborts {
         eprintln!("poison at {place}: aborting");
         std::process::abort();
     }

@@ -24,6 +24,7 @@ pub mod routing;
 pub mod schema;
 pub mod setsum;
 pub mod standardise;
+pub mod units;
 
 pub use clock::Millis;
 pub use failure::{Class, Failure};

@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use shardmill_actors::Node;
 use shardmill_actors::admin::AdminHandle;
 use shardmill_connectors::Failure;
-use shardmill_connectors::embedded::NodeLock;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -37,7 +36,7 @@ pub struct Running {
     health: Arc<Health>,
     stop: watch::Sender<bool>,
     servers: Vec<JoinHandle<std::io::Result<()>>>,
-    _lock: NodeLock,
+    hold: wire::Hold,
 }
 
 /// The admin actor as the ops listener asks it, and what only the process knows.
@@ -62,8 +61,8 @@ impl Admin for Asking {
 impl Running {
     /// Starts a node.
     pub async fn start(config: &Config, metrics: PrometheusHandle) -> Result<Running, Error> {
-        let stores = wire::open(config)?;
-        let (shared, lock) = wire::shared(config, &stores)?;
+        let stores = wire::open(config).await?;
+        let (shared, hold) = wire::shared(config, &stores).await?;
         let collector = listen(config.collector.listen, "the collector").await?;
         let ops = listen(config.ops.listen, "the ops listener").await?;
         let addresses = (address(&collector)?, address(&ops)?);
@@ -87,7 +86,7 @@ impl Running {
         ];
         health.ready();
         let (collector, ops) = addresses;
-        Ok(Running { node, collector, ops, health, stop, servers, _lock: lock })
+        Ok(Running { node, collector, ops, health, stop, servers, hold })
     }
 
     /// Stops taking events, commits what is held, releases everything, ends.
@@ -99,6 +98,16 @@ impl Running {
             tracing::warn!("requests were still open when the node stopped");
         }
         self.node.stop().await;
+        let hold = self.hold;
+        let _ = tokio::task::spawn_blocking(move || hold.leave()).await;
+    }
+
+    /// Waits until the node cannot go on.
+    pub async fn failed(&mut self) -> Failure {
+        tokio::select! {
+            failure = self.node.failed() => failure,
+            failure = self.hold.lost() => failure,
+        }
     }
 }
 

@@ -37,7 +37,9 @@ impl Targets for Configured {
         Some(Target {
             destination: settings.connector,
             prepare: Arc::new(move |letter: &Letter| prepare(&prepared_for, &streams, letter)),
+            limits: settings.limits,
             strategy: settings.strategy,
+            on_unknown: settings.on_unknown,
             events_per_second: settings.rate,
         })
     }

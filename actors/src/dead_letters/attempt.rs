@@ -1,11 +1,11 @@
-//! One round of a redelivery: a batch is sent once, and every event of it is judged.
+//! One round of a redelivery: a batch is sent once, and every event of it is judged as its lane would.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use shardmill_connectors::clock::Millis;
-use shardmill_connectors::destinations::{Answer as Answered, Batch, Event, Outcome};
+use shardmill_connectors::destinations::{Answer as Answered, Batch, Event, Outcome, Refusal};
 use shardmill_connectors::failure::{Class, Failure};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 use super::deliver::Target;
 use super::letter::Again;
 use super::selection::Found;
-use crate::supervision::{Directive, History, decide};
+use crate::destination::OnUnknown;
+use crate::supervision::{Directive, History, decide, guarded};
 
 /// A letter on its way back to its destination.
 #[derive(Debug)]
@@ -31,7 +32,16 @@ impl Item {
     pub(super) fn new(found: Found, event: Event) -> Self {
         Item { found, event, history: History::default(), attempted_at: Vec::new() }
     }
+
+    /// It is given up again.
+    fn back(self, refusal: Refusal) -> (Found, Again) {
+        let Refusal { failure, response, .. } = refusal;
+        (self.found, Again { failure, response, attempted_at: self.attempted_at, at: Millis::now() })
+    }
 }
+
+/// Why an event is given up that may have been taken.
+const UNKNOWN: &str = "nobody knows whether it was taken, and it must not be sent twice";
 
 /// What became of the letters of one batch.
 #[derive(Debug, Default)]
@@ -64,7 +74,7 @@ impl fmt::Debug for Sender {
 impl Sender {
     /// Sends at most `rate` events a second, when it is given.
     pub(super) fn new(target: Target, rate: Option<f64>) -> Self {
-        let slots = Semaphore::new(target.destination.limits().concurrency.max(1));
+        let slots = Semaphore::new(target.limits.concurrency.max(1));
         let pacer = Pacer::new(rate);
         Sender { target, slots, pacer, halt: CancellationToken::new(), reason: Mutex::default() }
     }
@@ -98,24 +108,38 @@ impl Sender {
         let at = Millis::now();
         items.iter_mut().for_each(|item| item.attempted_at.push(at));
         let events: Vec<Event> = items.iter().map(|item| item.event.clone()).collect();
-        match self.target.destination.deliver(Batch { events: &events, at }).await {
-            Answered::Split(_) if items.len() > 1 => {
-                let second = items.split_off(items.len() / 2);
-                Round { again: vec![(items, Duration::ZERO), (second, Duration::ZERO)], ..Round::default() }
+        match self.attempt(&events, at).await {
+            Answered::Split(_) if items.len() > 1 => halves(items),
+            // A batch of one that was refused as a whole: the event is to blame.
+            Answered::Split(mut refusal) => {
+                refusal.failure.class = Class::Rejected;
+                self.judge(items, vec![Err(refusal)])
             }
-            Answered::Split(refusal) => self.judge(items, vec![Err(refusal)]),
             Answered::Each(outcomes) => self.judge(items, outcomes),
         }
     }
 
-    fn judge(&self, items: Vec<Item>, mut outcomes: Vec<Outcome>) -> Round {
-        if outcomes.len() != items.len() {
-            let told = format!("the connector answered for {} of {} events", outcomes.len(), items.len());
-            // Nobody knows whose answers these are: all of them are repeated.
-            outcomes = vec![Err(Failure::crashed(told).into()); items.len()];
-        }
+    /// One attempt; a connector that panics, or answers for more or fewer events than it was given, has a bug.
+    async fn attempt(&self, events: &[Event], at: Millis) -> Answered {
+        let destination = &self.target.destination;
+        let bug = match guarded(async { Ok(destination.deliver(Batch { events, at }).await) }).await {
+            Ok(Answered::Each(outcomes)) if outcomes.len() != events.len() => Failure::crashed(format!(
+                "the connector answered for {} of {} events: a bug",
+                outcomes.len(),
+                events.len()
+            )),
+            Ok(answer) => return answer,
+            Err(panic) => Failure { detail: format!("the connector has a bug: {}", panic.detail), ..panic },
+        };
+        Answered::refused(events.len(), &Refusal::from(bug))
+    }
+
+    fn judge(&self, items: Vec<Item>, outcomes: Vec<Outcome>) -> Round {
         let some_taken = outcomes.iter().any(Result::is_ok);
+        // Nobody knows whose fault it was.
+        let all_crashed = items.len() > 1 && outcomes.iter().all(crashed);
         let (mut round, mut retried, mut wait) = (Round::default(), Vec::new(), Duration::ZERO);
+        let mut spent = false;
         for (mut item, outcome) in items.into_iter().zip(outcomes) {
             let Err(mut refusal) = outcome else {
                 round.delivered.push(item.found);
@@ -125,24 +149,32 @@ impl Sender {
                 // The credentials are good enough for its neighbours: it is about this event.
                 refusal.failure.class = Class::Rejected;
             }
+            if refusal.unknown && self.target.on_unknown == OnUnknown::DeadLetter {
+                refusal.failure.detail = format!("{UNKNOWN}: {}", refusal.failure.detail);
+                round.back.push(item.back(refusal));
+                continue;
+            }
             match self.decide(&refusal.failure, &mut item.history) {
                 Directive::Resume(after) | Directive::Restart(after) => {
                     wait = wait.max(after);
                     retried.push(item);
                 }
-                Directive::DeadLetter => {
-                    let (failure, response) = (refusal.failure, refusal.response);
-                    let again =
-                        Again { failure, response, attempted_at: item.attempted_at, at: Millis::now() };
-                    round.back.push((item.found, again));
+                Directive::DeadLetter if all_crashed => {
+                    spent = true;
+                    retried.push(item);
                 }
+                Directive::DeadLetter => round.back.push(item.back(refusal)),
                 Directive::Pause(_) | Directive::Stop | Directive::Escalate => {
                     self.stop(&refusal.failure);
                     round.pending += 1;
                 }
             }
         }
-        if !retried.is_empty() {
+        if spent {
+            // Whose fault the crash of a batch is, its halves will tell.
+            retried.iter_mut().for_each(|item| item.history.succeeded());
+            round.again = halves(retried).again;
+        } else if !retried.is_empty() {
             round.again.push((retried, wait));
         }
         round
@@ -158,6 +190,17 @@ impl Sender {
         }
         directive
     }
+}
+
+/// The halves of a batch, to be sent at once; of a single event the event.
+fn halves(mut items: Vec<Item>) -> Round {
+    let second = items.split_off(items.len().div_ceil(2));
+    let again = [items, second].into_iter().filter(|half| !half.is_empty());
+    Round { again: again.map(|half| (half, Duration::ZERO)).collect(), ..Round::default() }
+}
+
+fn crashed(outcome: &Outcome) -> bool {
+    outcome.as_ref().is_err_and(|refusal| refusal.failure.class == Class::Crashed)
 }
 
 /// Spreads events evenly over time.

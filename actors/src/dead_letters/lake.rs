@@ -27,12 +27,11 @@ use super::selection::Found;
 use super::settle::record;
 use crate::shared::{Ports, StreamSettings};
 use crate::standardise;
-use crate::state::{DeadFile, Manifest, ManifestEntry};
+use crate::state::{Manifest, ManifestEntry};
 
 struct Sorted {
     rows: BTreeMap<(String, Hour), (Rows, Tally)>,
     back: Vec<Letter>,
-    back_tally: Tally,
 }
 
 /// What a redrive into the lake works with.
@@ -120,14 +119,12 @@ impl LakeRedrive<'_> {
     }
 
     fn sort(&self, found: &[Found]) -> Result<Sorted, Failure> {
-        let mut sorted = Sorted { rows: BTreeMap::new(), back: Vec::new(), back_tally: Tally::default() };
+        let mut sorted = Sorted { rows: BTreeMap::new(), back: Vec::new() };
         let at = Millis::now();
         for Found { letter, .. } in found {
             let Some(stream) = self.streams.get(&*letter.origin.stream) else { continue };
             let data = letter.data().map_err(Failure::rejected)?;
-            let identity = letter.origin.identity();
             if let Err(rejection) = place(stream, letter, &data, &mut sorted.rows) {
-                sorted.back_tally.insert(identity);
                 sorted.back.push(Letter::lake(Refused {
                     stream,
                     origin: letter.origin.clone(),
@@ -162,11 +159,8 @@ impl LakeRedrive<'_> {
         }
         if !sorted.back.is_empty() {
             let key = format!("{folder}/dead.ndjson");
-            let bytes = letter::to_ndjson(&sorted.back).map_err(|error| {
-                Failure::crashed(format!("dead letters cannot be written as JSON: {error}"))
-            })?;
-            self.ports.objects.put(&key, bytes.into()).await?;
-            manifest.dead_letters = Some(DeadFile { key, tally: sorted.back_tally });
+            let file = letter::upload(self.ports.objects.as_ref(), &key, &sorted.back).await?;
+            manifest.dead_letters = Some(file);
         }
         crash::point("redrive.after-segments");
         match cell.replace(manifest.clone()).await {

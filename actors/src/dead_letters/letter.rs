@@ -5,11 +5,14 @@ use serde_json::value::RawValue;
 use shardmill_connectors::clock::Millis;
 use shardmill_connectors::failure::{Class, Failure};
 use shardmill_connectors::json::Object;
+use shardmill_connectors::ports::Objects;
 use shardmill_connectors::record::{Origin, Position};
+use shardmill_connectors::setsum::Tally;
 use shardmill_connectors::standardise::Rejection;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::shared::StreamSettings;
+use crate::state::DeadFile;
 
 /// A dead letter.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -269,6 +272,12 @@ impl Letter {
         self.destination.as_deref().unwrap_or("lake")
     }
 
+    /// How many bytes its payload takes here.
+    pub fn payload_bytes(&self) -> usize {
+        let json = self.payload.as_ref().map_or(0, |json| json.get().len());
+        json + self.payload_base64.as_ref().map_or(0, String::len)
+    }
+
     /// The payload's bytes.
     pub fn data(&self) -> Result<Vec<u8>, String> {
         unpack(self.payload.as_deref(), self.payload_base64.as_deref())
@@ -318,4 +327,14 @@ pub fn to_ndjson(letters: &[Letter]) -> Result<Vec<u8>, serde_json::Error> {
 /// Letters from a stored file.
 pub fn from_ndjson(bytes: &[u8]) -> Result<Vec<Letter>, serde_json::Error> {
     bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(serde_json::from_slice).collect()
+}
+
+/// Uploads letters as the file `key`, and says what is to be listed of it.
+pub async fn upload(objects: &dyn Objects, key: &str, letters: &[Letter]) -> Result<DeadFile, Failure> {
+    let bytes = to_ndjson(letters)
+        .map_err(|error| Failure::crashed(format!("dead letters cannot be written as JSON: {error}")))?;
+    let mut tally = Tally::default();
+    letters.iter().for_each(|letter| tally.insert(letter.origin.identity()));
+    objects.put(key, bytes.into()).await?;
+    Ok(DeadFile { key: key.to_owned(), tally })
 }

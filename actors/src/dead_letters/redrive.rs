@@ -161,8 +161,7 @@ impl Redrive<'_> {
         while let Some(found) = search.next().await? {
             result.selected += 1;
             if lake.takes(&found.letter) {
-                bytes += found.letter.payload.as_ref().map_or(0, |json| json.get().len())
-                    + found.letter.payload_base64.as_ref().map_or(0, String::len);
+                bytes += found.letter.payload_bytes();
                 chunk.push(found);
             } else {
                 let (others, name) = match &found.letter.destination {

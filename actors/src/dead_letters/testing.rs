@@ -7,7 +7,6 @@ use shardmill_connectors::clock::Millis;
 use shardmill_connectors::embedded::{EmbeddedCatalog, EmbeddedDocuments, EmbeddedObjects, EmbeddedQueues};
 use shardmill_connectors::parquet::WriteOptions;
 use shardmill_connectors::record::{Origin, Sequence};
-use shardmill_connectors::setsum::Tally;
 
 use super::deliver::Targets;
 use super::index::DeadIndex;
@@ -16,7 +15,6 @@ use super::redrive::{Redrive, Redriven};
 use super::selection::{Found, Selection, Status};
 use super::{Edit, Editing, announce};
 use crate::shared::Ports;
-use crate::state::DeadFile;
 
 /// The stores in a folder of their own.
 pub(super) struct Site {
@@ -40,10 +38,7 @@ impl Site {
 
     /// Letters in a file of their own, indexed and announced.
     pub(super) async fn file(&self, key: &str, letters: &[Letter]) {
-        let mut tally = Tally::default();
-        letters.iter().for_each(|letter| tally.insert(letter.origin.identity()));
-        self.ports.objects.put(key, letter::to_ndjson(letters).unwrap().into()).await.unwrap();
-        let file = DeadFile { key: key.to_owned(), tally };
+        let file = letter::upload(self.ports.objects.as_ref(), key, letters).await.unwrap();
         DeadIndex::enter(&self.ports.documents, &file).await.unwrap();
         announce(&self.ports, key).await.unwrap();
     }

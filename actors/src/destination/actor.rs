@@ -14,7 +14,7 @@ use shardmill_connectors::failure::Failure;
 
 use super::document::{DestinationState, Paused, PausedBy};
 use super::gate::{Breaker, Pause};
-use super::handle::{Handle, LOOK};
+use super::handle::Handle;
 use crate::shared::Shared;
 use crate::supervision::registry::View;
 use crate::supervision::{Body, ChildSpec, Next, Worker};
@@ -113,7 +113,7 @@ impl Worker for Actor {
         }
         self.agreed = Some((state.paused.clone(), self.handle.gate().pause()));
         self.shared.destinations.says(name, state);
-        let _ = tokio::time::timeout(LOOK, self.handle.news()).await;
+        let _ = tokio::time::timeout(self.shared.schedule.look_seldom(), self.handle.news()).await;
         Ok(Next::Again)
     }
 }

@@ -111,6 +111,11 @@ impl Handle {
         self.gate_mut().is_out_of_order()
     }
 
+    /// Whether nobody can send now, whatever the rate allows.
+    pub fn is_shut(&self) -> bool {
+        self.gate_mut().is_shut(Instant::now())
+    }
+
     /// Asks to send a batch of `events`.
     ///
     /// # Errors
@@ -197,6 +202,3 @@ impl Drop for Permit {
         }
     }
 }
-
-/// How long a destination's actor lets its document go unread.
-pub(super) const LOOK: Duration = Duration::from_secs(1);

@@ -11,7 +11,7 @@ use shardmill_connectors::failure::Failure;
 
 use super::actor;
 use super::document::{DestinationState, Removal};
-use super::handle::{Handle, LOOK, Settings};
+use super::handle::{Handle, Settings};
 use crate::budget::Budget;
 use crate::shared::Shared;
 use crate::supervision::{Body, ChildSpec, Group, Next, SupervisorHandle, Worker};
@@ -143,6 +143,6 @@ impl Worker for Register {
         for (name, state) in DestinationState::all(self.shared.ports.documents.as_ref()).await? {
             destinations.says(&name, state);
         }
-        Ok(Next::After(LOOK))
+        Ok(Next::After(self.shared.schedule.look_seldom()))
     }
 }

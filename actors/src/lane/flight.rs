@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use futures::FutureExt;
 use shardmill_connectors::clock::Millis;
+use shardmill_connectors::crash;
 use shardmill_connectors::destinations::{Answer, Batch, Event, Outcome, Refusal};
 use shardmill_connectors::failure::Failure;
 use tracing::Instrument;
@@ -40,7 +41,11 @@ pub async fn fly(
     links.add_to(&span);
     let asked = Instant::now();
     let batch = Batch { events: &events, at: Millis::now() };
-    let attempt = AssertUnwindSafe(handle.settings.connector.deliver(batch)).catch_unwind();
+    let attempt = async {
+        batch.events.iter().for_each(|event| crash::poison("delivery", &event.data));
+        handle.settings.connector.deliver(batch).await
+    };
+    let attempt = AssertUnwindSafe(attempt).catch_unwind();
     let answer = attempt.instrument(span).await.unwrap_or_else(|_| {
         let bug = Failure::crashed(format!("the connector of {destination} panicked: a bug"));
         Answer::refused(events.len(), &Refusal::from(bug))

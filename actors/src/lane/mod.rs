@@ -13,6 +13,7 @@ pub mod judge;
 pub mod parking;
 pub mod prefix;
 pub mod prepare;
+mod probe;
 mod run;
 mod settle;
 mod take;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use shardmill_connectors::clock::Millis;
 use shardmill_connectors::crash;
+use shardmill_connectors::destinations::Event;
 use shardmill_connectors::failure::Failure;
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
@@ -16,10 +17,10 @@ use super::gauge::LaneGauge;
 use super::judge::{Circumstances, judge};
 use super::prefix::Prefix;
 use super::settle::park_behind;
-use super::window::Window;
+use super::window::{Flight, Window};
 use crate::budget::Share;
 use crate::destination::gate::Entry;
-use crate::destination::{Handle, Removal};
+use crate::destination::{Handle, Permit, Removal};
 use crate::probing::Turn;
 use crate::shard::place::Place;
 use crate::shard::{Batch, Parts};
@@ -44,7 +45,7 @@ pub(super) struct Lane {
     pub(super) prefix: Prefix,
     pub(super) books: Books,
     pub(super) share: Share,
-    flights: JoinSet<Landed>,
+    pub(super) flights: JoinSet<Landed>,
     /// A batch that was taken in only partly, and how far, and since when.
     pub(super) partial: Option<(Arc<Batch>, usize, Instant)>,
     /// Since when there has been no room for more.
@@ -110,7 +111,7 @@ impl Lane {
     }
 
     /// Sends what may be sent.
-    fn launch(&mut self) -> bool {
+    pub(super) fn launch(&mut self) -> bool {
         let (now, mut any) = (Instant::now(), false);
         self.ask_at = None;
         self.window.wake(now);
@@ -126,13 +127,20 @@ impl Lane {
             };
             let Some((flight, events)) = self.window.batch(&self.handle.settings.limits, now) else { break };
             permit.needs_only(most, events.len());
-            let at = Millis::now();
-            self.window.units_mut(&flight, |_, unit| unit.attempted_at.push(at));
-            let fly = fly(self.handle.clone(), flight, events, permit, Links::default());
-            self.flights.spawn(fly);
+            self.spawn(flight, events, permit);
             any = true;
         }
         any
+    }
+
+    /// Sends a batch on its way.
+    pub(super) fn spawn(&mut self, flight: Flight, events: Vec<Event>, permit: Permit) {
+        let at = Millis::now();
+        self.window.units_mut(&flight, |_, unit| {
+            unit.attempted_at.push(at);
+            unit.fresh = false;
+        });
+        self.flights.spawn(fly(self.handle.clone(), flight, events, permit, Links::default()));
     }
 
     /// Judges what has come back.
@@ -158,7 +166,7 @@ impl Lane {
         if self.parts.shared.destinations.removal(self.name()) == Some(Removal::Drop) {
             return Ok(());
         }
-        let every = self.parts.shared.lake.commit_every;
+        let every = self.parts.shared.schedule.commit_every;
         // Letters are uploaded early when they take much of the memory that events should have.
         if now || self.books.is_due(every, self.fair_share() / 4) {
             self.staged |= self.books.stage(&self.parts, &self.window, &self.prefix).await?;
@@ -283,7 +291,7 @@ impl Worker for Lane {
             self.land(back(landed)?)?;
         }
         let took = self.feed().await?;
-        let sent = self.may_try().await? && self.launch();
+        let sent = self.send().await?;
         if self.flights.is_empty() {
             self.rest().await?;
         }

@@ -87,20 +87,23 @@ impl Lane {
         }
     }
 
-    /// Takes what is about to be trimmed by the stream to an object.
+    /// Takes what is about to be trimmed by the stream to an object. What is parked is in an object already; it goes along when
+    /// it leaves no room to read what is about to be trimmed behind it.
     pub(super) fn expire(&mut self) {
         let Some(retention) = self.parts.stream.retention else { return };
         let retention = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
         let oldest = Millis::now().plus(-(retention / 100 * RETENTION_LEFT_PERCENT));
-        let expired = self.window.expire(|unit| unit.event.origin.arrived_at < oldest);
+        let no_room = !self.has_room();
+        let expired = self.window.expire(no_room, |unit| unit.event.origin.arrived_at < oldest);
         let cost = expired.iter().map(|unit| unit.cost).sum();
         let mut letters = Vec::with_capacity(expired.len());
         for unit in expired {
             let why = unit.refusal.as_ref().map(|refusal| refusal.failure.clone());
             let why = why.unwrap_or_else(|| Failure::transient("its turn did not come in time"));
             letters.push(self.letter(&unit, &why));
-            if let Some(entry) = unit.entry {
-                self.prefix.close(entry, Closed::InRange);
+            match unit.entry.filter(|entry| !self.prefix.has_passed(*entry)) {
+                Some(entry) => self.prefix.close(entry, Closed::InRange),
+                None => self.settle_parked(false, Counts { dead_lettered: 1, ..Counts::default() }),
             }
         }
         self.books.expire(letters, cost);

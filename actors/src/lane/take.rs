@@ -1,10 +1,8 @@
-//! How a lane takes events in: from its batches, as far as it has room, with caution where a record has ended it before; and
-//! what was parked when it starts.
+//! How a lane takes events in: from its batches, as far as it has room; and what was parked when it starts.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use shardmill_connectors::clock::Millis;
 use shardmill_connectors::crash;
 use shardmill_connectors::failure::Failure;
 use shardmill_connectors::record::Record;
@@ -14,8 +12,6 @@ use super::prefix::Closed;
 use super::prepare::{Prepared, Received, prepare};
 use super::run::Lane;
 use super::window::Unit;
-use crate::dead_letters::Letter;
-use crate::dead_letters::letter::GivenUp;
 use crate::destination::Removal;
 use crate::shard::Batch;
 use crate::shard::place::Place;
@@ -38,8 +34,6 @@ const PARKED_BYTES: u64 = 16 << 20;
 const AHEAD: usize = 100_000;
 /// How long a lane holds a batch it has no room for before it detaches.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// The same while it looks for a poisoned record: a batch is taken in piece by piece then, each sent before the next.
-const CAUTIOUS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Whether a record found room.
 enum Taken {
@@ -52,8 +46,13 @@ impl Lane {
     pub(super) async fn take_parked(&mut self) -> Result<(), Failure> {
         let Some(parked) = self.books.state().parked.clone() else { return Ok(()) };
         let now = Instant::now();
+        let hopeless = self.books.state().caution.hopeless_apart().cloned();
         for event in parking::load(self.parts.shared.ports.objects.as_ref(), &parked.object).await? {
             let data = event.data()?;
+            if hopeless.as_ref().is_some_and(|hopeless| *hopeless == event.origin.position()) {
+                self.set_apart_aside(&event, &data);
+                continue;
+            }
             let received =
                 Received { origin: event.origin.clone(), partition_key: &event.partition_key, data: &data };
             let settings = &self.handle.settings;
@@ -78,6 +77,7 @@ impl Lane {
                 history: event.history(now),
                 group: None,
                 refusal: None,
+                fresh: true,
                 cost,
             };
             self.window.push(unit, now);
@@ -112,7 +112,7 @@ impl Lane {
 
     /// Whether there is room. What waits for a lane that has had none for too long is given back to the stream, too: its
     /// memory is the readers'.
-    fn is_roomy(&mut self) -> bool {
+    pub(super) fn is_roomy(&mut self) -> bool {
         if self.has_room() {
             self.full_since = None;
             return true;
@@ -121,101 +121,6 @@ impl Lane {
             self.parts.feed.detach(self.name());
         }
         false
-    }
-
-    /// One suspect batch at a time: what it is is committed before it is looked at, and it is behind before the next.
-    async fn feed_with_caution(&mut self, limit: usize) -> Result<bool, Failure> {
-        let busy = self.window.unparked() > 0 || !self.prefix.is_empty();
-        if busy || !self.is_roomy() {
-            // Its memory is the readers'.
-            if self.partial.as_ref().is_some_and(|(_, _, since)| since.elapsed() >= CAUTIOUS_PATIENCE) {
-                self.partial = None;
-                self.parts.feed.detach(self.name());
-            }
-            return Ok(false);
-        }
-        let Some((batch, from, since)) = self
-            .partial
-            .take()
-            .or_else(|| self.parts.feed.next(self.name()).map(|batch| (batch, 0, Instant::now())))
-        else {
-            return Ok(false);
-        };
-        let fresh = batch.records.iter().skip(from).position(|record| self.place.is_before(&record.position));
-        let Some(from) = fresh.map(|offset| from + offset) else {
-            self.ended |= batch.ended;
-            return Ok(true);
-        };
-        // Kept where a failing commit finds it again: the feed has given it away.
-        self.partial = Some((batch.clone(), from, since));
-        if !self.is_alone() {
-            return Ok(false);
-        }
-        if self.books.state().caution.is_hopeless() {
-            self.set_aside(&batch.records[from]);
-            self.partial = Some((batch, from + 1, Instant::now()));
-            self.commit(true).await?;
-            return Ok(true);
-        }
-        let until = (from + limit).min(batch.records.len());
-        let last = batch.records[until - 1].position.clone();
-        self.books.change(|state| state.caution.open(&last, until - from));
-        self.commit(true).await?;
-        let part = Batch {
-            records: batch.records[from..until].to_vec(),
-            from: self.place.clone(),
-            share: self.handle.memory.empty(),
-            complete_until: None,
-            ended: batch.ended && until == batch.records.len(),
-            set_aside: false,
-        };
-        let rest = self.take_in(&part, 0);
-        let next = rest.map_or(until, |at| from + at);
-        let since = if rest == Some(0) { since } else { Instant::now() };
-        self.partial = (next < batch.records.len()).then_some((batch, next, since));
-        Ok(rest != Some(0))
-    }
-
-    /// Whether nobody else on this node looks at a suspect now; then nobody will until this lane rests.
-    fn is_alone(&mut self) -> bool {
-        self.turn = self.turn.take().or_else(|| self.parts.shared.probing.try_turn());
-        self.turn.is_some()
-    }
-
-    /// Whether events may be sent: those of a suspect batch that were never tried only while nobody else tries its own. The
-    /// turn is left to a lake that waits for it.
-    pub(super) async fn may_try(&mut self) -> Result<bool, Failure> {
-        if self.books.state().caution.limit().is_none() || self.window.all_tried() {
-            return Ok(true);
-        }
-        if self.turn.is_some() {
-            return Ok(!self.parts.shared.probing.is_wanted());
-        }
-        if !self.is_alone() {
-            return Ok(false);
-        }
-        if let Some(end) = self.place.position().cloned() {
-            let records = self.window.len();
-            self.books.change(|state| state.caution.open(&end, records));
-            self.commit(true).await?;
-        }
-        Ok(true)
-    }
-
-    /// Nothing is under way: others may look at their suspects once the document says so. A destination that is down holds
-    /// nobody else up.
-    pub(super) async fn rest(&mut self) -> Result<(), Failure> {
-        let due = self.window.batch_due(&self.handle.settings.limits);
-        let lingers = due.is_some_and(|due| due > Instant::now());
-        if self.turn.is_none() || lingers && !self.parts.shared.probing.is_wanted() {
-            return Ok(());
-        }
-        if self.books.state().caution.is_open() {
-            self.books.change(|state| state.caution.rest());
-        }
-        self.commit(true).await?;
-        self.turn = None;
-        Ok(())
     }
 
     /// Whether the lane can take events now.
@@ -290,33 +195,12 @@ impl Lane {
                     history: History::default(),
                     group: None,
                     refusal: None,
+                    fresh: true,
                     cost,
                 };
                 self.window.push(unit, now);
             }
         }
         Taken::Yes
-    }
-
-    /// Sets a record aside without looking at it: looking at it has ended the lane again and again.
-    pub(super) fn set_aside(&mut self, record: &Record) {
-        let failure = Failure::crashed("its processing ended the lane or the process again and again");
-        let letter = Letter::delivery(GivenUp {
-            stream: &self.parts.stream,
-            destination: &self.handle.settings.name,
-            origin: standardise::origin(&self.parts.stream, &self.parts.shard, record),
-            key: &record.key,
-            data: &record.data,
-            failure: &failure,
-            response: None,
-            attempted_at: &[],
-            attempts: 0,
-            redrives: 0,
-            at: Millis::now(),
-        });
-        let entry = self.prefix.push(record.position.clone());
-        self.prefix.close(entry, Closed::Dead { retried: false, letter: Box::new(letter), cost: 0 });
-        self.place = Place::After(record.position.clone());
-        self.books.change(|state| state.caution.calm());
     }
 }

@@ -43,6 +43,8 @@ pub struct Unit {
     pub group: Option<Group>,
     /// How the last attempt ended.
     pub refusal: Option<Refusal>,
+    /// Nobody has sent it since this lane started.
+    pub fresh: bool,
     /// Bytes it is counted with.
     pub cost: u64,
 }
@@ -58,6 +60,12 @@ struct Key {
     /// When one of its units failed, and it has held some ever since.
     failing_since: Option<Instant>,
     parked: bool,
+}
+
+impl Key {
+    fn is_fresh_apart(&self) -> bool {
+        self.parked && self.units.front().is_some_and(|unit| unit.fresh)
+    }
 }
 
 /// A batch on its way: how many units of which keys, in the order of its events.
@@ -216,6 +224,32 @@ impl Window {
         (!events.is_empty()).then_some((flight, events))
     }
 
+    /// Whether a key that is parked begins with a unit that nobody has sent since this lane started.
+    pub fn has_fresh_apart(&self) -> bool {
+        self.keys.values().any(Key::is_fresh_apart)
+    }
+
+    /// The next batch of such units, one of each key; they are under way from now on.
+    pub fn batch_apart(&mut self, limits: &Limits, now: Instant) -> Option<(Flight, Vec<Event>)> {
+        let (mut flight, mut events) = (Flight { keys: Vec::new() }, Vec::new());
+        let (mut bytes, keys) = (0, &mut self.keys);
+        self.ready.retain(|name| {
+            let Some(key) = keys.get_mut(name).filter(|key| key.is_fresh_apart()) else { return true };
+            let Some(unit) = key.units.front() else { return true };
+            let size = unit.event.data.len();
+            if !events.is_empty() && (events.len() >= limits.events || bytes + size > limits.bytes) {
+                return true;
+            }
+            bytes += size;
+            events.push(unit.event.clone());
+            key.in_flight = 1;
+            flight.keys.push((name.clone(), 1));
+            false
+        });
+        self.ready_since = (!self.ready.is_empty()).then_some(now);
+        (!events.is_empty()).then_some((flight, events))
+    }
+
     /// Changes the units of a flight, in the order of its events.
     pub fn units_mut(&mut self, flight: &Flight, mut change: impl FnMut(usize, &mut Unit)) {
         let mut index = 0;
@@ -321,13 +355,15 @@ impl Window {
         self.keys.values_mut().for_each(|key| key.failing_since = None);
     }
 
-    /// Takes out the units that `expired` names, whatever their key waits for; not those under way or parked.
-    pub fn expire(&mut self, expired: impl Fn(&Unit) -> bool) -> Vec<Unit> {
+    /// Takes out the units that `expired` names, whatever their key waits for; not those under way, and parked ones only if
+    /// `parked_too`.
+    pub fn expire(&mut self, parked_too: bool, expired: impl Fn(&Unit) -> bool) -> Vec<Unit> {
         let mut out = Vec::new();
         let mut emptied = Vec::new();
-        for (name, key) in self.keys.iter_mut().filter(|(_, key)| !key.parked) {
+        for (name, key) in self.keys.iter_mut().filter(|(_, key)| parked_too || !key.parked) {
             while key.in_flight == 0 && key.units.front().is_some_and(&expired) {
                 out.extend(key.units.pop_front());
+                self.parked -= usize::from(key.parked);
             }
             if key.units.is_empty() {
                 emptied.push((name.clone(), key.until));
@@ -371,8 +407,6 @@ impl Window {
 
     /// Whether every unit was tried at least once.
     pub fn all_tried(&self) -> bool {
-        self.keys.values().all(|key| {
-            key.units.front().is_none_or(|unit| !unit.attempted_at.is_empty() && key.in_flight == 0)
-        })
+        self.keys.values().all(|key| key.units.front().is_none_or(|unit| !unit.fresh && key.in_flight == 0))
     }
 }

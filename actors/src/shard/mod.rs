@@ -125,15 +125,13 @@ impl Group for ShardGroup {
         let reader = reader::Reader::new(parts.clone(), send);
         let writer = writer::Writer::new(parts.clone(), receive, supervisor.clone());
         let forwarder = forwarder::Forwarder::new(parts.clone());
-        let catch_up = catch_up::CatchUp::new(parts.clone());
-        let mut roster = roster::Roster::new(parts, supervisor.clone());
-        // The lanes there are stand ready before the reader begins, so that they need not catch up.
-        roster.muster().await?;
+        let (catch_up, roster) = (catch_up(&parts), roster(&parts, supervisor));
+        roster::muster(&parts).await;
         Ok(vec![
             once("writer", Kind::Writer, writer),
             once("forwarder", Kind::Forwarder, forwarder),
-            once("catch-up", Kind::CatchUp, catch_up),
-            once("roster", Kind::Roster, roster),
+            catch_up,
+            roster,
             once("reader", Kind::Reader, reader),
         ])
     }
@@ -144,6 +142,29 @@ impl Group for ShardGroup {
             None => Ok(()),
         }
     }
+}
+
+/// The catch-up: it serves lanes only, and begins anew by itself.
+fn catch_up(parts: &Parts) -> ChildSpec {
+    let parts = parts.clone();
+    anew("catch-up", Kind::CatchUp, move || catch_up::CatchUp::new(parts.clone()))
+}
+
+/// The roster: as the catch-up.
+fn roster(parts: &Parts, supervisor: &SupervisorHandle) -> ChildSpec {
+    let (parts, supervisor, called) = (parts.clone(), supervisor.clone(), roster::Called::default());
+    let make = move || roster::Roster::new(parts.clone(), supervisor.clone(), called.clone());
+    anew("roster", Kind::Roster, make)
+}
+
+/// A child that is made anew at every start.
+fn anew<W: Worker>(name: &str, kind: Kind, make: impl Fn() -> W + Send + Sync + 'static) -> ChildSpec {
+    let make = move || {
+        let worker = make();
+        async move { Ok(Box::new(worker) as Box<dyn Worker>) }.boxed()
+    };
+    let view: View = Arc::new(|| serde_json::Value::Null);
+    ChildSpec { name: name.to_owned(), kind, body: Body::Worker(Arc::new(make)), view }
 }
 
 /// A child that exists once per opening of the shard: its restarts are the shard's.

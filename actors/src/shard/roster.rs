@@ -2,7 +2,7 @@
 //! says, and removes those that an operator gave up.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -29,40 +29,62 @@ const SETTLED_MS: i64 = 2_000;
 pub struct Roster {
     parts: Parts,
     siblings: SupervisorHandle,
+    called: Called,
+}
+
+/// Who was called. It outlives the roster: what one that ended by a bug has started must be stopped by the next.
+pub type Called = Arc<Mutex<Lists>>;
+
+/// See [`Called`].
+#[derive(Debug, Default)]
+pub struct Lists {
     /// The lanes that were started, with the destination they were started for.
     running: BTreeMap<String, Arc<Handle>>,
     /// The lanes that are being removed.
     leaving: BTreeSet<String>,
 }
 
+/// Has the feed keep what is read from now on for the lanes there are, so that they need not catch up.
+pub async fn muster(parts: &Parts) {
+    let state = parts.ledger.state().await;
+    for (name, lane) in &state.lanes {
+        if parts.shared.destinations.get(name).is_some() && !lane.frozen {
+            parts.feed.join(name, lane::place(lane, &state, &parts.stream));
+        }
+    }
+}
+
 impl Roster {
     /// The roster of one shard, whose lanes are children of `siblings`.
-    pub fn new(parts: Parts, siblings: SupervisorHandle) -> Self {
-        Roster { parts, siblings, running: BTreeMap::new(), leaving: BTreeSet::new() }
+    pub fn new(parts: Parts, siblings: SupervisorHandle, called: Called) -> Self {
+        Roster { parts, siblings, called }
     }
 
-    /// Makes what lanes can be made, and has the feed keep what is read from now on for all there are.
-    pub async fn muster(&mut self) -> Result<(), Failure> {
-        self.enlist().await?;
-        let state = self.parts.ledger.state().await;
-        for (name, lane) in &state.lanes {
-            if self.parts.shared.destinations.get(name).is_some() && !lane.frozen {
-                self.parts.feed.join(name, lane::place(lane, &state, &self.parts.stream));
-            }
-        }
-        Ok(())
+    fn lists(&self) -> MutexGuard<'_, Lists> {
+        self.called.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes the lanes of destinations that have none, where that can be done now.
+    /// Makes the lanes of destinations that have none, where that can be done now. One that cannot be made keeps none of the
+    /// others waiting.
     async fn enlist(&self) -> Result<(), Failure> {
         let state = self.parts.ledger.state().await;
-        let mut created = false;
+        let (mut created, mut failed) = (false, None);
         for (name, handle) in self.parts.shared.destinations.all() {
-            if !state.lanes.contains_key(&name) && self.parts.shared.destinations.removal(&name).is_none() {
-                created |= self.create(&state, &name, &handle).await?;
+            if state.lanes.contains_key(&name) || self.parts.shared.destinations.removal(&name).is_some() {
+                continue;
+            }
+            match self.create(&state, &name, &handle).await {
+                Ok(one) => created |= one,
+                Err(failure) => {
+                    let detail = format!("the lane to {name} cannot begin: {}", failure.detail);
+                    failed = Some(Failure { detail, ..failure });
+                }
             }
         }
-        if created { self.parts.ledger.commit().await } else { Ok(()) }
+        if created {
+            self.parts.ledger.commit().await?;
+        }
+        failed.map_or(Ok(()), Err)
     }
 
     /// Stages a new lane, unless a parent shard's lane has still to come to its end. Says whether it did.
@@ -100,12 +122,14 @@ impl Roster {
     }
 
     /// Starts and stops lanes, so that those run that should.
-    async fn call(&mut self) {
+    async fn call(&self) {
         let lanes = self.parts.ledger.with(|state| state.lanes.clone()).await;
         let wanted = self.parts.shared.destinations.all();
         let runs = |name: &String| lanes.get(name).is_some_and(|lane| !lane.frozen);
-        let (leaving, siblings, feed) = (&self.leaving, &self.siblings, &self.parts.feed);
-        self.running.retain(|name, handle| {
+        let mut lists = self.lists();
+        let Lists { running, leaving } = &mut *lists;
+        let (siblings, feed) = (&self.siblings, &self.parts.feed);
+        running.retain(|name, handle| {
             let same = wanted.get(name).is_some_and(|wanted| Arc::ptr_eq(wanted, handle));
             let stays = same && runs(name) && !leaving.contains(name);
             if !stays {
@@ -115,35 +139,36 @@ impl Roster {
             stays
         });
         for (name, handle) in wanted {
-            if runs(&name) && !self.leaving.contains(&name) {
+            if runs(&name) && !leaving.contains(&name) {
                 // Refused while a predecessor of that name is still ending: asked again at the next look.
-                self.siblings.add(lane::spec(&self.parts, &handle));
-                self.running.insert(name, handle);
+                siblings.add(lane::spec(&self.parts, &handle));
+                running.insert(name, handle);
             }
         }
     }
 
     /// Removes the lanes that an operator gave up, whether or not their destination is still configured: first the actor,
     /// which must have nothing more to say, then its place in the document.
-    async fn remove(&mut self, names: &[String]) -> Result<(), Failure> {
+    async fn remove(&self, names: &[String]) -> Result<(), Failure> {
         let mut removed = false;
         for name in names {
             let gauge = self.parts.shared.lanes.read(&self.parts.name, name);
             let ends = match self.parts.shared.destinations.removal(name) {
                 None => {
-                    self.leaving.remove(name);
+                    self.lists().leaving.remove(name);
                     continue;
                 }
                 Some(Removal::Drop) => true,
                 Some(Removal::Drain(until)) => {
-                    self.leaving.contains(name) || self.is_drained(name, until).await
+                    let leaving = self.lists().leaving.contains(name);
+                    leaving || self.is_drained(name, until).await
                 }
             };
-            if ends && self.leaving.insert(name.clone()) {
+            if ends && self.lists().leaving.insert(name.clone()) {
                 self.siblings.remove(lane::child(name));
             }
             if ends && gauge.state.is_empty() {
-                self.running.remove(name);
+                self.lists().running.remove(name);
                 self.parts.feed.leave(name);
                 let commit = LaneCommit { destination: name.clone(), state: None, dead_letters: None };
                 self.parts.ledger.stage(Change::Lane(Box::new(commit))).await;
@@ -189,14 +214,13 @@ impl Worker for Roster {
         let known = self.parts.ledger.with(|state| state.lanes.keys().cloned().collect::<Vec<_>>()).await;
         let destinations = &self.parts.shared.destinations;
         let removed = |name: &String| destinations.removal(name).is_some();
-        if destinations.all().keys().any(|name| !known.contains(name) && !removed(name)) {
-            self.enlist().await?;
-        }
-        if known.iter().any(removed) || !self.leaving.is_empty() {
+        let missing = destinations.all().keys().any(|name| !known.contains(name) && !removed(name));
+        let enlisted = if missing { self.enlist().await } else { Ok(()) };
+        if known.iter().any(removed) || !self.lists().leaving.is_empty() {
             self.remove(&known).await?;
         }
         self.call().await;
-        Ok(Next::After(LOOK))
+        enlisted.map(|()| Next::After(LOOK))
     }
 }
 

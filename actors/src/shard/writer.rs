@@ -141,7 +141,7 @@ impl Writer {
             if !news && tip {
                 self.flushes = asked;
             }
-            return news && (wanted || self.committed_at.elapsed() >= lake.idle_commit);
+            return news && (wanted || self.committed_at.elapsed() >= self.parts.shared.schedule.idle_commit);
         }
         asked != self.flushes
             || self.open.is_ended()

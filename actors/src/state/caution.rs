@@ -36,6 +36,23 @@ pub struct Suspect {
     pub open: Option<Position>,
 }
 
+impl Suspect {
+    fn of(until: &Position, records: usize) -> Self {
+        Suspect { until: until.clone(), records: records as u64, tries: 0, alone: None, open: None }
+    }
+
+    /// What is open has ended its consumer.
+    fn ended_it(&mut self) {
+        let Some(end) = self.open.take() else { return };
+        if half(self) > 1 {
+            self.tries = self.tries.saturating_add(1);
+        } else {
+            let before = self.alone.take().filter(|(record, _)| *record == end).map_or(0, |(_, times)| times);
+            self.alone = Some((end, before.saturating_add(1)));
+        }
+    }
+}
+
 /// How often a consumer was started lately, and what it had open when it ended.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Caution {
@@ -45,26 +62,32 @@ pub struct Caution {
     /// What was open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspect: Option<Suspect>,
+    /// The same of what the consumer held apart when it started: it is not in the stream's order, and looked at by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub apart: Option<Suspect>,
 }
 
 impl Caution {
     /// Counts a start. What was open has ended the start before.
     pub fn started(&mut self) {
         self.starts = self.starts.saturating_add(1);
-        let Some(suspect) = &mut self.suspect else { return };
-        let Some(end) = suspect.open.take() else { return };
-        if half(suspect) > 1 {
-            suspect.tries = suspect.tries.saturating_add(1);
-        } else {
-            let before =
-                suspect.alone.take().filter(|(record, _)| *record == end).map_or(0, |(_, times)| times);
-            suspect.alone = Some((end, before.saturating_add(1)));
-        }
+        [&mut self.suspect, &mut self.apart].into_iter().flatten().for_each(Suspect::ended_it);
     }
 
     /// How many records the next batch may hold; `None` when no caution is needed.
     pub fn limit(&self) -> Option<usize> {
         (self.starts >= CAUTIOUS_FROM).then(|| self.suspect.as_ref().map_or(FIRST, half))
+    }
+
+    /// The same for what is held apart.
+    pub fn limit_apart(&self) -> usize {
+        self.apart.as_ref().map_or(FIRST, half)
+    }
+
+    /// The record held apart that has ended its consumer often enough.
+    pub fn hopeless_apart(&self) -> Option<&Position> {
+        let (record, times) = self.apart.as_ref()?.alone.as_ref()?;
+        (self.starts >= CAUTIOUS_FROM && *times >= SURE).then_some(record)
     }
 
     /// Whether a single record has ended its consumer often enough: it is set aside without being looked at.
@@ -78,21 +101,22 @@ impl Caution {
 
     /// A cautious batch of `records` that ends at `until` is about to be opened.
     pub fn open(&mut self, until: &Position, records: usize) {
-        let fresh =
-            || Suspect { until: until.clone(), records: records as u64, tries: 0, alone: None, open: None };
-        self.suspect.get_or_insert_with(fresh).open = Some(until.clone());
+        self.suspect.get_or_insert_with(|| Suspect::of(until, records)).open = Some(until.clone());
+    }
+
+    /// A cautious batch of `records` held apart is about to be opened; `last` is its last.
+    pub fn open_apart(&mut self, last: &Position, records: usize) {
+        self.apart.get_or_insert_with(|| Suspect::of(last, records)).open = Some(last.clone());
     }
 
     /// Whether a batch is open that will be blamed when the consumer ends.
     pub fn is_open(&self) -> bool {
-        self.suspect.as_ref().is_some_and(|suspect| suspect.open.is_some())
+        [&self.suspect, &self.apart].into_iter().flatten().any(|suspect| suspect.open.is_some())
     }
 
     /// What is open lies still for now: what ends the consumer meanwhile is not its doing.
     pub fn rest(&mut self) {
-        if let Some(suspect) = &mut self.suspect {
-            suspect.open = None;
-        }
+        [&mut self.suspect, &mut self.apart].into_iter().flatten().for_each(|suspect| suspect.open = None);
     }
 
     /// The consumer has got to `position`: a batch that ends there is open no longer, and behind the suspect the caution ends.
@@ -139,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_batch_is_halved_each_time_it_ends_its_consumer() {
-        let mut caution = Caution { starts: 3, suspect: None };
+        let mut caution = Caution { starts: 3, ..Caution::default() };
         let mut limits = Vec::new();
         while !caution.is_hopeless() {
             let limit = caution.limit().unwrap().min(6);
@@ -153,7 +177,7 @@ mod tests {
 
     #[test]
     fn good_halves_are_passed_without_losing_the_trace() {
-        let mut caution = Caution { starts: 3, suspect: None };
+        let mut caution = Caution { starts: 3, ..Caution::default() };
         caution.open(&at(4), 4);
         caution.started();
         caution.open(&at(2), 2);
@@ -167,7 +191,7 @@ mod tests {
 
     #[test]
     fn what_lies_still_is_not_blamed() {
-        let mut caution = Caution { starts: 3, suspect: None };
+        let mut caution = Caution { starts: 3, ..Caution::default() };
         caution.open(&at(4), 4);
         assert!(caution.is_open());
         caution.rest();
@@ -238,7 +262,7 @@ mod tests {
     fn two_ends_that_no_record_caused_cost_none() {
         for records in [1, 2, 3, 8, 100, 1_024] {
             let mut consumer =
-                Consumer { caution: Caution { starts: 3, suspect: None }, ..Consumer::default() };
+                Consumer { caution: Caution { starts: 3, ..Caution::default() }, ..Consumer::default() };
             for _ in 0..2 {
                 consumer.caution.open(&at(records), records as usize);
                 consumer.caution.started();
@@ -249,8 +273,34 @@ mod tests {
     }
 
     #[test]
+    fn what_is_held_apart_is_looked_for_by_itself() {
+        let mut caution = Caution { starts: 3, ..Caution::default() };
+        let mut limits = Vec::new();
+        while caution.hopeless_apart().is_none() {
+            let limit = caution.limit_apart().min(4);
+            limits.push(limit);
+            // The last of a batch need not be the bad one; alone, it is.
+            caution.open_apart(&at(if limit > 1 { 9 } else { 7 }), limit);
+            assert!(caution.is_open());
+            caution.started();
+        }
+        assert_eq!((limits, caution.hopeless_apart()), (vec![4, 2, 1, 1, 1], Some(&at(7))));
+        assert_eq!(
+            (caution.is_hopeless(), caution.limit()),
+            (false, Some(1024)),
+            "no record of the stream is blamed"
+        );
+        caution.open_apart(&at(7), 1);
+        caution.rest();
+        assert!(!caution.is_open());
+        caution.calm();
+        assert_eq!(caution, Caution::default());
+    }
+
+    #[test]
     fn ends_of_different_records_do_not_add_up() {
-        let mut consumer = Consumer { caution: Caution { starts: 3, suspect: None }, ..Consumer::default() };
+        let mut consumer =
+            Consumer { caution: Caution { starts: 3, ..Caution::default() }, ..Consumer::default() };
         consumer.caution.open(&at(64), 64);
         (0..6).for_each(|_| consumer.caution.suspect.as_mut().unwrap().tries += 1);
         for record in 1..=40 {

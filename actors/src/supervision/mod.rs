@@ -17,6 +17,7 @@ pub mod supervisor;
 mod tests;
 pub mod worker;
 
+pub(crate) use child::guarded;
 pub use decide::{Directive, decide};
 pub use history::History;
 pub use registry::{Registry, Status};

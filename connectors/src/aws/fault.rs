@@ -32,20 +32,28 @@ const THROTTLED: [&str; 16] = [
 ];
 
 /// The same call may succeed later.
-const TRANSIENT: [&str; 6] = [
+const TRANSIENT: [&str; 13] = [
+    "BadDigest", // damaged on the way
+    "ConditionalRequestConflict",
+    "IncompleteBody",
     "InternalError",
     "InternalFailure",
     "InternalFailureException",
+    "NoSuchUpload", // ended meanwhile: start anew
+    "OperationAborted",
     "RequestTimeout",
     "RequestTimeoutException",
     "ServiceUnavailable",
+    "XAmzContentChecksumMismatch", // damaged on the way
+    "XAmzContentSHA256Mismatch",
 ];
 
 /// Credentials, rights or what the configuration names: code, and what to do.
-const UNAUTHORIZED: [(&str, &str); 30] = [
+const UNAUTHORIZED: [(&str, &str); 38] = [
     ("AccessDenied", "allow the action in the IAM policy"),
     ("AccessDeniedException", "allow the action in the IAM policy"),
     ("AllAccessDisabled", "enable the bucket again"),
+    ("AWS.SimpleQueueService.NonExistentQueue", "create the queue, or correct its URL and the region"),
     ("AuthFailure", "correct the credentials"),
     ("AuthorizationHeaderMalformed", "set the region that the bucket is in"),
     ("ExpiredToken", "renew the session token"),
@@ -58,6 +66,12 @@ const UNAUTHORIZED: [(&str, &str); 30] = [
     ("InvalidSecurity", "correct the credentials"),
     ("InvalidSignatureException", "correct the secret key, and this machine's clock"),
     ("InvalidToken", "renew the session token"),
+    ("KMS.AccessDeniedException", "allow kms:Decrypt and kms:GenerateDataKey on the key"),
+    ("KMS.DisabledException", "enable the KMS key"),
+    ("KMS.NotFoundException", "name a KMS key that exists"),
+    ("KmsAccessDenied", "allow kms:Decrypt and kms:GenerateDataKey on the key"),
+    ("KmsDisabled", "enable the KMS key"),
+    ("KmsNotFound", "name a KMS key that exists"),
     ("KMSAccessDeniedException", "allow kms:Decrypt and kms:GenerateDataKey on the key"),
     ("KMSDisabledException", "enable the KMS key"),
     ("KMSInvalidStateException", "enable the KMS key"),
@@ -69,6 +83,7 @@ const UNAUTHORIZED: [(&str, &str); 30] = [
     ("NotSignedUp", "subscribe the account to the service"),
     ("OptInRequired", "subscribe the account to the service"),
     ("PermanentRedirect", "set the region that the bucket is in"),
+    ("QueueDoesNotExist", "create the queue, or correct its URL and the region"),
     ("RequestTimeTooSkewed", "set this machine's clock"),
     ("SignatureDoesNotMatch", "correct the secret key"),
     ("UnauthorizedAccess", "correct the credentials"),
@@ -125,7 +140,7 @@ pub fn is_throttled(failure: &Failure) -> bool {
 }
 
 /// An error with its causes: the SDK's own messages leave them out.
-fn chain(error: &dyn Error) -> String {
+pub(super) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

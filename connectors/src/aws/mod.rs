@@ -4,7 +4,12 @@
 //! ones. Pacing to a service's limits and long polls are the only waits. Every endpoint can be overridden by
 //! `AWS_ENDPOINT_URL` and `AWS_ENDPOINT_URL_<SERVICE>`.
 
+pub mod athena;
+pub mod calls;
 pub mod fault;
+pub mod kinesis;
+pub mod s3;
 pub mod session;
+pub mod sqs;
 
 pub use session::Session;

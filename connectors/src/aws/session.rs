@@ -6,9 +6,13 @@ use std::time::Duration;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+
+use super::calls::Calls;
 
 /// Until a connection must stand.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -33,35 +37,43 @@ pub struct Place {
 pub struct Session {
     config: SdkConfig,
     path_style: bool,
+    calls: Calls,
 }
 
 impl Session {
     /// Finds credentials and region by the SDK's standard chain: environment, profile (with `role_arn` to assume one), web
     /// identity, container, instance metadata. Nothing is asked of AWS yet.
     pub async fn load(place: &Place) -> Session {
-        let limits = TimeoutConfig::builder()
-            .connect_timeout(CONNECT)
-            .read_timeout(READ)
-            .operation_attempt_timeout(CALL)
-            .operation_timeout(CALL)
-            .build();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .retry_config(RetryConfig::disabled())
-            .timeout_config(limits)
+            .timeout_config(limits())
             .http_client(http());
         if let Some(region) = &place.region {
             loader = loader.region(Region::new(region.clone()));
         }
+        let config = loader.load().await;
         // Servers other than AWS are reached by an address, which has no room for the bucket's name.
-        let path_style =
+        let named =
             ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].iter().any(|name| std::env::var_os(name).is_some());
-        Session { config: loader.load().await, path_style }
+        let path_style = named || config.endpoint_url().is_some();
+        Session { config, path_style, calls: Calls::default() }
     }
 
-    /// A session as `config` says, for servers other than AWS.
-    pub fn of(config: SdkConfig) -> Session {
-        let config = config.into_builder().retry_config(RetryConfig::disabled()).build();
-        Session { config, path_style: true }
+    /// A session whose every service is at `endpoint` (`http://127.0.0.1:4566`): a server other than AWS, for which fixed
+    /// credentials will do. Limits are those of [`Session::load`].
+    pub fn at(endpoint: &str) -> Session {
+        let config = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::from_static("us-east-1"))
+            .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
+                "test", "testtest", None, None, "fixed",
+            )))
+            .endpoint_url(endpoint)
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(limits())
+            .http_client(http())
+            .build();
+        Session { config, path_style: true, calls: Calls::default() }
     }
 
     /// The region, if there is one.
@@ -69,26 +81,33 @@ impl Session {
         self.config.region().map(Region::as_ref)
     }
 
+    /// How often its clients have called AWS.
+    pub fn calls(&self) -> &Calls {
+        &self.calls
+    }
+
     /// A client of Kinesis Data Streams.
     pub fn kinesis(&self) -> aws_sdk_kinesis::Client {
-        aws_sdk_kinesis::Client::new(&self.config)
+        let config = aws_sdk_kinesis::config::Builder::from(&self.config).interceptor(self.calls.clone());
+        aws_sdk_kinesis::Client::from_conf(config.build())
     }
 
     /// A client of S3.
     pub fn s3(&self) -> aws_sdk_s3::Client {
-        let config =
-            aws_sdk_s3::config::Builder::from(&self.config).force_path_style(self.path_style).build();
-        aws_sdk_s3::Client::from_conf(config)
+        let config = aws_sdk_s3::config::Builder::from(&self.config).interceptor(self.calls.clone());
+        aws_sdk_s3::Client::from_conf(config.force_path_style(self.path_style).build())
     }
 
     /// A client of SQS.
     pub fn sqs(&self) -> aws_sdk_sqs::Client {
-        aws_sdk_sqs::Client::new(&self.config)
+        let config = aws_sdk_sqs::config::Builder::from(&self.config).interceptor(self.calls.clone());
+        aws_sdk_sqs::Client::from_conf(config.build())
     }
 
     /// A client of Athena.
     pub fn athena(&self) -> aws_sdk_athena::Client {
-        aws_sdk_athena::Client::new(&self.config)
+        let config = aws_sdk_athena::config::Builder::from(&self.config).interceptor(self.calls.clone());
+        aws_sdk_athena::Client::from_conf(config.build())
     }
 }
 
@@ -96,6 +115,16 @@ impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session").field("region", &self.region()).finish_non_exhaustive()
     }
+}
+
+/// The time limits of every call.
+fn limits() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT)
+        .read_timeout(READ)
+        .operation_attempt_timeout(CALL)
+        .operation_timeout(CALL)
+        .build()
 }
 
 /// One pool of connections for all services.

@@ -5,6 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use memchr::memmem;
 use reqwest::Url;
+use serde::{Serialize, Serializer};
 
 /// What is shown in place of a secret.
 pub const HIDDEN: &str = "***";
@@ -35,6 +36,25 @@ impl Secret {
     /// The text itself, for the one place that sends it.
     pub fn reveal(&self) -> &str {
         &self.0
+    }
+
+    /// Compares without telling by its duration how much of `other` was right.
+    pub fn is(&self, other: &str) -> bool {
+        let (a, b) = (self.0.as_bytes(), other.as_bytes());
+        let differing = a.iter().zip(b).fold(0, |sum, (x, y)| sum | (x ^ y));
+        differing == 0 && a.len() == b.len()
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(HIDDEN)
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(HIDDEN)
     }
 }
 
@@ -68,6 +88,19 @@ pub fn url(url: &Url) -> String {
         shown.set_query(Some(&pairs.join("&")));
     }
     shown.to_string()
+}
+
+/// A text that may be a URL, as people may see it: unchanged where nothing in it is secret.
+pub fn text(text: &str) -> String {
+    if !text.contains("://") {
+        return text.to_owned();
+    }
+    match Url::parse(text) {
+        Ok(parsed) => Some(url(&parsed)).filter(|shown| shown != parsed.as_str()),
+        // Nobody knows which part of it is a password.
+        Err(_) => text.contains('@').then(|| HIDDEN.to_owned()),
+    }
+    .unwrap_or_else(|| text.to_owned())
 }
 
 fn parameter(pair: &str) -> String {
@@ -132,6 +165,15 @@ mod tests {
         ] {
             assert_eq!(url(&Url::parse(given).unwrap()), shown);
         }
+        for (given, shown) in [
+            ("http://me:pw@host/in", "http://***@host/in"),
+            ("http://host", "http://host"),
+            ("host/in?token=abc", "host/in?token=abc"),
+            ("http://me:pw@ho st/in", "***"),
+            ("http://ho st/in", "http://ho st/in"),
+        ] {
+            assert_eq!(text(given), shown);
+        }
         let secrets = in_url(&Url::parse("https://me:pass%20word@host/?api_key=k1&x=2").unwrap());
         assert_eq!(secrets, ["k1", "pass%20word"]);
         assert_eq!(in_url(&Url::parse("https://key1@host/").unwrap()), ["key1"]);
@@ -142,6 +184,13 @@ mod tests {
         let secrets = ["abc".to_owned(), "hunter22".to_owned(), "Bearer hunter22".to_owned()];
         let body = Bytes::from_static(b"you sent Bearer hunter22 and hunter22, abc");
         assert_eq!(scrub(body, &secrets), "you sent *** and ***, abc");
-        assert_eq!(format!("{:?}", Secret::new("hunter22")), HIDDEN);
+    }
+
+    #[test]
+    fn secrets_are_never_shown() {
+        let secret = Secret::new("abc");
+        let json = serde_json::to_string(&secret).unwrap();
+        assert_eq!(format!("{secret:?} {secret} {json}"), "*** *** \"***\"");
+        assert!(secret.is("abc") && !secret.is("abd") && !secret.is("ab") && !secret.is("abcd"));
     }
 }

@@ -1,14 +1,19 @@
 //! HTTP destinations as two pure functions: a batch becomes a request, a response becomes an answer.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
+use std::io::{Read, Write};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 use serde_json::{Value, json};
 
@@ -17,6 +22,9 @@ use super::hide;
 use super::sender::Sender;
 use super::{Answer, Batch, Destination, Limits, Refusal};
 use crate::failure::{Class, Failure};
+
+/// How a compressed body is labelled.
+const GZIP: &str = "gzip";
 
 /// One HTTP request, ready to be sent.
 #[derive(Clone)]
@@ -69,6 +77,30 @@ impl Request {
         Ok(self)
     }
 
+    /// The same with its body compressed and labelled so; previews show the body as it was.
+    #[must_use]
+    pub fn gzipped(mut self) -> Self {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        // Writing into memory cannot fail; if it did, the body would go out as it is.
+        if encoder.write_all(&self.body).is_ok()
+            && let Ok(compressed) = encoder.finish()
+        {
+            self.body = compressed.into();
+            self.headers.insert(CONTENT_ENCODING, HeaderValue::from_static(GZIP));
+        }
+        self
+    }
+
+    /// The body before it was compressed.
+    fn plain_body(&self) -> Cow<'_, [u8]> {
+        let mut plain = Vec::new();
+        let gzipped = self.headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding == GZIP);
+        match gzipped && GzDecoder::new(self.body.as_ref()).read_to_end(&mut plain).is_ok() {
+            true => Cow::Owned(plain),
+            false => Cow::Borrowed(&self.body),
+        }
+    }
+
     /// The same with an idempotency key.
     #[must_use]
     pub fn idempotent(mut self, key: impl Into<String>) -> Self {
@@ -86,8 +118,9 @@ impl Request {
             };
             (name.as_str().to_owned(), Value::String(text))
         };
-        let body = serde_json::from_slice(&self.body)
-            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&self.body).into_owned()));
+        let plain = self.plain_body();
+        let body = serde_json::from_slice(&plain)
+            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&plain).into_owned()));
         json!({
             "method": self.method.as_str(),
             "url": hide::url(&self.url),

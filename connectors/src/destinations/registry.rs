@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::sender::Sender;
-use super::settings::{self, SettingProblem};
+use super::settings::SettingProblem;
 use super::{Destination, file, webhook};
 
 /// Every kind there is.
@@ -105,7 +105,7 @@ pub fn find(name: &str) -> Option<&'static Kind> {
 
 /// The kind whose name is most like `name`, when one is near enough to have been meant.
 pub fn nearest(name: &str) -> Option<&'static str> {
-    settings::nearest(name, KINDS.iter().map(|kind| kind.name))
+    crate::nearest::nearest(name, KINDS.iter().map(|kind| kind.name))
 }
 
 #[cfg(test)]

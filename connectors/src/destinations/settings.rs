@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::hide::Secret;
+use crate::nearest::advice;
+use crate::units::{Period, Size};
 
 /// What is wrong with one setting of a destination. Never shows a value: it may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,7 +115,7 @@ impl Settings {
     /// A duration, written as `30s`, `500ms` or `2m`.
     pub fn period(&mut self, key: &'static str, otherwise: Duration) -> Duration {
         let Some(text) = self.text(key) else { return otherwise };
-        let period = period(&text).filter(|period| !period.is_zero());
+        let period = text.parse().ok().map(|period: Period| period.0).filter(|period| !period.is_zero());
         if period.is_none() {
             self.report(key, "is not a duration above zero", "write it as \"30s\", \"500ms\" or \"2m\"");
         }
@@ -123,7 +125,7 @@ impl Settings {
     /// A number of bytes, written as `64MiB`.
     pub fn size(&mut self, key: &'static str) -> Option<u64> {
         let text = self.text(key)?;
-        let size = size(&text).filter(|size| *size > 0);
+        let size = text.parse().ok().map(|size: Size| size.0).filter(|size| *size > 0);
         if size.is_none() {
             self.report(key, "is not a number of bytes above zero", "write it as \"64MiB\" or \"500KB\"");
         }
@@ -161,22 +163,11 @@ impl Settings {
     pub fn finish(mut self) -> Vec<SettingProblem> {
         let unknown: Vec<String> = self.values.keys().cloned().collect();
         for key in unknown {
-            let fix = match nearest(&key, self.known.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("known are {}", self.known.join(", ")),
-            };
+            let fix = advice(&key, &self.known);
             self.report(&key, "unknown setting", fix);
         }
         self.problems
     }
-}
-
-/// The known name most like `name`, when one is near enough to have been meant.
-pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let name = name.to_lowercase();
-    let alike = known.into_iter().map(|candidate| (strsim::jaro_winkler(&name, candidate), candidate));
-    let near = alike.filter(|(likeness, _)| *likeness > 0.7);
-    near.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, candidate)| candidate)
 }
 
 fn either(names: &[&str]) -> String {
@@ -194,61 +185,12 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// A whole number and its unit.
-fn quantity(text: &str) -> Option<(u64, &str)> {
-    let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    Some((text[..digits].parse().ok()?, text[digits..].trim()))
-}
-
-fn period(text: &str) -> Option<Duration> {
-    let (number, unit) = quantity(text)?;
-    let scale = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return None,
-    };
-    Some(Duration::from_millis(number.checked_mul(scale)?))
-}
-
-fn size(text: &str) -> Option<u64> {
-    let (number, unit) = quantity(text)?;
-    let scale = match unit {
-        "" | "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        "KB" => 1_000,
-        "MB" => 1_000_000,
-        "GB" => 1_000_000_000,
-        _ => return None,
-    };
-    number.checked_mul(scale)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn settings(json: &str) -> Settings {
         Settings::new(serde_json::from_str(json).unwrap())
-    }
-
-    #[test]
-    fn units() {
-        for (text, ms) in
-            [("30s", Some(30_000)), ("500 ms", Some(500)), ("2m", Some(120_000)), ("1h", Some(3_600_000))]
-        {
-            assert_eq!(period(text).map(|period| period.as_millis()), ms, "{text}");
-        }
-        for wrong in ["", "30", "s", "-1s", "1.5s", "1d", "99999999999999999999s", "18446744073709551615h"] {
-            assert_eq!(period(wrong), None, "{wrong}");
-        }
-        for (text, bytes) in [("64MiB", Some(64 << 20)), ("7", Some(7)), ("1KB", Some(1000)), ("1XB", None)] {
-            assert_eq!(size(text), bytes, "{text}");
-        }
     }
 
     #[test]

@@ -43,8 +43,16 @@ pub trait Catalog: Send + Sync + Debug {
     /// Creates the table, or adds the columns it lacks.
     async fn ensure_table(&self, table: &str, columns: &SchemaRef) -> Result<(), Failure>;
 
-    /// Points the partition at the folder `location`, creating it if needed.
+    /// Points the partition at the folder `location` (without a slash at its end), creating it if needed.
     async fn set_location(&self, table: &str, hour: Hour, location: &str) -> Result<(), Failure>;
+
+    /// Points several partitions of a table at their folders; some may be done when it fails.
+    async fn set_locations(&self, table: &str, places: &[(Hour, String)]) -> Result<(), Failure> {
+        for (hour, location) in places {
+            self.set_location(table, *hour, location).await?;
+        }
+        Ok(())
+    }
 
     /// Where the partition points, or `None` when it is not registered.
     async fn location(&self, table: &str, hour: Hour) -> Result<Option<String>, Failure>;

@@ -17,4 +17,4 @@ pub use objects::{Object, Objects, Put, Upload};
 pub use queue::{Depth, Message, Queue};
 pub use raw::{Place, RawBody, RawFile, RawFiles};
 pub use stream::{Fetched, HashRange, Limit, Shard, ShardReader, Start, Stream};
-pub use text::{Text, TextFile};
+pub use text::{Text, TextFile, TextObject};

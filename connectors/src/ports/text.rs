@@ -2,9 +2,11 @@
 
 use std::fmt::Debug;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::Objects;
 use crate::failure::Failure;
 
 /// A text somewhere.
@@ -34,5 +36,37 @@ impl Text for TextFile {
             Failure::rejected(format!("{} cannot be read: {error}", self.0.display()))
         };
         read.map_err(|error| failed(&error))?.map_err(|error| failed(&error))
+    }
+}
+
+/// An object, wherever the objects are: its text is whole and never torn, because objects are.
+#[derive(Debug, Clone)]
+pub struct TextObject {
+    objects: Arc<dyn Objects>,
+    key: String,
+    name: String,
+}
+
+impl TextObject {
+    /// The object `key` of `objects`, which people know by `name`: its URL.
+    pub fn new(objects: Arc<dyn Objects>, key: impl Into<String>, name: impl Into<String>) -> Self {
+        TextObject { objects, key: key.into(), name: name.into() }
+    }
+}
+
+#[async_trait]
+impl Text for TextObject {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    async fn read(&self) -> Result<String, Failure> {
+        let failed = |failure: Failure| {
+            let detail = format!("{} cannot be read: {}", self.name, failure.detail);
+            Failure { detail, ..failure }
+        };
+        let bytes = self.objects.get(&self.key).await.map_err(failed)?;
+        let text = String::from_utf8(bytes.into());
+        text.map_err(|error| failed(Failure::rejected(format!("it is no text: {error}"))))
     }
 }

@@ -12,6 +12,7 @@ pub mod firehose;
 pub mod key_time;
 pub mod notice;
 mod recovery;
+mod s3;
 mod scan;
 pub mod split;
 pub mod unpack;

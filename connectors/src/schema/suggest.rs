@@ -1,5 +1,7 @@
 //! What to write in place of a keyword that is not supported.
 
+use crate::nearest::misspelt;
+
 /// Every keyword that is.
 const KEYWORDS: [&str; 27] = [
     "type",
@@ -48,10 +50,9 @@ pub(crate) fn keyword(unknown: &str) -> String {
 }
 
 fn nearest(unknown: &str) -> String {
-    let distance = |known: &&str| strsim::damerau_levenshtein(&unknown.to_lowercase(), &known.to_lowercase());
-    match KEYWORDS.iter().min_by_key(|known| distance(known)) {
-        Some(known) if distance(known) <= 2 => format!("write `{known}`"),
-        _ => "remove it, or move it into `$comment`: what is not enforced must not look as if it were"
+    match misspelt(unknown, KEYWORDS) {
+        Some(known) => format!("write `{known}`"),
+        None => "remove it, or move it into `$comment`: what is not enforced must not look as if it were"
             .to_owned(),
     }
 }

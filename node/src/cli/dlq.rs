@@ -88,35 +88,48 @@ pub enum DlqStatus {
     All,
 }
 
-/// Flags of `dlq list`.
+/// What all commands have in common: which dead letters, and where they are.
 #[derive(Debug, Clone, Args)]
-pub struct DlqList {
+pub struct DlqWhich {
     /// Which
     #[command(flatten)]
     pub filter: DlqFilter,
-    /// In one of these states [default: pending; with --id: all]
-    #[arg(long, value_name = "STATUS")]
-    pub status: Vec<DlqStatus>,
-    /// Count by these fields instead of listing, e.g. `destination,reason`
-    #[arg(long, value_name = "FIELDS", value_delimiter = ',')]
-    pub group_by: Vec<String>,
     /// Where
     #[command(flatten)]
     pub reach: Reach,
 }
 
+/// Where the letters stand that are meant.
+#[derive(Debug, Clone, Default, Args)]
+pub struct DlqStates {
+    /// In one of these states [default: pending; `list` and `show` with --id: all]
+    #[arg(long, value_name = "STATUS")]
+    pub status: Vec<DlqStatus>,
+}
+
+/// Flags of `dlq list`.
+#[derive(Debug, Clone, Args)]
+pub struct DlqList {
+    /// Which, and where
+    #[command(flatten)]
+    pub which: DlqWhich,
+    /// In which states
+    #[command(flatten)]
+    pub states: DlqStates,
+    /// Count by these fields instead of listing, e.g. `destination,reason`
+    #[arg(long, value_name = "FIELDS", value_delimiter = ',')]
+    pub group_by: Vec<String>,
+}
+
 /// Flags of `dlq show`.
 #[derive(Debug, Clone, Args)]
 pub struct DlqShow {
-    /// Which
+    /// Which, and where
     #[command(flatten)]
-    pub filter: DlqFilter,
-    /// In one of these states [default: pending; with --id: all]
-    #[arg(long, value_name = "STATUS")]
-    pub status: Vec<DlqStatus>,
-    /// Where
+    pub which: DlqWhich,
+    /// In which states
     #[command(flatten)]
-    pub reach: Reach,
+    pub states: DlqStates,
 }
 
 /// Flags of `dlq backup`.
@@ -125,27 +138,24 @@ pub struct DlqBackup {
     /// The file; letters that it holds already are not written again
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Which
+    /// Which, and where
     #[command(flatten)]
-    pub filter: DlqFilter,
-    /// In one of these states [default: pending]
-    #[arg(long, value_name = "STATUS")]
-    pub status: Vec<DlqStatus>,
+    pub which: DlqWhich,
+    /// In which states
+    #[command(flatten)]
+    pub states: DlqStates,
     /// Then remove the letters that were read back from the file
     #[arg(long)]
     pub purge: bool,
-    /// Where
-    #[command(flatten)]
-    pub reach: Reach,
 }
 
 /// Flags of `dlq edit`.
 #[derive(Debug, Clone, Args)]
 #[command(group = clap::ArgGroup::new("how").required(true).args(["patch", "from"]))]
 pub struct DlqEdit {
-    /// Which
+    /// Which, and where
     #[command(flatten)]
-    pub filter: DlqFilter,
+    pub which: DlqWhich,
     /// A JSON patch (RFC 6902) for every payload selected
     #[arg(long, value_name = "JSON")]
     pub patch: Option<String>,
@@ -158,26 +168,20 @@ pub struct DlqEdit {
     /// Only tell what would be changed
     #[arg(long)]
     pub dry_run: bool,
-    /// Where
-    #[command(flatten)]
-    pub reach: Reach,
 }
 
 /// Flags of `dlq redrive`.
 #[derive(Debug, Clone, Args)]
 pub struct DlqRedrive {
-    /// Which
+    /// Which, and where
     #[command(flatten)]
-    pub filter: DlqFilter,
+    pub which: DlqWhich,
     /// Events per second to each destination, e.g. `50/s` [default: the destination's own]
     #[arg(long, value_name = "RATE")]
     pub rate: Option<Rate>,
     /// Only tell what would be done, and show the first requests
     #[arg(long)]
     pub dry_run: bool,
-    /// Where
-    #[command(flatten)]
-    pub reach: Reach,
 }
 
 /// Flags of `dlq purge`.
@@ -185,16 +189,13 @@ pub struct DlqRedrive {
 #[command(group = clap::ArgGroup::new("which").required(true).multiple(true)
     .args(["destination", "table", "class", "reason", "key", "event", "since", "until", "id", "all"]))]
 pub struct DlqPurge {
-    /// Which
+    /// Which, and where
     #[command(flatten)]
-    pub filter: DlqFilter,
+    pub which: DlqWhich,
     /// All of them
     #[arg(long)]
     pub all: bool,
     /// Only tell what would be done
     #[arg(long)]
     pub dry_run: bool,
-    /// Where
-    #[command(flatten)]
-    pub reach: Reach,
 }

@@ -12,7 +12,8 @@ pub use admin::{
 };
 pub use data::{GenerateArgs, QueryArgs, SchemaArgs, SchemaCommand, SendArgs, SourceFormat};
 pub use dlq::{
-    DlqArgs, DlqBackup, DlqCommand, DlqEdit, DlqFilter, DlqList, DlqPurge, DlqRedrive, DlqShow, DlqStatus,
+    DlqArgs, DlqBackup, DlqCommand, DlqEdit, DlqFilter, DlqList, DlqPurge, DlqRedrive, DlqShow, DlqStates,
+    DlqStatus, DlqWhich,
 };
 pub use node::{CheckArgs, DemoArgs, RunArgs};
 

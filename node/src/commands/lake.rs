@@ -76,7 +76,7 @@ async fn files(
     (since, until): (Option<Hour>, Option<Hour>),
 ) -> Result<Value, Error> {
     let world = world::Reader::default().read(reached.stores.ports.documents.as_ref()).await?;
-    let root = reached.stores.data_dir.join("objects");
+    let root = &reached.stores.root;
     let mut rows = Vec::new();
     for ((of, hour), state) in &world.hours {
         let wanted = table.is_none_or(|table| table == of)
@@ -85,7 +85,7 @@ async fn files(
         for file in state.files.iter().filter(|_| wanted) {
             rows.push(json!({
                 "table": of, "hour": hour, "generation": state.generation,
-                "path": root.join(&file.key).display().to_string(), "rows": file.tally.rows, "bytes": file.bytes,
+                "path": format!("{root}/{}", file.key), "rows": file.tally.rows, "bytes": file.bytes,
             }));
         }
     }

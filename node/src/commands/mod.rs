@@ -74,7 +74,7 @@ pub async fn execute(cli: Cli) -> Result<(), Error> {
         Command::Generate(args) => generate::generate(&args),
         Command::Send(args) => send::send(args, json).await,
         Command::Query(args) => query::query(args, json).await,
-        Command::Check(args) => check::check(&args, json),
+        Command::Check(args) => check::check(&args, json).await,
         Command::Schema(args) => schema::schema(args.command, json),
         Command::Dlq(args) => dlq::dlq(args.command, json).await,
         Command::Lake(args) => lake::lake(args.command, json).await,

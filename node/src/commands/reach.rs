@@ -9,7 +9,7 @@ use shardmill_connectors::schema::TableSchema;
 use super::Error;
 use super::ops_client::OpsClient;
 use crate::cli::Reach;
-use crate::config::Config;
+use crate::config::{Backend, Config};
 use crate::wire::{self, Stores};
 
 /// A configuration with its stores opened, whether a node runs on them or not.
@@ -35,13 +35,13 @@ impl Reached {
         if let Some(dir) = dir {
             config.data_dir = dir;
         }
-        if !config.data_dir.is_dir() {
+        if config.backend == Backend::Embedded && !config.data_dir.is_dir() {
             return Err(Error::Usage(format!(
                 "there is no data directory {}: name one with --data-dir, or a configuration with -c",
                 config.data_dir.display()
             )));
         }
-        let stores = wire::open(&config)?;
+        let stores = wire::open(&config).await?;
         Ok(Reached { config, stores })
     }
 

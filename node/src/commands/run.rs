@@ -21,7 +21,7 @@ pub async fn run(args: RunArgs, json: bool) -> Result<(), Error> {
     let mut running = Running::start(&config, metrics).await?;
     announce(&running, &config, json)?;
     let outcome = tokio::select! {
-        failure = running.node.failed() => Err(failure),
+        failure = running.failed() => Err(failure),
         () = signals.stop() => Ok(()),
     };
     if let Err(failure) = &outcome {

@@ -1,11 +1,11 @@
 //! `check`: the configuration and every file it names, all problems at once.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use shardmill_connectors::nearest::nearest;
 use shardmill_connectors::routing::{RuleProblem, Rules};
 
-use super::{Backend, Config, Problem, schema_file};
+use super::{Backend, Config, Problem, object_key, schema_file};
 
 /// Everything that is wrong with the file (the embedded default when `None`), its schemas and its rules.
 pub fn check(path: Option<&Path>) -> Vec<Problem> {
@@ -17,10 +17,15 @@ pub fn check(path: Option<&Path>) -> Vec<Problem> {
     for (name, stream) in &config.streams {
         let tables = stream.tables.iter().map(|table| &table.schema);
         for schema in std::iter::once(&stream.schema).chain(tables).flatten() {
-            problems.extend(local(&config, name, schema, schema_problems));
+            let path = config.resolve(schema);
+            problems.extend(local(&config, name, (schema, path), schema_problems));
         }
         if let Some(rules) = &stream.rules {
-            problems.extend(local(&config, name, rules, |file, text| rules_problems(&config, file, text)));
+            let path = object_key(rules).map(|key| config.object_file(key));
+            let path = path.unwrap_or_else(|| config.resolve(rules));
+            problems.extend(local(&config, name, (rules, path), |file, text| {
+                rules_problems(&config, file, text)
+            }));
         }
     }
     problems
@@ -30,14 +35,13 @@ pub fn check(path: Option<&Path>) -> Vec<Problem> {
 fn local(
     config: &Config,
     stream: &str,
-    name: &str,
+    (name, path): (&str, PathBuf),
     judge: impl Fn(&str, &str) -> Vec<Problem>,
 ) -> Vec<Problem> {
     let in_s3 = name.starts_with("s3://");
     if in_s3 && config.backend == Backend::Aws {
         return Vec::new();
     }
-    let path = config.resolve(name);
     let shown = path.display().to_string();
     match std::fs::read_to_string(&path) {
         Ok(text) => judge(&shown, &text),

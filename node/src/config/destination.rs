@@ -11,7 +11,7 @@ use super::places::Places;
 use super::reader::{Section, Setting};
 use super::secret::Settings;
 use super::stream::pointers;
-use super::units::{Period, Rate, Size};
+use super::{Period, Rate, Size};
 
 /// One third party. What is `None` is decided by the connector.
 #[derive(Debug, Clone, Serialize)]

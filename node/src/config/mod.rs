@@ -11,7 +11,6 @@ pub mod schema_file;
 mod secret;
 mod sections;
 mod stream;
-mod units;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,11 +24,20 @@ pub use model::{
     Intake, Lake, Memory, Ops, PartitionBy, StartAt, Stream, Table, TimeField,
 };
 pub use problem::Problem;
-pub use secret::{Secret, Settings};
-pub use units::{Period, Rate, Size};
+pub use secret::Settings;
+pub use shardmill_connectors::destinations::hide::Secret;
+pub use shardmill_connectors::units::{Period, Rate, Size};
 
 /// Where the embedded backends keep everything unless told otherwise.
 pub const DATA_DIR: &str = "./shardmill-data";
+
+/// How the name of a text begins that is an object of the lake's store.
+const IN_OBJECTS: &str = "lake://";
+
+/// The key of the object that `name` means; `None`: it means a file.
+pub fn object_key(name: &str) -> Option<&str> {
+    name.strip_prefix(IN_OBJECTS)
+}
 
 impl Config {
     /// Reads a file, with `${NAME}` taken from the environment.
@@ -99,6 +107,11 @@ impl Config {
     pub fn resolve(&self, path: &str) -> PathBuf {
         let folder = self.file.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
         folder.join(path)
+    }
+
+    /// The file that holds an object of the embedded backend.
+    pub(super) fn object_file(&self, key: &str) -> PathBuf {
+        self.data_dir.join("objects").join(key)
     }
 
     /// A path that a destination writes to: relative ones count from the data directory.

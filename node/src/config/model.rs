@@ -8,8 +8,7 @@ use serde::Serialize;
 use shardmill_connectors::Millis;
 
 use super::destination::Destination;
-use super::secret::Secret;
-use super::units::{Period, Size};
+use super::{Period, Secret, Size};
 
 /// The whole configuration of a node.
 #[derive(Debug, Clone, Serialize)]

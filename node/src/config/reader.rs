@@ -10,10 +10,11 @@ use shardmill_connectors::nearest::{advice, nearest};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::Secret;
 use super::environment::{self, Variables};
 use super::places::Places;
 use super::problem::Problem;
-use super::secret::{Secret, Settings};
+use super::secret::Settings;
 
 /// A setting written as text.
 pub(super) trait Setting: FromStr<Err = String> {

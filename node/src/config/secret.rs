@@ -1,4 +1,4 @@
-//! Values that never appear in output: single secrets, and the free settings of destinations.
+//! The free settings of destinations, whose secrets never appear in output.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -6,50 +6,7 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
-
-/// What is printed in place of a secret.
-const HIDDEN: &str = "***";
-
-/// A secret text. Only [`Secret::reveal`] shows it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps a text.
-    pub fn new(text: impl Into<String>) -> Self {
-        Secret(text.into())
-    }
-
-    /// The text itself, for the one place that sends or compares it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-
-    /// Compares without telling by its duration how much of `other` was right.
-    pub fn is(&self, other: &str) -> bool {
-        let (a, b) = (self.0.as_bytes(), other.as_bytes());
-        let differing = a.iter().zip(b).fold(0, |sum, (x, y)| sum | (x ^ y));
-        differing == 0 && a.len() == b.len()
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(HIDDEN)
-    }
-}
-
-impl fmt::Display for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(HIDDEN)
-    }
-}
-
-impl Serialize for Secret {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(HIDDEN)
-    }
-}
+use shardmill_connectors::destinations::hide::{self, HIDDEN};
 
 /// A free table of settings, read by whoever it is for. Printing it hides what came from the environment and what is
 /// named like a secret.
@@ -58,9 +15,6 @@ pub struct Settings {
     values: Map<String, Value>,
     hidden: BTreeSet<String>,
 }
-
-/// Parts of a key that tell that its value is secret.
-const SECRET_WORDS: [&str; 6] = ["token", "secret", "password", "key", "credential", "auth"];
 
 impl Settings {
     /// Settings of which the top-level keys in `hidden` are secret whatever they are called.
@@ -98,25 +52,14 @@ impl Settings {
 }
 
 fn redact(key: &str, value: &Value) -> Value {
-    let key = key.to_lowercase();
     match value {
         Value::Object(members) => {
             Value::Object(members.iter().map(|(name, value)| (name.clone(), redact(name, value))).collect())
         }
-        Value::Array(items) => Value::Array(items.iter().map(|item| redact(&key, item)).collect()),
-        _ if SECRET_WORDS.iter().any(|word| key.contains(word)) => HIDDEN.into(),
-        Value::String(text) => Value::String(without_password(text)),
+        Value::Array(items) => Value::Array(items.iter().map(|item| redact(key, item)).collect()),
+        _ if hide::is_secret_name(key) => HIDDEN.into(),
+        Value::String(text) => Value::String(hide::text(text)),
         other => other.clone(),
-    }
-}
-
-/// A URL's `user:password@` part replaced.
-fn without_password(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    let authority_ends = rest.find('/').unwrap_or(rest.len());
-    match rest[..authority_ends].rfind('@') {
-        Some(at) => format!("{scheme}://{HIDDEN}{}", &rest[at..]),
-        None => text.to_owned(),
     }
 }
 
@@ -135,16 +78,6 @@ impl Serialize for Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn secrets_are_never_shown() {
-        let secret = Secret::new("abc");
-        assert_eq!(
-            format!("{secret:?} {secret} {}", serde_json::to_string(&secret).unwrap()),
-            "*** *** \"***\""
-        );
-        assert!(secret.is("abc") && !secret.is("abd") && !secret.is("ab") && !secret.is("abcd"));
-    }
 
     #[test]
     fn settings_hide_what_looks_secret() {

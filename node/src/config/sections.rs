@@ -9,8 +9,7 @@ use super::model::{
     Lake, Memory, Ops, Stream,
 };
 use super::reader::{Section, Setting};
-use super::secret::Secret;
-use super::units::{Period, Rate, Size};
+use super::{Period, Rate, Secret, Size};
 use super::{destination, stream};
 
 impl Setting for Period {
@@ -109,6 +108,16 @@ fn needed_on_aws(config: &Config, root: &Section<'_>) {
             "the backend \"aws\" needs documents.url",
             "add url = \"s3://bucket/state/\"",
         );
+    }
+    if config.dead_letters.queue.is_none() {
+        root.report(
+            "dead_letters",
+            "the backend \"aws\" needs dead_letters.queue",
+            "add queue = \"https://sqs…\" to [dead_letters]",
+        );
+    }
+    if config.athena.is_none() {
+        root.report("athena", "the backend \"aws\" needs [athena]", "add [athena] with database = \"…\"");
     }
 }
 

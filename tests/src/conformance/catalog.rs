@@ -51,7 +51,7 @@ async fn locations(store: &dyn Catalog) {
     for at in hours {
         store.set_location("t", at, &format!("tables/t/{}/g1-1-a", at.path())).await.unwrap();
     }
-    let switched = "tables/t/with ü and '\" quotes/g2-1-b/";
+    let switched = "tables/t/with ü and '\" quotes/g2-1-b";
     for _ in 0..2 {
         store.set_location("t", hours[0], switched).await.unwrap(); // idempotent
     }

@@ -70,7 +70,7 @@ pub const PROOFS: &[Proof] = &[
     },
     Proof {
         name: "reshard-embedded",
-        shows: "splits and merges under load, two levels deep, with kills: nothing lost or doubled, order per key kept",
+        shows: "splits and merges under load, two levels deep, with kills and a destination that is out of service: nothing lost or doubled in the lake, every event delivered or a dead letter, order per key kept",
         run: |options| reshard::run(options).boxed(),
     },
     Proof {

@@ -1,5 +1,5 @@
-//! `poison`: one event panics a lane, panics the standardiser, or aborts the whole process, every time it is touched. It must end
-//! as one dead letter of everybody whom it harms, and everything else must not notice.
+//! `poison`: one event panics a lane, panics the standardiser, or aborts the whole process, every time it is touched, or when it is
+//! sent after it was parked. It must end as one dead letter of everybody whom it harms, and everything else must not notice.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -17,6 +17,10 @@ use crate::harness::{Book, Cli, Feed, Feeding, Node, Receiver, Setup};
 const VARIABLE: &str = "SHARDMILL_POISON";
 /// The poison.
 const TEXT: &str = "poison-4f1d";
+/// The event that holds it, neither the first nor the last of its key.
+const POISON: &str = "k1-7";
+/// Its key.
+const KEY: &str = "k1";
 /// How often a process may be restarted until it stays up: two or three starts to see that something is wrong, then one for each
 /// halving of a batch of thousands, for the lake and for a lane.
 const RESTARTS: u64 = 40;
@@ -29,6 +33,8 @@ enum Harm {
     Lane,
     Standardise,
     Abort,
+    /// It aborts the process when it is sent, and its key was parked before.
+    Parked,
 }
 
 impl Harm {
@@ -37,13 +43,18 @@ impl Harm {
             Harm::Lane => "lane",
             Harm::Standardise => "standardise",
             Harm::Abort => "abort",
+            Harm::Parked => "abort-delivery",
         }
+    }
+
+    fn kills(self) -> bool {
+        matches!(self, Harm::Abort | Harm::Parked)
     }
 
     /// Whose dead letter it becomes: of everybody whom it harms, for each of them works on it by itself.
     fn targets(self) -> &'static [&'static str] {
         match self {
-            Harm::Lane => &["hook"],
+            Harm::Lane | Harm::Parked => &["hook"],
             Harm::Standardise => &["lake"],
             Harm::Abort => &["lake", "hook"],
         }
@@ -53,7 +64,7 @@ impl Harm {
 /// Runs the proof: once for every harm.
 pub async fn run(options: Options) -> Outcome {
     let mut figures = BTreeMap::new();
-    for harm in [Harm::Lane, Harm::Standardise, Harm::Abort] {
+    for harm in [Harm::Lane, Harm::Standardise, Harm::Abort, Harm::Parked] {
         tell(format!("an event that harms: {}", harm.name()));
         let events = if options.short { 1_000 } else { 8_000 };
         let figure = scenario(harm, events, options.seed).await;
@@ -65,20 +76,25 @@ pub async fn run(options: Options) -> Outcome {
 async fn scenario(harm: Harm, events: u64, seed: u64) -> Outcome {
     let receiver = Receiver::start(Script { seed, ..Script::default() }).await?;
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let config = format!("{CONFIG}{}", Webhook::new("hook", &receiver).section());
+    let webhook = Webhook { more: "park_after = \"100ms\"", ..Webhook::new("hook", &receiver) };
+    let config = format!("{CONFIG}{}", webhook.section());
     let setup = Setup::new(&folder.path().join("data"), Some(&config));
-    let setup = setup.env(VARIABLE, &format!("{}:{TEXT}", harm.name()));
-    let mut victim = Victim::start(setup, harm).await?;
-    let middle = events / 2;
-    let feed = Feed::new(events, 40, seed).shaped(move |index, event| {
-        if index == middle {
+    let vulnerable = setup.clone().env(VARIABLE, &format!("{}:{TEXT}", harm.name()));
+    let feed = Feed::new(events, 40, seed).shaped(|_, event| {
+        if event.get("messageId").is_some_and(|id| id == POISON) {
             event.insert("properties".into(), json!({"text": TEXT}));
         }
     });
-    let feeding = feed.start(victim.collector.subscribe());
-    let book = victim.sent(feeding).await?;
-    let poison = book.iter().find(|(_, offered)| offered.index == middle).map(|(id, _)| id.clone());
-    let poison = poison.ok_or("the poison was never sent")?;
+    let before = match harm {
+        Harm::Parked => Some(parked(&feed, &setup, &receiver).await?),
+        _ => None,
+    };
+    let mut victim = Victim::start(vulnerable, harm).await?;
+    let book = match before {
+        Some(book) => book,
+        None => victim.sent(feed.start(victim.collector.subscribe())).await?,
+    };
+    let poison = book.get(POISON).map(|_| POISON.to_owned()).ok_or("the poison was never sent")?;
     victim.finished(&receiver, &book, &poison).await?;
     let (restarts, failures) = (victim.restarts, victim.failures().await?);
     let setup = victim.stop().await?;
@@ -105,6 +121,21 @@ async fn scenario(harm: Harm, events: u64, seed: u64) -> Outcome {
     )
 }
 
+/// Sends everything while the poison's key is refused; gives back the book when the key is parked with all its events and
+/// everything else is delivered. The node has ended in good order then, and the receiver takes everything.
+async fn parked(feed: &Feed, setup: &Setup, receiver: &Receiver) -> Result<Book, String> {
+    receiver.change(|script| script.busy_with = Some(format!("\"userId\":\"{KEY}\"")));
+    let node = Node::start(setup).await?;
+    let (_collector, follows) = watch::channel(node.collector.clone());
+    let book = feed.start(follows).book().await?;
+    let others = book.values().filter(|offered| offered.key != KEY).count() as u64;
+    let held = |state: &deliveries::State| (state.parked_keys, state.delivered) == (1, others);
+    deliveries::until(&node, "hook", PATIENCE, held).await?;
+    node.stop().await?;
+    receiver.change(|script| script.busy_with = None);
+    Ok(book)
+}
+
 /// Whose the dead letters are: one of each target that the poison harms, and there must be no other.
 fn buried(
     letters: &BTreeMap<&'static str, BTreeMap<String, u64>>,
@@ -125,7 +156,7 @@ fn buried(
 /// The harm was done.
 fn exercised(harm: Harm, restarts: u64, failures: u64) -> Result<(), String> {
     match harm {
-        Harm::Abort if restarts == 0 => Err("the process never died: nothing was shown".into()),
+        harm if harm.kills() && restarts == 0 => Err("the process never died: nothing was shown".into()),
         Harm::Lane | Harm::Standardise if failures == 0 => Err("nothing panicked: nothing was shown".into()),
         _ => Ok(()),
     }
@@ -151,7 +182,7 @@ impl Victim {
     /// Starts the node again if it has ended. It may end before it is ready: that counts too.
     async fn revive(&mut self) -> Result<(), String> {
         while self.node.has_ended() {
-            if self.harm != Harm::Abort {
+            if !self.harm.kills() {
                 return Err(format!("the process died of a panic; see {}", self.node.log.display()));
             }
             self.restarts += 1;

@@ -19,12 +19,22 @@ const DIRECTION: &[(&str, &[&str])] = &[
 /// The most lines of a file, its unit tests aside.
 const LONGEST_FILE: usize = 400;
 
-/// The only lines of `connectors` that wait: long polls, which end at their deadline or when something arrives. And the one that
-/// names the numbers each kind of destination hands to supervision.
+/// The only lines of `connectors` that wait: long polls, which end at their deadline or when something arrives; pacing to what a
+/// service allows; the end of a change of shards, before which it is not done; Athena gives no other way to learn that a
+/// statement has ended than to look again. And the ones that only name the numbers each kind of destination hands to
+/// supervision, or a flag that a service sets.
 const WAITING: &[(&str, &str)] = &[
+    ("connectors/src/aws/kinesis/pace.rs", "tokio::time::sleep_until(ready)"),
+    ("connectors/src/aws/kinesis/reader.rs", "tokio::time::sleep_until(rest.min(deadline))"),
+    ("connectors/src/aws/kinesis/shards.rs", "tokio::time::sleep(LOOK)"),
     ("connectors/src/embedded/queue.rs", "tokio::time::sleep_until(deadline.min(Instant::now() + POLL))"),
     ("connectors/src/embedded/stream/reader.rs", "tokio::time::sleep_until(look)"),
+    ("connectors/src/aws/athena/runner.rs", "tokio::time::sleep(pause)"),
+    ("connectors/src/aws/athena/runner.rs", "error.retryable()"),
     ("connectors/src/destinations/registry.rs", "retry: "),
+    // The SDK's own retries, which are switched off here.
+    ("connectors/src/aws/session.rs", "use aws_config::retry::RetryConfig"),
+    ("connectors/src/aws/session.rs", ".retry_config(RetryConfig::disabled())"),
 ];
 
 /// Files whose decisions are pure: nothing in them waits.

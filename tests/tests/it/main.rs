@@ -2,6 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests fail by panicking, as tests do
 
 mod architecture;
+mod aws_athena;
+mod aws_documents;
+mod aws_kinesis;
+mod aws_s3;
+mod aws_session;
+mod aws_sqs;
 mod cli;
 mod conformance;
 mod intake;

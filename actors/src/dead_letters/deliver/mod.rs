@@ -1,9 +1,11 @@
 //! Redelivering what a destination gave up: straight to it and to no other, outside key order, under the same idempotency
 //! key.
 //!
-//! Batches are settled as soon as the destination has taken them. What it gives up again becomes a new letter, announced
-//! *before* the old one is settled. So a redelivery may be killed at will: what is settled is not sent again, and what was
-//! sent and not yet settled is repeated under its key.
+//! What the destination has taken is settled in groups, every 500 letters and every second: the document that remembers it
+//! is written whole each time. What it gives up again becomes a new letter, announced *before* the old one is settled. So a
+//! redelivery may be killed at will: what is settled is not sent again, and what was sent and not yet settled is repeated
+//! under its key. A letter that came back just before a kill is sent twice by the next run, as the old one and as the new;
+//! but one that comes back from the old one has the id of the new, so that in the end one waits at most.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,28 +14,32 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use serde_json::Value;
+use serde_json::{Value, json};
 use shardmill_connectors::clock::Millis;
 use shardmill_connectors::destinations::{Batch, Destination, Event, Limits};
 use shardmill_connectors::failure::Failure;
-use shardmill_connectors::setsum::Tally;
 use shardmill_connectors::{crash, layout};
+use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use super::announce;
 use super::attempt::{Item, Round, Sender};
 use super::index::{DeadIndex, Settlement};
-use super::letter::{self, Again, Letter};
+use super::letter::{self, Again, Letter, Payload};
 use super::lines::Lines;
 use super::search::{Known, Search};
 use super::selection::Found;
 use super::settle::record;
+use crate::destination::OnUnknown;
 use crate::shared::Ports;
-use crate::state::DeadFile;
-use crate::supervision::Strategy;
+use crate::supervision::{Strategy, guarded};
 
-/// Letters that came back, or are left out, are settled in groups of so many.
+/// Letters are settled in groups of so many.
 const TOGETHER: usize = 500;
+/// Or of so many bytes of payload.
+const TOGETHER_BYTES: usize = 16 << 20;
+/// The longest that letters wait for others to be settled with.
+const SETTLE_EVERY: Duration = Duration::from_secs(1);
 /// Batches that wait to be sent again beside those under way.
 const WAITING: usize = 16;
 /// Requests that a dry run shows.
@@ -55,8 +61,12 @@ pub struct Target {
     pub destination: Arc<dyn Destination>,
     /// Applies the destination's mapping.
     pub prepare: Prepare,
+    /// How it wants its events, as configured.
+    pub limits: Limits,
     /// What is done about its failures.
     pub strategy: Strategy,
+    /// What is done with events that it may have taken.
+    pub on_unknown: OnUnknown,
     /// Events per second it is configured for.
     pub events_per_second: Option<f64>,
 }
@@ -113,13 +123,13 @@ pub(super) struct Redelivered {
 impl Redelivery<'_> {
     /// Redelivers the letters of `search`, all of the destination `target`. The queue still announces them.
     pub(super) async fn run(&self, target: Target, search: Search) -> Result<Redelivered, Failure> {
-        let limits = target.destination.limits();
-        let rate = self.rate.or(target.events_per_second).or(limits.events_per_second);
+        let rate = self.rate.or(target.events_per_second).or(target.limits.events_per_second);
         let known = search.known();
         let sender = Arc::new(Sender::new(target.clone(), rate));
-        let (ranges, back, left_out) = (Vec::new(), Vec::new(), Vec::new());
+        let (taken, ranges, back, left_out) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let result = Redelivered::default();
-        let mut run = Run { with: *self, target, limits, sender, ranges, back, left_out, result };
+        let due = Instant::now();
+        let mut run = Run { with: *self, target, sender, due, taken, ranges, back, left_out, result };
         run.pump(&mut Feed::Search(Box::new(search))).await?;
         while let Some(range) = run.ranges.pop() {
             run.range(range, known.clone()).await?;
@@ -160,8 +170,11 @@ impl Feed {
 struct Run<'a> {
     with: Redelivery<'a>,
     target: Target,
-    limits: Limits,
     sender: Arc<Sender>,
+    /// When what was taken is settled at the latest; counts while there is something.
+    due: Instant,
+    /// Taken by the destination, and not settled yet.
+    taken: Vec<Found>,
     /// Letters for whole ranges, for when the others are done.
     ranges: Vec<Found>,
     back: Vec<(Found, Again)>,
@@ -179,22 +192,33 @@ impl Run<'_> {
         };
         let mut flying = FuturesUnordered::new();
         loop {
-            while flying.len() < self.limits.concurrency.max(1) + WAITING && sender.halted().is_none() {
+            while flying.len() < self.target.limits.concurrency.max(1) + WAITING && sender.halted().is_none()
+            {
                 let batch = self.fill(feed).await?;
                 if batch.is_empty() {
                     break;
                 }
                 if self.with.dry_run {
-                    self.show(&batch);
+                    self.show(&batch).await;
                 } else {
                     flying.push(round(batch, Duration::ZERO));
                 }
             }
-            let Some(mut done) = flying.next().await else { break };
-            for (items, wait) in std::mem::take(&mut done.again) {
-                flying.push(round(items, wait));
+            let landed = tokio::select! {
+                biased;
+                () = sleep_until(self.due), if !self.taken.is_empty() => None,
+                landed = flying.next() => Some(landed),
+            };
+            match landed {
+                None => self.settle_taken().await?,
+                Some(None) => break,
+                Some(Some(mut done)) => {
+                    for (items, wait) in std::mem::take(&mut done.again) {
+                        flying.push(round(items, wait));
+                    }
+                    self.book(done).await?;
+                }
             }
-            self.book(done).await?;
         }
         self.flush().await?;
         while sender.halted().is_some()
@@ -207,59 +231,86 @@ impl Run<'_> {
 
     /// The next batch, as large as the destination takes it.
     async fn fill(&mut self, feed: &mut Feed) -> Result<Vec<Item>, Failure> {
-        let (mut batch, mut bytes) = (Vec::new(), 0);
-        while batch.len() < self.limits.events.max(1) && bytes < self.limits.bytes.max(1) {
+        let (mut batch, mut bytes, limits) = (Vec::new(), 0, self.target.limits);
+        while batch.len() < limits.events.max(1) && bytes < limits.bytes.max(1) {
             let Some(found) = feed.next().await? else { break };
             if found.letter.range.is_some() {
                 self.ranges.push(found);
                 continue;
             }
-            match (self.target.prepare)(&found.letter) {
-                Prepared::Event(event) => {
+            // A mapping that panics gives up its own event, not the others.
+            match guarded(async { Ok((self.target.prepare)(&found.letter)) }).await {
+                Ok(Prepared::Event(event)) => {
                     bytes += event.data.len();
                     batch.push(Item::new(found, event));
                 }
-                Prepared::Skip(reason) => {
+                Ok(Prepared::Skip(reason)) => {
                     tracing::debug!(id = %found.letter.id, %reason, "left out");
-                    self.left_out.push(found);
+                    self.left_out.push(light(found));
                 }
-                Prepared::Invalid(reason) => {
-                    let (failure, attempted_at) = (Failure::rejected(reason), Vec::new());
-                    let again = Again { failure, response: None, attempted_at, at: Millis::now() };
-                    self.back.push((found, again));
-                }
+                Ok(Prepared::Invalid(reason)) => self.unsent(found, Failure::rejected(reason)),
+                Err(panic) => self.unsent(found, panic),
             }
-            if self.back.len() >= TOGETHER || self.left_out.len() >= TOGETHER {
+            if self.is_full() {
                 self.flush().await?;
             }
         }
         Ok(batch)
     }
 
+    /// A letter whose event cannot be sent comes back.
+    fn unsent(&mut self, found: Found, failure: Failure) {
+        let again = Again { failure, response: None, attempted_at: Vec::new(), at: Millis::now() };
+        self.back.push((found, again));
+    }
+
     /// Shows what would be sent.
-    fn show(&mut self, batch: &[Item]) {
+    async fn show(&mut self, batch: &[Item]) {
         self.result.delivered += batch.len() as u64;
         if self.result.requests.len() < SHOWN {
             let events: Vec<Event> = batch.iter().map(|item| item.event.clone()).collect();
-            let batch = Batch { events: &events, at: Millis::now() };
-            self.result.requests.push(self.target.destination.preview(batch));
+            let (batch, destination) =
+                (Batch { events: &events, at: Millis::now() }, &self.target.destination);
+            let preview = guarded(async { Ok(destination.preview(batch)) }).await;
+            self.result.requests.push(preview.unwrap_or_else(|panic| json!({"error": panic.detail})));
         }
     }
 
-    /// Settles what was taken, and notes the rest.
+    /// Notes what became of a batch, and settles when it is time.
     async fn book(&mut self, round: Round) -> Result<(), Failure> {
         self.result.pending += round.pending;
         self.back.extend(round.back);
         if !round.delivered.is_empty() {
             crash::point("redeliver.after-send");
-            self.settle(&round.delivered).await?;
-            self.result.delivered += round.delivered.len() as u64;
+            if self.taken.is_empty() {
+                self.due = Instant::now() + SETTLE_EVERY;
+            }
+            self.taken.extend(round.delivered.into_iter().map(light));
         }
-        if self.back.len() >= TOGETHER { self.flush().await } else { Ok(()) }
+        if self.taken.len() >= TOGETHER || self.due <= Instant::now() {
+            self.settle_taken().await?;
+        }
+        if self.is_full() { self.flush().await } else { Ok(()) }
+    }
+
+    /// Whether enough has come back, or was left out, to be settled together.
+    fn is_full(&self) -> bool {
+        let bytes = || self.back.iter().map(|(found, _)| found.letter.payload_bytes()).sum::<usize>();
+        self.back.len() >= TOGETHER || self.left_out.len() >= TOGETHER || bytes() >= TOGETHER_BYTES
+    }
+
+    async fn settle_taken(&mut self) -> Result<(), Failure> {
+        let taken = std::mem::take(&mut self.taken);
+        if taken.is_empty() {
+            return Ok(());
+        }
+        self.result.delivered += taken.len() as u64;
+        self.settle(&taken).await
     }
 
     /// Turns what came back into new letters, and settles it with what was left out.
     async fn flush(&mut self) -> Result<(), Failure> {
+        self.settle_taken().await?;
         let (back, left_out) = (std::mem::take(&mut self.back), std::mem::take(&mut self.left_out));
         self.result.came_back += back.len() as u64;
         self.result.skipped += left_out.len() as u64;
@@ -294,15 +345,17 @@ impl Run<'_> {
     }
 }
 
+/// The same without its payloads: to be settled, a letter needs its id and its file.
+fn light(mut found: Found) -> Found {
+    found.letter.replace_payload(Payload::default());
+    Found { original: None, ..found }
+}
+
 /// Uploads letters as a file of their own, enters it in the index and announces them.
 async fn announce_again(ports: &Ports, letters: &[Letter]) -> Result<(), Failure> {
     let key = layout::redriven_letters(&Uuid::new_v4().simple().to_string());
-    let bytes = letter::to_ndjson(letters)
-        .map_err(|error| Failure::crashed(format!("dead letters cannot be written as JSON: {error}")))?;
-    let mut tally = Tally::default();
-    letters.iter().for_each(|letter| tally.insert(letter.origin.identity()));
-    ports.objects.put(&key, bytes.into()).await?;
-    DeadIndex::enter(&ports.documents, &DeadFile { key: key.clone(), tally }).await?;
+    let file = letter::upload(ports.objects.as_ref(), &key, letters).await?;
+    DeadIndex::enter(&ports.documents, &file).await?;
     announce(ports, &key).await
 }
 

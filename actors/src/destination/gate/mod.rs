@@ -133,9 +133,10 @@ impl Gate {
         self.pause
     }
 
-    /// Whether the destination as a whole is out of order: failures say nothing about single events now.
+    /// Whether the destination as a whole is out of order: failures say nothing about single events now. One that has answered
+    /// nothing but "too fast" for a while is, as much as one that does not answer.
     pub fn is_out_of_order(&self) -> bool {
-        self.breaker != Breaker::Closed || self.pause.is_some()
+        self.breaker != Breaker::Closed || self.pause.is_some() || self.throttles >= TRIPS_AFTER
     }
 
     /// Requests under way, and how many may be.
@@ -184,6 +185,11 @@ impl Gate {
             self.tokens -= cost;
         }
         Entry::Go
+    }
+
+    /// Whether nobody can enter now, whatever the rate allows.
+    pub fn is_shut(&self, now: Instant) -> bool {
+        self.holds_back(now) != Entry::Go
     }
 
     /// Everything but the rate.

@@ -2,6 +2,7 @@
 
 mod decisions;
 mod simulation;
+mod whole;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,6 +96,7 @@ fn unit(number: usize, key: &str, entry: Option<Entry>) -> Unit {
         partition_key: CompactString::from(key),
         entry,
         attempted_at: Vec::new(),
+        fresh: true,
         history: History::default(),
         group: None,
         refusal: None,

@@ -30,6 +30,8 @@ pub(super) fn request(hook: &Webhook, batch: Batch<'_>) -> Result<Request, Refus
     if !signatures.is_empty() {
         request = request.header(HeaderName::from_static("webhook-signature"), &signatures)?;
     }
+    // What is signed is what the receiver reads: the body before compression, which proxies may undo on the way.
+    let request = if hook.gzip { request.gzipped() } else { request };
     Ok(request.idempotent(id))
 }
 
@@ -88,6 +90,8 @@ fn envelope(event: &Event) -> Result<Bytes, Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use serde_json::{Value, json};
 
     use super::*;
@@ -146,6 +150,27 @@ mod tests {
         let one = request(&hook, batch(&all[..1])).unwrap();
         assert_eq!(one.body.as_ref(), br#"[{"n":0}]"#, "an array, however many there are");
         assert_eq!(text(&one, "webhook-id"), "id-0");
+    }
+
+    #[test]
+    fn compressed_bodies_are_signed_as_they_were() {
+        let (all, body) = (events(3), br#"[{"n":0},{"n":1},{"n":2}]"#);
+        let plain = request(&hook(&json!({"secret": KEY}), Some(10)), batch(&all)).unwrap();
+        let gzipped = request(&hook(&json!({"secret": KEY, "gzip": true}), Some(10)), batch(&all)).unwrap();
+        assert_eq!(
+            (text(&plain, "content-encoding"), text(&gzipped, "content-encoding").as_str()),
+            (String::new(), "gzip")
+        );
+        assert_eq!(text(&gzipped, "content-type"), "application/json");
+        let mut read = Vec::new();
+        flate2::read::GzDecoder::new(gzipped.body.as_ref()).read_to_end(&mut read).unwrap();
+        assert_eq!((read.as_slice(), plain.body.as_ref()), (body.as_slice(), body.as_slice()));
+        for same in ["webhook-id", "webhook-timestamp", "webhook-signature"] {
+            assert_eq!(text(&gzipped, same), text(&plain, same), "{same}");
+        }
+        let again = request(&hook(&json!({"secret": KEY, "gzip": true}), Some(10)), batch(&all)).unwrap();
+        assert_eq!(again.body, gzipped.body, "every attempt sends the same bytes");
+        assert_eq!(gzipped.preview()["body"], plain.preview()["body"], "people see it as it was");
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub(super) struct Webhook {
     pub(super) batch: usize,
     /// Whether the answer names the events it refuses.
     pub(super) per_event: bool,
+    /// Whether bodies are compressed.
+    pub(super) gzip: bool,
 }
 
 /// Reads the settings, or tells everything that is wrong with them.
@@ -64,11 +66,12 @@ pub(super) fn read(setup: Setup) -> Result<Webhook, Vec<SettingProblem>> {
         _ => Format::Json,
     };
     let per_event = settings.choice("answer", &["whole", "per_event"]) == "per_event";
+    let gzip = settings.flag("gzip");
     let problems = settings.finish();
     let batch = setup.batch.unwrap_or(1).max(1);
     match endpoint {
         Some(endpoint) if problems.is_empty() => {
-            Ok(Webhook { endpoint, method, headers, keys, format, batch, per_event })
+            Ok(Webhook { endpoint, method, headers, keys, format, batch, per_event, gzip })
         }
         _ => Err(problems),
     }
@@ -199,6 +202,7 @@ mod tests {
         let hook = read(r#"{"url":"https://example.com/in"}"#).unwrap();
         assert_eq!((hook.method, hook.batch, hook.per_event), (Method::POST, 1, false));
         assert_eq!((hook.format, hook.keys.len(), hook.headers.len()), (Format::Json, 0, 0));
+        assert!(!hook.gzip);
     }
 
     #[test]
@@ -249,7 +253,8 @@ mod tests {
             (r#""headers":{"x-team":"s3cr3t\r\nx: y"}"#, "headers.x-team"),
             (r#""method":"s3cr3t""#, "method"),
             (r#""answer":"each""#, "answer"),
-            (r#""gzip":true"#, "gzip"),
+            (r#""gzip":"s3cr3t""#, "gzip"),
+            (r#""gzipped":true"#, "gzipped"),
         ] {
             let problems = read(&format!(r#"{{"url":"https://example.com",{setting}}}"#)).unwrap_err();
             assert_eq!((problems.len(), problems[0].key.as_str()), (1, key), "{problems:?}");

@@ -198,7 +198,7 @@ async fn delivered(running: &Running) -> Result<(), Error> {
 }
 
 async fn result(running: &Running, config: &Config, sent: &Sent) -> Result<Value, Error> {
-    let stores = wire::open(config)?;
+    let stores = wire::open(config).await?;
     let schemas = stores.streams.values().map(|s| (s.table.clone(), s.schema.clone())).collect();
     let snapshot = lake::snapshot(&stores.ports, &schemas).await?;
     let counted = stores.ports.catalog.query("SELECT count(*) AS n FROM events", &snapshot).await?;

@@ -65,18 +65,18 @@ enum Change {
 
 /// Edits the letters selected; succeeds only if no edit failed.
 pub(super) async fn edit(args: DlqEdit, json: bool) -> Result<(), Error> {
-    let mut selection = pending(&args.filter);
+    let mut selection = pending(&args.which.filter);
     let mut change = change(&args)?;
     let mut done = Done { dry_run: args.dry_run, ..Done::default() };
     if let Change::File(file) = &change {
         for (line, reason) in file.broken() {
             done.fail(json!({"line": line, "reason": reason}));
         }
-        let named: BTreeSet<&String> = args.filter.id.iter().collect();
+        let named: BTreeSet<&String> = args.which.filter.id.iter().collect();
         let ids = file.ids().filter(|id| named.is_empty() || named.contains(id));
         selection.ids = ids.cloned().collect();
     }
-    let reached = Reached::open(&args.reach).await?;
+    let reached = Reached::open(&args.which.reach).await?;
     let progress = Progress::new(json);
     let nothing = matches!(change, Change::File(_)) && selection.ids.is_empty();
     if !nothing {
@@ -89,7 +89,7 @@ pub(super) async fn edit(args: DlqEdit, json: bool) -> Result<(), Error> {
 
 fn change(args: &DlqEdit) -> Result<Change, Error> {
     match (&args.patch, &args.from) {
-        (Some(_), _) if args.filter.is_empty() && !args.all => {
+        (Some(_), _) if args.which.filter.is_empty() && !args.all => {
             Err(Error::Usage("--patch changes every letter selected: select some, or say --all".to_owned()))
         }
         (Some(patch), _) => Patch::parse(patch)

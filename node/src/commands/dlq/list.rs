@@ -18,8 +18,8 @@ const LIST: &[&str] =
 
 /// Lists letters, or counts them by some of their fields.
 pub(super) async fn list(args: DlqList, json: bool) -> Result<(), Error> {
-    let reached = Reached::open(&args.reach).await?;
-    let mut search = search(&reached, &args.filter, &args.status).await?;
+    let reached = Reached::open(&args.which.reach).await?;
+    let mut search = search(&reached, &args.which.filter, &args.states.status).await?;
     let fields: Vec<&str> = args.group_by.iter().map(String::as_str).collect();
     let (mut rows, mut groups) = (Vec::new(), Groups::default());
     while let Some(found) = search.next().await? {
@@ -37,8 +37,8 @@ pub(super) async fn list(args: DlqList, json: bool) -> Result<(), Error> {
 
 /// Shows letters whole.
 pub(super) async fn show(args: DlqShow) -> Result<(), Error> {
-    let reached = Reached::open(&args.reach).await?;
-    let mut search = search(&reached, &args.filter, &args.status).await?;
+    let reached = Reached::open(&args.which.reach).await?;
+    let mut search = search(&reached, &args.which.filter, &args.states.status).await?;
     let mut rows = Vec::new();
     while let Some(found) = search.next().await? {
         rows.push(whole(&found));

@@ -17,9 +17,9 @@ pub(super) const TOGETHER: usize = 1_000;
 
 /// Purges the letters selected.
 pub(super) async fn purge(args: DlqPurge, json: bool) -> Result<(), Error> {
-    let reached = Reached::open(&args.reach).await?;
+    let reached = Reached::open(&args.which.reach).await?;
     let ports = &reached.stores.ports;
-    let mut search = Search::open(ports, &pending(&args.filter)).await?;
+    let mut search = Search::open(ports, &pending(&args.which.filter)).await?;
     let (progress, all) = (Progress::new(json), search.at_most());
     let (mut purged, mut some) = (BTreeSet::new(), Vec::new());
     loop {

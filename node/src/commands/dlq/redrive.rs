@@ -13,7 +13,7 @@ use crate::{output, wire};
 
 /// Redrives the letters selected; succeeds only if nothing kept one from being redriven.
 pub(super) async fn redrive(args: DlqRedrive, json: bool) -> Result<(), Error> {
-    let reached = Reached::open(&args.reach).await?;
+    let reached = Reached::open(&args.which.reach).await?;
     let progress = Progress::new(json);
     #[allow(clippy::cast_precision_loss)] // a rate
     let rate = args.rate.map(|rate| rate.count as f64 / rate.per.as_secs_f64());
@@ -26,7 +26,7 @@ pub(super) async fn redrive(args: DlqRedrive, json: bool) -> Result<(), Error> {
         dry_run: args.dry_run,
         progress: &|done, all| progress.advance(done, all),
     };
-    let result = redrive.run(&pending(&args.filter)).await;
+    let result = redrive.run(&pending(&args.which.filter)).await;
     progress.finish();
     let result = result?;
     let mut value = serde_json::to_value(&result).unwrap_or(Value::Null);

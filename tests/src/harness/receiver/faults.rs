@@ -13,6 +13,8 @@ pub struct Script {
     pub authorization: Option<String>,
     /// One event in so many is refused for ever with 400 or 422, always the same ones; 0: none.
     pub refused_one_in: u64,
+    /// Requests whose body holds this text are answered with 503.
+    pub busy_with: Option<String>,
     /// Events that ask to be refused are taken all the same.
     pub takes_marked: bool,
     /// Chances of faults.
@@ -148,6 +150,8 @@ pub(super) struct Asked<'a> {
     pub before: u32,
     /// The header `authorization`.
     pub authorization: Option<&'a str>,
+    /// The body.
+    pub body: &'a [u8],
     /// The events' ids, each with whether the payload asks to be refused.
     pub events: &'a [(&'a str, bool)],
 }
@@ -163,6 +167,10 @@ impl Script {
         }
         if asked.events.is_empty() {
             return Reply::Malformed;
+        }
+        let busy = |text: &String| asked.body.windows(text.len().max(1)).any(|part| part == text.as_bytes());
+        if self.busy_with.as_ref().is_some_and(busy) {
+            return Reply::Unavailable;
         }
         if !self.takes_marked && asked.events.iter().any(|(_, refuse)| *refuse) {
             return Reply::Unprocessable;
@@ -234,7 +242,7 @@ mod tests {
     const ONE: &[(&str, bool)] = &[("k1-1", false)];
 
     fn asked<'a>(events: &'a [(&'a str, bool)]) -> Asked<'a> {
-        Asked { name: "k1-1", before: 0, authorization: None, events }
+        Asked { name: "k1-1", before: 0, authorization: None, body: br#"{"userId":"k1"}"#, events }
     }
 
     #[test]
@@ -253,6 +261,9 @@ mod tests {
             assert_eq!(script.reply(Asked { authorization, ..asked(refuse) }), reply, "{script:?}");
         }
         assert_eq!(Script::default().reply(asked(ONE)), Reply::Accepted);
+        let busy = |text: &str| Script { busy_with: Some(text.to_owned()), ..Script::default() };
+        assert_eq!(busy("\"userId\":\"k1\"").reply(asked(ONE)), Reply::Unavailable);
+        assert_eq!(busy("\"userId\":\"k2\"").reply(asked(ONE)), Reply::Accepted);
         assert_eq!(Script::default().reply(asked(&[])), Reply::Malformed);
     }
 

@@ -255,7 +255,7 @@ fn take<'a>(
         let mut recorder = shared.recorder();
         let before = recorder.came(name);
         let authorization = request.authorization.as_deref();
-        let reply = script.reply(Asked { name, before, authorization, events: &events });
+        let reply = script.reply(Asked { name, before, authorization, body: &request.body, events: &events });
         (reply, recorder.add(epoch, request.id.as_deref(), &payloads, reply))
     };
     (reply, UnderWay::new(shared, taken, fresh))

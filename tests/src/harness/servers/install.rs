@@ -1,35 +1,31 @@
 //! Installs pinned packages into folders of their own below the target directory, once.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use tokio::process::Command;
-use tokio::sync::Mutex;
-
-use crate::harness::binary;
-
-/// Two tests at once must not install the same thing.
-static INSTALLING: Mutex<()> = Mutex::const_new(());
 
 /// Written last: a folder without it is an installation that was cut short.
 const COMPLETE: &str = ".complete";
+/// What marks a target directory, by Cargo.
+const TARGET: &str = "CACHEDIR.TAG";
 
 /// The `bin` folder of a Python environment that holds `packages` (such as `moto[server]==5.2.5`); `name` names its folder.
 ///
 /// # Errors
 /// What is missing and how to provide it.
 pub async fn python(name: &str, packages: &[&str]) -> Result<PathBuf, String> {
-    let folder = target()?.join(name);
+    let folder = target()?.join("servers").join(name);
     let shown = folder.display().to_string();
     let advice = format!(
         "install Python 3 with its `venv` module; what is tried: `python3 -m venv {shown}` and `{shown}/bin/pip install {}`",
         packages.join(" ")
     );
-    let _one = INSTALLING.lock().await;
+    let _one = lock(&folder).await?;
     if !is_complete(&folder, packages) {
-        run("python3", &["-m", "venv", "--clear", &shown], None)
-            .await
-            .map_err(|error| format!("{advice} ({error})"))?;
+        let venv = ["-m", "venv", "--clear", &shown];
+        run("python3", &venv, None).await.map_err(|error| format!("{advice} ({error})"))?;
         let pip = folder.join("bin/pip").display().to_string();
         let arguments = [&["install", "--quiet", "--disable-pip-version-check"], packages].concat();
         run(&pip, &arguments, None).await.map_err(|error| format!("{advice} ({error})"))?;
@@ -43,35 +39,53 @@ pub async fn python(name: &str, packages: &[&str]) -> Result<PathBuf, String> {
 /// # Errors
 /// What is missing and how to provide it.
 pub async fn npm(name: &str, packages: &[&str]) -> Result<PathBuf, String> {
-    let folder = target()?.join(name);
+    let folder = target()?.join("servers").join(name);
     let advice = format!(
         "install Node.js with npm; what is tried: `npm install {}` in {}",
         packages.join(" "),
         folder.display()
     );
-    let _one = INSTALLING.lock().await;
+    let _one = lock(&folder).await?;
     if !is_complete(&folder, packages) {
         std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        let arguments =
-            [&["install", "--silent", "--no-audit", "--no-fund", "--no-save", "--prefix", "."], packages]
-                .concat();
+        let options = ["install", "--silent", "--no-audit", "--no-fund", "--no-save", "--prefix", "."];
+        let arguments = [&options, packages].concat();
         run("npm", &arguments, Some(&folder)).await.map_err(|error| format!("{advice} ({error})"))?;
         complete(&folder, packages)?;
     }
     Ok(folder.join("node_modules"))
 }
 
+/// The target directory this very program was built into.
 fn target() -> Result<PathBuf, String> {
-    let binary = binary::shardmill()?;
-    Ok(binary.ancestors().nth(2).ok_or("the binary is in no target directory")?.to_owned())
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let found = program.ancestors().find(|folder| folder.join(TARGET).exists());
+    found.map(Path::to_owned).ok_or_else(|| format!("{} is in no target directory", program.display()))
+}
+
+/// Waits until no other test, of this process or another, installs into `folder`. Held until dropped.
+async fn lock(folder: &Path) -> Result<File, String> {
+    let path = folder.with_extension("lock");
+    let taken = tokio::task::spawn_blocking(move || {
+        path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+        let file = File::create(path)?;
+        file.lock()?;
+        Ok::<File, std::io::Error>(file)
+    });
+    taken.await.map_err(|error| error.to_string())?.map_err(|error| format!("{}: {error}", folder.display()))
+}
+
+/// What a complete installation says of itself: the folder too, because an environment that was moved does not work.
+fn mark(folder: &Path, packages: &[&str]) -> String {
+    format!("{}\n{}", folder.display(), packages.join("\n"))
 }
 
 fn is_complete(folder: &Path, packages: &[&str]) -> bool {
-    std::fs::read_to_string(folder.join(COMPLETE)).is_ok_and(|there| there == packages.join("\n"))
+    std::fs::read_to_string(folder.join(COMPLETE)).is_ok_and(|there| there == mark(folder, packages))
 }
 
 fn complete(folder: &Path, packages: &[&str]) -> Result<(), String> {
-    std::fs::write(folder.join(COMPLETE), packages.join("\n")).map_err(|error| error.to_string())
+    std::fs::write(folder.join(COMPLETE), mark(folder, packages)).map_err(|error| error.to_string())
 }
 
 async fn run(program: &str, arguments: &[&str], folder: Option<&Path>) -> Result<(), String> {

@@ -31,9 +31,9 @@ struct Done {
 
 /// Writes the letters selected to a file.
 pub(super) async fn backup(args: DlqBackup, json: bool) -> Result<(), Error> {
-    let reached = Reached::open(&args.reach).await?;
+    let reached = Reached::open(&args.which.reach).await?;
     let ports = &reached.stores.ports;
-    let selection = in_states(&args.filter, &args.status);
+    let selection = in_states(&args.which.filter, &args.states.status);
     let progress = Progress::new(json);
     let mut file = LetterFile::append(&args.file)?;
     let mut done = write(ports, &selection, &mut file, &progress).await?;

@@ -1,41 +1,29 @@
 //! Tests of redelivery: a scripted destination, real stores, virtual time.
 
+mod settling;
+
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::json;
 use shardmill_connectors::destinations::{Answer as Answered, Outcome, Refusal};
 use shardmill_connectors::failure::Class;
-use shardmill_connectors::ports::{Document, Documents, Tag, Written};
 use shardmill_connectors::record::Position;
 
 use super::*;
-use crate::dead_letters::index::Settlement;
 use crate::dead_letters::letter::Range;
 use crate::dead_letters::redrive::Redriven;
 use crate::dead_letters::selection::Selection;
 use crate::dead_letters::testing::{Site, letter, letters};
-use crate::supervision::strategy::Backoff;
-use crate::supervision::{Answer, Intensity, Rule, Scope};
+use crate::tree::{self, Retry};
 
-const STRATEGY: Strategy = Strategy {
-    transient: Rule::until(Answer::Resume, 3, Answer::DeadLetter),
-    throttled: Rule::always(Answer::Resume),
-    rejected: Rule::always(Answer::DeadLetter),
-    unauthorized: Rule::always(Answer::Pause),
-    fenced: Rule::always(Answer::Stop),
-    crashed: Rule::always(Answer::Restart),
-    backoff: Backoff {
-        base: Duration::from_secs(1),
-        max: Duration::from_secs(8),
-        probe: Duration::from_secs(30),
-    },
-    intensity: Intensity { restarts: 2, period: Duration::from_secs(600), exceeded: Answer::Escalate },
-    scope: Scope::One,
-};
+/// The row of deliveries as the tree has it, with three attempts.
+fn strategy() -> Strategy {
+    let (base, max) = (Some(Duration::from_secs(1)), Some(Duration::from_secs(8)));
+    tree::delivery(Retry { base, max, attempts: Some(3), max_age: None })
+}
 
 /// Answers to the events of one call, given how often each has been sent before.
 type Script = Box<dyn Fn(&[Event], &[usize]) -> Answered + Send + Sync>;
@@ -117,6 +105,7 @@ fn prepare(letter: &Letter) -> Prepared {
     match letter.key.as_str() {
         "k100" => Prepared::Skip("no consent".into()),
         "k101" => Prepared::Invalid("no object".into()),
+        "k103" => panic!("the mapping trips over k103"),
         key => Prepared::Event(Event {
             id: letter.origin.sequence.as_str().into(),
             key: key.into(),
@@ -128,8 +117,14 @@ fn prepare(letter: &Letter) -> Prepared {
 }
 
 fn to(fake: &Arc<Fake>) -> One {
-    let destination: Arc<dyn Destination> = fake.clone();
-    One(Target { destination, prepare: Arc::new(prepare), strategy: STRATEGY, events_per_second: None })
+    One(Target {
+        destination: fake.clone(),
+        prepare: Arc::new(prepare),
+        limits: fake.limits,
+        strategy: strategy(),
+        on_unknown: OnUnknown::Repeat,
+        events_per_second: None,
+    })
 }
 
 fn refused(class: Class) -> Outcome {
@@ -233,11 +228,75 @@ async fn a_batch_refused_whole_is_halved_down_to_the_poison() {
 #[tokio::test(start_paused = true)]
 async fn a_connector_that_answers_for_too_few_is_a_bug() {
     let site = site(4).await;
-    let fake = Fake::new(2, |_, _| Answered::delivered(1));
+    let done = site.redrive(&to(&Fake::new(2, |_, _| Answered::delivered(0))), false).await;
+    assert_eq!((counts(&done), done.failed.len()), ([4, 0, 4, 0, 0], 0), "{done:?}");
+    let found = site.find(&Selection::default()).await;
+    assert!(found.iter().all(|found| found.letter.reason.contains("answered for 0 of 1")), "{found:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_panics_the_connector_comes_back_and_no_other() {
+    let site = site(8).await;
+    let fake = Fake::new(4, |events, _| match events.iter().any(|event| event.key == "k5") {
+        true => panic!("it trips over {}", "k5"),
+        false => Answered::delivered(events.len()),
+    });
     let done = site.redrive(&to(&fake), false).await;
-    assert_eq!(counts(&done), [4, 0, 0, 0, 4], "{done:?}");
-    assert!(done.failed[0].contains("answered for 1 of 2"), "{done:?}");
-    assert_eq!(site.pending().await.len(), 4);
+    assert_eq!((counts(&done), done.failed.len()), ([8, 7, 1, 0, 0], 0), "{done:?}");
+    let back = site.find(&Selection::default()).await;
+    let told: Vec<_> = back.iter().map(|found| (found.letter.key.as_str(), found.letter.class)).collect();
+    assert_eq!(told, [("k5", Class::Crashed)]);
+    assert!(back[0].letter.reason.contains("it trips over k5"), "{}", back[0].letter.reason);
+    assert_eq!(
+        fake.calls.lock().unwrap().len(),
+        12,
+        "once the first four, three times the second, then its halves and theirs"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_panics_its_mapping_comes_back_and_no_other() {
+    let site = Site::new();
+    site.file("dead/events/0/1-a.ndjson", &letters(102..106, "crm")).await;
+    let done = site.redrive(&to(&Fake::each(|_, _| Ok(()))), false).await;
+    assert_eq!((counts(&done), done.failed.len()), ([4, 3, 1, 0, 0], 0), "{done:?}");
+    let back = site.find(&Selection::default()).await;
+    assert_eq!((back[0].letter.key.as_str(), back[0].letter.attempts), ("k103", 0));
+    assert!(back[0].letter.reason.contains("the mapping trips over k103"), "{}", back[0].letter.reason);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_single_event_refused_whole_comes_back_whatever_the_class() {
+    for class in [Class::Rejected, Class::Transient, Class::Throttled, Class::Unauthorized] {
+        let site = site(2).await;
+        let fake =
+            Fake::new(1, move |_, _| Answered::Split(Failure::new(class, "refused as a whole").into()));
+        let done = site.redrive(&to(&fake), false).await;
+        assert_eq!((counts(&done), done.failed.len()), ([2, 0, 2, 0, 0], 0), "{class}: {done:?}");
+        assert!(fake.sent().values().all(|sent| *sent == 1), "{class}");
+        let back = site.find(&Selection::default()).await;
+        assert!(back.iter().all(|found| found.letter.class == Class::Rejected), "{class}: {back:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_have_been_taken_is_sent_again_only_where_it_may() {
+    for (on_unknown, sent, came_back) in [(OnUnknown::Repeat, 2, 0), (OnUnknown::DeadLetter, 1, 1)] {
+        let site = site(2).await;
+        let failure = Failure::transient("the answer was lost");
+        let lost = Refusal { failure, response: None, unknown: true };
+        let fake = Fake::each(move |key, before| match (key, before) {
+            ("k1", 0) => Err(lost.clone()),
+            _ => Ok(()),
+        });
+        let mut targets = to(&fake);
+        targets.0.on_unknown = on_unknown;
+        let done = site.redrive(&targets, false).await;
+        assert_eq!(counts(&done), [2, 2 - came_back, came_back, 0, 0], "{done:?}");
+        assert_eq!(fake.sent()["k1"], sent);
+        let back = site.find(&Selection::default()).await;
+        assert!(back.iter().all(|found| found.letter.reason.contains("nobody knows")), "{back:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -285,84 +344,4 @@ async fn a_range_is_settled_when_all_of_it_is() {
     let done = site.redrive(&to(&fake), false).await;
     assert_eq!((done.delivered, fake.sent().into_keys().collect::<Vec<_>>()), (1, vec!["k6".to_owned()]));
     assert!(site.pending().await.is_empty());
-}
-
-/// Documents whose settlements are held up for ever while the flag is up.
-#[derive(Debug)]
-struct Held {
-    inner: Arc<dyn Documents>,
-    held: Arc<AtomicBool>,
-    reached: Arc<tokio::sync::Notify>,
-}
-
-#[async_trait]
-impl Documents for Held {
-    async fn read(&self, key: &str) -> Result<Option<Document>, Failure> {
-        self.inner.read(key).await
-    }
-
-    async fn write(&self, key: &str, body: Bytes, expected: Option<&Tag>) -> Result<Written, Failure> {
-        if key.starts_with("settled/") && self.held.load(Ordering::SeqCst) {
-            self.reached.notify_one();
-            std::future::pending::<()>().await;
-        }
-        self.inner.write(key, body, expected).await
-    }
-
-    async fn delete(&self, key: &str, expected: &Tag) -> Result<Written, Failure> {
-        self.inner.delete(key, expected).await
-    }
-
-    async fn list(&self, prefix: &str) -> Result<Vec<(String, Tag)>, Failure> {
-        self.inner.list(prefix).await
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn killed_between_sending_and_settling_it_repeats_under_the_same_key() {
-    let mut site = site(6).await;
-    let (held, reached) = (Arc::new(AtomicBool::new(true)), Arc::new(tokio::sync::Notify::new()));
-    let inner = site.ports.documents.clone();
-    site.ports.documents = Arc::new(Held { inner, held: held.clone(), reached: reached.clone() });
-    let fake = Fake::each(|key, _| if key == "k4" { refused(Class::Rejected) } else { Ok(()) });
-    let targets = to(&fake);
-    // Dropped in the middle, as a kill would.
-    tokio::select! {
-        done = site.redrive(&targets, false) => panic!("it was not held up: {done:?}"),
-        () = reached.notified() => {}
-    }
-    held.store(false, Ordering::SeqCst);
-    let once = fake.calls.lock().unwrap().len();
-    assert!(once > 0 && site.pending().await.len() == 6, "sent, and nothing settled");
-    let done = site.redrive(&targets, false).await;
-    assert_eq!(counts(&done), [6, 5, 1, 0, 0]);
-    let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for event in fake.calls.lock().unwrap().iter().flatten() {
-        keys.entry(event.key.to_string()).or_default().push(event.id.to_string());
-    }
-    assert!(keys.values().any(|ids| ids.len() == 2), "something was repeated");
-    assert!(keys.values().all(|ids| ids.iter().all(|id| *id == ids[0])), "under its key: {keys:?}");
-    assert_eq!(site.pending().await, ["4"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_comes_back_is_a_letter_before_the_old_one_is_settled() {
-    let mut site = site(1).await;
-    let (held, reached) = (Arc::new(AtomicBool::new(true)), Arc::new(tokio::sync::Notify::new()));
-    let inner = site.ports.documents.clone();
-    site.ports.documents = Arc::new(Held { inner, held: held.clone(), reached: reached.clone() });
-    let fake = Fake::each(|_, _| refused(Class::Rejected));
-    let targets = to(&fake);
-    tokio::select! {
-        done = site.redrive(&targets, false) => panic!("it was not held up: {done:?}"),
-        () = reached.notified() => {}
-    }
-    held.store(false, Ordering::SeqCst);
-    let found = site.find(&Selection::default()).await;
-    let redrives: Vec<u32> = found.iter().map(|found| found.letter.redrives).collect();
-    assert_eq!((redrives, site.announced().await), (vec![0, 1], 2), "both, so that neither can be missed");
-    let old: Vec<Found> = found.into_iter().filter(|found| found.letter.redrives == 0).collect();
-    crate::dead_letters::settle(&site.ports, &old, Settlement::Purged).await.unwrap();
-    let done = site.redrive(&to(&Fake::each(|_, _| Ok(()))), false).await;
-    assert_eq!((done.delivered, site.announced().await), (1, 0));
 }

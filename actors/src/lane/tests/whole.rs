@@ -1,0 +1,138 @@
+//! Lanes in a running node: how they begin and end, what becomes of parked keys, and of what the stream is about to trim.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde_json::json;
+use shardmill_connectors::ports::Stream;
+use shardmill_connectors::record::ShardId;
+
+use crate::state::lane::LaneState;
+use crate::state::{Counts, ShardState};
+use crate::testing::Site;
+
+type Documents = BTreeMap<ShardId, ShardState>;
+
+fn lanes<'a>(documents: &'a Documents, destination: &'a str) -> impl Iterator<Item = &'a LaneState> {
+    documents.values().filter_map(move |shard| shard.lanes.get(destination))
+}
+
+fn counts(documents: &Documents, destination: &str) -> Counts {
+    let mut all = Counts::default();
+    lanes(documents, destination).for_each(|lane| all += lane.counts);
+    all
+}
+
+/// Events that the lanes which are not frozen hold apart.
+fn parked(documents: &Documents) -> u64 {
+    let open = lanes(documents, "crm").filter(|lane| !lane.frozen);
+    open.filter_map(|lane| lane.parked.as_ref()).map(|parked| parked.events).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_gets_its_lanes_drains_them_and_loses_them() {
+    let site = Site::start(None, 16 << 20).await;
+    site.put("a", 0..20).await;
+    site.put("b", 0..20).await;
+    site.until("both keys delivered", |all| counts(all, "crm").delivered == 40).await;
+    site.configure(&["crm", "late"]).await;
+    site.until("the new destination has everything", |all| counts(all, "late").delivered == 40).await;
+    let removed = json!({"destination": "crm", "how": "drain"});
+    site.node.admin.request("lanes/remove", removed).await.unwrap();
+    site.until("the drained lanes are gone", |all| {
+        lanes(all, "crm").count() == 0 && lanes(all, "late").count() == 2
+    })
+    .await;
+    assert_eq!(site.crm.took("a").len(), 40, "twenty each for two destinations");
+    site.crm.refuses(&["b"]);
+    site.put("b", 20..30).await;
+    site.until("what is refused is parked", |all| counts(all, "late").routed == 50).await;
+    let removed = json!({"destination": "late", "how": "drop"});
+    site.node.admin.request("lanes/remove", removed).await.unwrap();
+    site.until("the dropped lanes are gone", |all| lanes(all, "late").count() == 0).await;
+    assert_eq!(site.crm.took("b").len(), 40);
+    site.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_children_of_a_split_take_over_what_is_parked() {
+    let site = Site::start(None, 16 << 20).await;
+    let keys: Vec<String> = (0..12).map(|n| format!("k{n}")).collect();
+    let refused: Vec<&str> = keys.iter().take(6).map(String::as_str).collect();
+    site.crm.refuses(&refused);
+    for key in &keys {
+        site.put(key, 0..5).await;
+    }
+    let steady = site.steady(&keys[6..8]);
+    site.until("what is refused is parked", |all| parked(all) == 30).await;
+    for shard in site.stream.shards().await.unwrap() {
+        let middle = shard.range.start / 2 + shard.range.end / 2;
+        site.stream.split(&shard.id, middle).await.unwrap();
+    }
+    for key in &keys {
+        site.put(key, 5..8).await;
+    }
+    site.until("the parents are frozen, the children hold the parked", |all| {
+        lanes(all, "crm").filter(|lane| lane.frozen).count() == 2 && parked(all) == 48
+    })
+    .await;
+    steady.abort();
+    site.crm.refuses(&[]);
+    site.until("everything is delivered", |all| {
+        let counts = counts(all, "crm");
+        (counts.dead_lettered, counts.pending(), parked(all)) == (0, 0, 0) && counts.routed >= 96
+    })
+    .await;
+    for key in &keys {
+        let took = site.crm.took(key).into_iter().filter(|n| *n < 8).collect::<Vec<_>>();
+        assert_eq!(took, (0..8).collect::<Vec<_>>(), "{key}: once, in order");
+    }
+    site.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_about_to_be_trimmed_leaves_the_lane_even_where_parked_keys_fill_it() {
+    // Room for some fifty events; the stream says that it keeps records for three seconds.
+    let site = Site::start(Some(Duration::from_secs(3)), 64 << 10).await;
+    let bad: Vec<String> = (0..150).map(|n| format!("bad{n}")).collect();
+    site.crm.refuses(&bad.iter().map(String::as_str).collect::<Vec<_>>());
+    for key in &bad {
+        site.put(key, 0..1).await;
+        site.put("good", 0..1).await;
+    }
+    site.until("everything found its end", |all| {
+        let counts = counts(all, "crm");
+        counts.routed == 300 && counts.pending() == 0
+    })
+    .await;
+    let mut ranges = 0;
+    for object in site.node.shared.ports.objects.list("").await.unwrap() {
+        ranges += usize::from(object.key.contains("range"));
+    }
+    assert!(ranges > 0, "what was refused is in objects, with one letter for each");
+    assert!(bad.iter().all(|key| site.crm.took(key).is_empty()));
+    site.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_fails_now_and_then_loses_and_doubles_nothing() {
+    let site = Site::start(None, 16 << 20).await;
+    site.crm.refuses(&["bad"]);
+    for round in 0..10 {
+        site.objects.failing.store(3, Ordering::Release);
+        site.put("bad", round * 2..round * 2 + 2).await;
+        site.put("good", round * 5..round * 5 + 5).await;
+        let routed = (round + 1) * 7;
+        site.until("taken in", |all| counts(all, "crm").routed == routed).await;
+    }
+    site.crm.refuses(&[]);
+    site.until("all delivered", |all| {
+        let counts = counts(all, "crm");
+        (counts.delivered, counts.dead_lettered) == (70, 0)
+    })
+    .await;
+    assert_eq!(site.crm.took("bad"), (0..20).collect::<Vec<_>>());
+    assert_eq!(site.crm.took("good"), (0..50).collect::<Vec<_>>());
+    site.node.stop().await;
+}

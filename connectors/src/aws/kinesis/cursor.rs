@@ -1,0 +1,242 @@
+//! Where a cursor stands, what of a page it takes, and whether anything was trimmed before it could be read.
+//!
+//! A cursor behind a record is opened *at* that record and expects to see it again. That is needed anyway to go on in the
+//! middle of an aggregate, and it is the only proof there is that nothing was trimmed: Kinesis answers a position that is
+//! gone with the oldest record it still has, without a word. When the record does not come first, it was trimmed, and so may
+//! have been others behind it.
+
+use bytes::Bytes;
+use compact_str::CompactString;
+
+use super::kpl;
+use crate::clock::Millis;
+use crate::ports::Start;
+use crate::record::{Position, Record, Sequence};
+
+/// Every sub-record of a record.
+const WHOLE: u64 = u64::MAX;
+/// A record can be read this long after its arrival time, at most.
+const SETTLED_MS: i64 = 10_000;
+/// A busy shard is never read quite to its tip; this close to it counts.
+const NEAR_MS: i64 = 10_000;
+/// An iterator lives five minutes, and so may what stands behind it age unseen; twice that, to be sure.
+const UNSEEN_MS: i64 = 600_000;
+
+/// A record as Kinesis gives it.
+#[derive(Debug, Clone)]
+pub(super) struct Raw {
+    pub(super) sequence: Sequence,
+    pub(super) arrived_at: Millis,
+    pub(super) key: CompactString,
+    pub(super) data: Bytes,
+}
+
+/// What one GetRecords brought.
+#[derive(Debug, Default)]
+pub(super) struct Page {
+    pub(super) records: Vec<Raw>,
+    /// The answer's `Date`.
+    pub(super) date: Option<Millis>,
+    /// How far the page's end is behind the tip.
+    pub(super) behind_ms: i64,
+    /// It holds as many records as were asked for, so there may be more.
+    pub(super) full: bool,
+    /// The shard is closed and read to its end.
+    pub(super) ended: bool,
+}
+
+impl Page {
+    /// Everything that arrived before this moment was read with this page: the time of the answer, less what it is behind the
+    /// tip. `None` away from the tip, and of a full page: not every server that says it is at the tip is right. `None` at the
+    /// end of a closed shard too: its children may hold records that arrived before this answer was given.
+    pub(super) fn seen_until(&self) -> Option<Millis> {
+        let near = self.behind_ms <= NEAR_MS && !self.full && !self.ended;
+        self.date.filter(|_| near).map(|date| date.plus(-self.behind_ms - SETTLED_MS))
+    }
+}
+
+/// How the next iterator is to be asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum From {
+    Oldest,
+    Latest,
+    Since(Millis),
+    /// At this record, included.
+    At(Sequence),
+}
+
+/// What the stream keeps, and since when there is something to keep.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kept {
+    pub(super) retention_ms: i64,
+    pub(super) created: Millis,
+}
+
+/// Where reading goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    Oldest,
+    Latest,
+    /// At the first record that arrived then or later.
+    Since(Millis),
+    /// Behind this one.
+    After(Position),
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Cursor {
+    place: Place,
+    kept: Kept,
+    /// The record that the cursor stands behind was not seen again since the iterator was opened.
+    unproved: bool,
+    /// It was looked for in vain: the next iterator begins with the oldest record.
+    from_oldest: bool,
+    /// Everything that arrived before this moment was seen: when the cursor was at the tip last.
+    seen_until: Option<Millis>,
+    /// Whether a first page has shown if the time asked for is still retained.
+    began: bool,
+    /// How far behind the last page was.
+    behind_ms: i64,
+}
+
+impl Cursor {
+    pub(super) fn new(start: Start, kept: Kept) -> Self {
+        let place = match start {
+            Start::Oldest => Place::Oldest,
+            Start::Latest => Place::Latest,
+            Start::At(moment) => Place::Since(moment),
+            Start::After(position) => Place::After(position),
+        };
+        Cursor {
+            place,
+            kept,
+            unproved: false,
+            from_oldest: false,
+            seen_until: None,
+            began: false,
+            behind_ms: 0,
+        }
+    }
+
+    /// How the iterator that is needed now is to be asked for.
+    pub(super) fn from(&self) -> From {
+        match &self.place {
+            Place::After(_) if self.from_oldest => From::Oldest,
+            Place::After(position) => From::At(position.sequence.clone()),
+            Place::Oldest => From::Oldest,
+            Place::Latest => From::Latest,
+            Place::Since(moment) => From::Since(*moment),
+        }
+    }
+
+    /// The iterator was opened at this moment of the stream's clock.
+    pub(super) fn opened(&mut self, date: Option<Millis>) {
+        self.unproved = matches!(self.place, Place::After(_));
+        // Where the tip was when it was asked for can't be asked for again, only when that was.
+        if let (Place::Latest, Some(date)) = (&self.place, date) {
+            self.place = Place::Since(date.plus(-SETTLED_MS));
+        }
+    }
+
+    /// Whether the iterator in hand must not be used: what it stands at is so old that it may have been trimmed, which only
+    /// a new one, opened at a record, shows.
+    pub(super) fn must_prove(&self) -> bool {
+        let old =
+            self.behind_ms > self.kept.retention_ms.saturating_sub(UNSEEN_MS).max(self.kept.retention_ms / 2);
+        old && !self.unproved && matches!(self.place, Place::After(_))
+    }
+
+    /// Whether a page with nothing in it means that the iterator leads nowhere: one at a trimmed record may stay that far
+    /// behind for ever (<https://github.com/harlow/kinesis-consumer/issues/125>). Another one is needed then.
+    pub(super) fn is_stuck(&mut self, page: &Page) -> bool {
+        let vain = page.records.is_empty() && page.behind_ms >= self.kept.retention_ms;
+        let stuck = vain && self.unproved && !self.from_oldest;
+        self.from_oldest |= stuck;
+        stuck
+    }
+
+    /// Takes a page: the user records that were not taken before, and whether some were trimmed before them.
+    pub(super) fn take(&mut self, page: Page) -> (Vec<Record>, bool) {
+        self.behind_ms = page.behind_ms;
+        let (seen, ended, date) = (page.seen_until(), page.ended, page.date);
+        let nothing = page.records.is_empty() && page.behind_ms == 0;
+        let mut trimmed = self.is_too_old(date);
+        let mut taken = Vec::with_capacity(page.records.len());
+        for raw in page.records {
+            if let Place::After(position) = &self.place
+                && self.unproved
+            {
+                trimmed |= raw.sequence > position.sequence && self.was_unseen(date);
+                (self.unproved, self.from_oldest) = (false, false);
+            }
+            self.take_one(raw, &mut taken);
+        }
+        if nothing || ended {
+            trimmed |= self.unproved && self.was_unseen(date);
+            self.unproved = false;
+        }
+        self.seen_until = self.seen_until.max(seen);
+        // Nothing was there so far: should this iterator expire, the next need not begin before now.
+        match (&mut self.place, seen) {
+            (Place::Since(moment), Some(seen)) => *moment = seen.max(*moment),
+            (place @ Place::Oldest, Some(seen)) => *place = Place::Since(seen),
+            _ => {}
+        }
+        (taken, trimmed)
+    }
+
+    /// When the cursor was at the tip last: everything that arrived before this moment was taken.
+    pub(super) fn seen_until(&self) -> Option<Millis> {
+        self.seen_until
+    }
+
+    fn take_one(&mut self, raw: Raw, taken: &mut Vec<Record>) {
+        let above = match &self.place {
+            // Times rise with sequence numbers only roughly: the first that is late enough decides for those behind it.
+            Place::Since(moment) if raw.arrived_at < *moment => return,
+            Place::After(position) if raw.sequence < position.sequence => return,
+            Place::After(position) if raw.sequence == position.sequence => Some(position.subsequence),
+            _ => None,
+        };
+        self.place = Place::After(Position { sequence: raw.sequence.clone(), subsequence: WHOLE });
+        taken.extend(
+            user_records(raw).filter(|record| above.is_none_or(|above| record.position.subsequence > above)),
+        );
+    }
+
+    /// Whether the time that was asked for lies before what is retained, and there was something to retain. Told once.
+    fn is_too_old(&mut self, date: Option<Millis>) -> bool {
+        let first = !std::mem::replace(&mut self.began, true);
+        match (&self.place, date) {
+            (Place::Since(moment), Some(date)) if first => {
+                date.plus(-self.kept.retention_ms) > self.kept.created.max(*moment)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether something may have come and gone unseen: not when this cursor was at the tip within the retention.
+    fn was_unseen(&self, date: Option<Millis>) -> bool {
+        match (self.seen_until, date) {
+            (Some(seen), Some(date)) => seen < date.plus(-self.kept.retention_ms),
+            _ => true,
+        }
+    }
+}
+
+/// The user records in a record.
+fn user_records(raw: Raw) -> impl Iterator<Item = Record> {
+    let Raw { sequence, arrived_at, key, data } = raw;
+    let parts = match kpl::take_apart(&data) {
+        Some(users) => users.into_iter().map(|user| (user.key, user.data)).collect(),
+        None => vec![(key, data)],
+    };
+    (0..).zip(parts).map(move |(subsequence, (key, data))| Record {
+        position: Position { sequence: sequence.clone(), subsequence },
+        key,
+        arrived_at,
+        data,
+        trace: None,
+    })
+}

@@ -1,0 +1,187 @@
+//! Keeping below what one shard allows: five reads and 2 MiB a second, and five iterators a second, shared by every cursor
+//! that this process has on the shard. (<https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html>)
+//!
+//! After a read of 10 MiB Kinesis refuses reads for five seconds; bytes at 2 MiB/s say the same for any size. Consumers outside
+//! of this process have the same allowance: what they use up comes back as `Throttled`.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::Instant;
+
+use crate::record::ShardId;
+
+/// Calls that may begin within [`WINDOW`].
+const CALLS: usize = 5;
+/// A second, and what the network may push two calls together.
+const WINDOW: Duration = Duration::from_millis(1_050);
+/// Bytes a shard gives in a second.
+const BYTES: f64 = (2 << 20) as f64;
+
+/// When calls were made, and when what they brought is paid for.
+#[derive(Debug, Default)]
+struct Meter {
+    calls: VecDeque<Instant>,
+    paid: Option<Instant>,
+}
+
+impl Meter {
+    /// When the next call may begin.
+    fn ready(&self) -> Option<Instant> {
+        let window = match self.calls.len() < CALLS {
+            true => None,
+            false => self.calls.front().map(|first| *first + WINDOW),
+        };
+        window.max(self.paid)
+    }
+
+    /// Counts a call that begins.
+    fn call(&mut self, now: Instant) {
+        if self.calls.len() == CALLS {
+            self.calls.pop_front();
+        }
+        self.calls.push_back(now);
+    }
+
+    /// Counts what a call brought.
+    #[allow(clippy::cast_precision_loss)] // far below 2^52 bytes
+    fn brought(&mut self, now: Instant, bytes: usize) {
+        if bytes > 0 {
+            let from = self.paid.map_or(now, |paid| paid.max(now));
+            self.paid = Some(from + Duration::from_secs_f64(bytes as f64 / BYTES));
+        }
+    }
+}
+
+/// The allowance of one shard.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    reads: Mutex<Meter>,
+    iterators: Mutex<Meter>,
+}
+
+/// A shard's reads, one cursor at a time and in the order of asking: only then is it known what the read before brought.
+#[derive(Debug)]
+pub(super) struct Turn<'a>(MutexGuard<'a, Meter>);
+
+impl Pace {
+    /// Waits for this cursor's turn to read.
+    pub(super) async fn turn(&self) -> Turn<'_> {
+        Turn(self.reads.lock().await)
+    }
+
+    /// Whether a call of late still counts.
+    fn is_counting(&self, now: Instant) -> bool {
+        let counts = |meter: &Meter| {
+            let last = meter.calls.back().map(|last| *last + WINDOW);
+            last.max(meter.paid).is_some_and(|until| until > now)
+        };
+        [&self.reads, &self.iterators]
+            .into_iter()
+            .any(|meter| meter.try_lock().map_or(true, |meter| counts(&meter)))
+    }
+
+    /// Waits until an iterator may be asked for, and counts it.
+    pub(super) async fn iterator(&self) {
+        begin(&mut *self.iterators.lock().await).await;
+    }
+}
+
+impl Turn<'_> {
+    /// Waits until a read may begin, and counts it.
+    pub(super) async fn begin(&mut self) {
+        begin(&mut self.0).await;
+    }
+
+    /// Counts what it brought.
+    pub(super) fn brought(&mut self, bytes: usize) {
+        self.0.brought(Instant::now(), bytes);
+    }
+}
+
+async fn begin(meter: &mut Meter) {
+    if let Some(ready) = meter.ready() {
+        tokio::time::sleep_until(ready).await;
+    }
+    meter.call(Instant::now());
+}
+
+/// The allowances of a stream's shards.
+#[derive(Debug, Default)]
+pub(super) struct Paces(std::sync::Mutex<HashMap<ShardId, Arc<Pace>>>);
+
+impl Paces {
+    /// That of one shard.
+    pub(super) fn of(&self, shard: &ShardId) -> Arc<Pace> {
+        let mut paces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Shards that nobody reads any more are forgotten when a new one comes.
+        if !paces.contains_key(shard) {
+            let now = Instant::now();
+            paces.retain(|_, pace| Arc::strong_count(pace) > 1 || pace.is_counting(now));
+        }
+        paces.entry(shard.clone()).or_default().clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_second_sees_more_than_five_calls() {
+        let start = Instant::now();
+        let mut meter = Meter::default();
+        let mut begun: Vec<Instant> = Vec::new();
+        let mut now = start;
+        for _ in 0..23 {
+            now = meter.ready().map_or(now, |ready| ready.max(now));
+            meter.call(now);
+            begun.push(now);
+        }
+        for calls in begun.windows(CALLS + 1) {
+            assert!(calls[CALLS] - calls[0] > Duration::from_secs(1));
+        }
+        assert_eq!(begun[4], start, "the first five need not wait");
+        assert!(begun[22] - start < Duration::from_millis(4_500), "slower than allowed");
+    }
+
+    #[test]
+    fn bytes_are_paid_for_before_the_next_read() {
+        let start = Instant::now();
+        let mut meter = Meter::default();
+        meter.call(start);
+        meter.brought(start, 10 << 20);
+        assert_eq!(meter.ready().unwrap() - start, Duration::from_secs(5), "the pause after 10 MiB");
+        let later = start + Duration::from_secs(60);
+        meter.brought(later, 1 << 20);
+        assert_eq!(
+            meter.ready().unwrap() - later,
+            Duration::from_millis(500),
+            "what was saved up does not count"
+        );
+        meter.brought(later, 0);
+        assert_eq!(meter.ready().unwrap() - later, Duration::from_millis(500));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn cursors_of_one_shard_share_its_allowance() {
+        let paces = Paces::default();
+        let (one, two) = (paces.of(&"a".into()), paces.of(&"a".into()));
+        assert!(!Arc::ptr_eq(&one, &paces.of(&"b".into())));
+        let start = Instant::now();
+        let mut turn = one.turn().await;
+        turn.begin().await;
+        turn.brought(4 << 20);
+        drop(turn);
+        two.turn().await.begin().await;
+        assert_eq!(start.elapsed().as_secs(), 2);
+        for _ in 0..5 {
+            one.iterator().await;
+        }
+        assert_eq!(start.elapsed().as_secs(), 2, "iterators are counted apart");
+        two.iterator().await;
+        assert_eq!(start.elapsed().as_secs(), 3);
+    }
+}

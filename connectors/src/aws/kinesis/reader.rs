@@ -1,0 +1,259 @@
+//! Reading a shard in order with GetRecords.
+//!
+//! GetRecords knows no limit in bytes. It is asked for as many records as will fit by the size of those before; what comes on
+//! top waits here for the next fetch, ten mebibytes at the very most and next to nothing as a rule.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_kinesis::error::ProvideErrorMetadata;
+use aws_sdk_kinesis::types::ShardIteratorType;
+use aws_smithy_types::DateTime;
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::Inner;
+use super::cursor::{Cursor, From, Page, Raw};
+use super::date::Clock;
+use super::fault::{self, Missing};
+use super::pace::{Pace, Turn};
+use crate::clock::Millis;
+use crate::failure::Failure;
+use crate::ports::{Fetched, Limit, ShardReader};
+use crate::record::{Record, ShardId};
+
+/// Records that one GetRecords may bring.
+const RECORDS: usize = 10_000;
+/// The size of a record, before any was seen.
+const TYPICAL: usize = 1_000;
+
+/// An open reader.
+#[derive(Debug)]
+pub(super) struct KinesisReader {
+    stream: Arc<Inner>,
+    shard: ShardId,
+    pace: Arc<Pace>,
+    cursor: Cursor,
+    iterator: Option<String>,
+    /// Fetched and not handed out yet.
+    waiting: VecDeque<Record>,
+    /// About the size of this shard's records.
+    typical: usize,
+    /// How things stand after the last page.
+    behind_ms: i64,
+    at_tip: bool,
+    ended: bool,
+    trimmed: bool,
+    /// Nothing more was there: not worth a look before then.
+    rest: Option<Instant>,
+}
+
+impl KinesisReader {
+    /// A reader whose iterator is open, so that an unknown shard is found out at once and `Latest` is now.
+    pub(super) async fn open(stream: Arc<Inner>, shard: &ShardId, cursor: Cursor) -> Result<Self, Failure> {
+        let pace = stream.paces.of(shard);
+        let mut reader = KinesisReader {
+            stream,
+            shard: shard.clone(),
+            pace,
+            cursor,
+            iterator: None,
+            waiting: VecDeque::new(),
+            typical: TYPICAL,
+            behind_ms: 0,
+            at_tip: false,
+            ended: false,
+            trimmed: false,
+            rest: None,
+        };
+        reader.iterator = Some(reader.find().await?);
+        Ok(reader)
+    }
+
+    /// Asks for an iterator at the cursor.
+    async fn find(&mut self) -> Result<String, Failure> {
+        let from = self.cursor.from();
+        match self.find_from(&from).await {
+            // A time to come is refused; what arrives from now on and too early is passed over by the cursor.
+            Err((failure, true)) => match from {
+                From::Since(_) => self.find_from(&From::Latest).await.map_err(|_| failure),
+                From::At(_) => {
+                    let fix =
+                        "if the stream was deleted and created again, give it another name or begin anew";
+                    Err(Failure::unauthorized(format!("{}; {fix}", failure.detail)))
+                }
+                _ => Err(failure),
+            },
+            found => found.map_err(|(failure, _)| failure),
+        }
+    }
+
+    /// Answers, beside a failure, whether an argument was refused.
+    async fn find_from(&mut self, from: &From) -> Result<String, (Failure, bool)> {
+        self.pace.iterator().await;
+        let call =
+            self.stream.client.get_shard_iterator().stream_name(&*self.stream.name).shard_id(&*self.shard);
+        let call = match from {
+            From::Oldest => call.shard_iterator_type(ShardIteratorType::TrimHorizon),
+            From::Latest => call.shard_iterator_type(ShardIteratorType::Latest),
+            From::Since(moment) => call
+                .shard_iterator_type(ShardIteratorType::AtTimestamp)
+                .timestamp(DateTime::from_millis(moment.0.max(0))),
+            From::At(sequence) => call
+                .shard_iterator_type(ShardIteratorType::AtSequenceNumber)
+                .starting_sequence_number(sequence.as_str()),
+        };
+        let clock = Clock::new();
+        let doing = || {
+            format!("opening {} of the stream `{}` (kinesis:GetShardIterator)", self.shard, self.stream.name)
+        };
+        let found = call.customize().interceptor(clock.clone()).send().await;
+        let found = found.map_err(|error| {
+            let refused = error.code() == Some("InvalidArgumentException");
+            (fault::failure(&doing(), &error, Missing::Shard), refused)
+        })?;
+        let iterator = found.shard_iterator.ok_or_else(|| {
+            (Failure::transient(format!("{}: the answer holds no iterator", doing())), false)
+        })?;
+        self.cursor.opened(clock.told());
+        Ok(iterator)
+    }
+
+    /// Reads the next page and takes it in. An iterator that has expired, may stand at what was trimmed, or leads nowhere is
+    /// replaced by one at the cursor: that is no second attempt, for nothing was read with it.
+    async fn fetch(&mut self, limit: Limit) -> Result<(), Failure> {
+        let pace = self.pace.clone();
+        let mut turn = pace.turn().await;
+        if self.cursor.must_prove() {
+            self.iterator = None;
+        }
+        let most = (limit.bytes / self.typical.max(1)).clamp(1, limit.records.clamp(1, RECORDS));
+        let mut page = self.page(&mut turn, most).await?;
+        if page.is_none() {
+            page = self.page(&mut turn, most).await?;
+        }
+        let Some(page) = page else {
+            return Err(Failure::transient(format!(
+                "iterators of {} expire as soon as they are given",
+                self.shard
+            )));
+        };
+        if self.cursor.is_stuck(&page) {
+            self.iterator = None;
+            (self.at_tip, self.behind_ms) = (false, page.behind_ms);
+            return Ok(());
+        }
+        self.take(page);
+        Ok(())
+    }
+
+    /// One GetRecords; `None` when the iterator had expired.
+    async fn page(&mut self, turn: &mut Turn<'_>, most: usize) -> Result<Option<Page>, Failure> {
+        let iterator = match self.iterator.clone() {
+            Some(iterator) => iterator,
+            None => self.find().await?,
+        };
+        self.iterator = Some(iterator.clone());
+        turn.begin().await;
+        let clock = Clock::new();
+        let doing =
+            || format!("reading {} of the stream `{}` (kinesis:GetRecords)", self.shard, self.stream.name);
+        let limit = i32::try_from(most).unwrap_or(i32::MAX);
+        let call = self.stream.client.get_records().shard_iterator(iterator).limit(limit);
+        let answer = match call.customize().interceptor(clock.clone()).send().await {
+            Ok(answer) => answer,
+            Err(error) if error.code() == Some("ExpiredIteratorException") => {
+                self.iterator = None;
+                return Ok(None);
+            }
+            Err(error) => return Err(fault::failure(&doing(), &error, Missing::Shard)),
+        };
+        let count = answer.records.len();
+        let bytes = answer.records.iter().map(|record| record.data.as_ref().len()).sum();
+        turn.brought(bytes);
+        if let Some(size) = bytes.checked_div(count) {
+            self.typical = size.midpoint(self.typical).max(size);
+        }
+        let records = answer.records.into_iter().map(raw).collect::<Result<_, _>>();
+        let records = records.map_err(|detail| Failure::crashed(format!("{}: {detail}", doing())))?;
+        let page = Page {
+            full: count >= most,
+            records,
+            date: clock.told(),
+            behind_ms: answer.millis_behind_latest.unwrap_or(0).max(0),
+            ended: answer.next_shard_iterator.is_none(),
+        };
+        self.iterator = answer.next_shard_iterator;
+        Ok(Some(page))
+    }
+
+    fn take(&mut self, page: Page) {
+        self.at_tip = page.seen_until().is_some();
+        self.behind_ms = page.behind_ms;
+        self.ended = page.ended;
+        let more = page.behind_ms > 0 || page.full;
+        self.rest = (!more).then(|| Instant::now() + self.stream.options.idle);
+        let (records, trimmed) = self.cursor.take(page);
+        self.waiting.extend(records);
+        self.trimmed |= trimmed;
+    }
+
+    /// What is there to be told, within the limit.
+    fn hand_out(&mut self, limit: Limit) -> Fetched {
+        let mut records: Vec<Record> = Vec::new();
+        let mut bytes = 0;
+        while records.is_empty() || (records.len() < limit.records && bytes < limit.bytes) {
+            let Some(record) = self.waiting.pop_front() else { break };
+            bytes += record.data.len();
+            records.push(record);
+        }
+        let emptied = self.waiting.is_empty();
+        Fetched {
+            complete_until: self.cursor.seen_until().filter(|_| self.at_tip && emptied),
+            behind_ms: self.behind_ms,
+            ended: self.ended && emptied,
+            trimmed: std::mem::take(&mut self.trimmed),
+            records,
+        }
+    }
+
+    fn has_news(&self) -> bool {
+        !self.waiting.is_empty() || self.ended || self.trimmed
+    }
+}
+
+#[async_trait]
+impl ShardReader for KinesisReader {
+    async fn next(&mut self, limit: Limit, wait: Duration) -> Result<Fetched, Failure> {
+        let deadline = Instant::now() + wait;
+        // At least one look, however long the shard's allowance makes it wait, unless it would be a look too soon.
+        while !self.has_news() {
+            if let Some(rest) = self.rest.filter(|_| !wait.is_zero()) {
+                tokio::time::sleep_until(rest.min(deadline)).await;
+                if rest >= deadline {
+                    break;
+                }
+            }
+            self.fetch(limit).await?;
+            if Instant::now() >= deadline {
+                break;
+            }
+        }
+        Ok(self.hand_out(limit))
+    }
+}
+
+/// A record as the SDK gives it.
+fn raw(record: aws_sdk_kinesis::types::Record) -> Result<Raw, String> {
+    let arrived_at = record.approximate_arrival_timestamp.and_then(|time| time.to_millis().ok());
+    Ok(Raw {
+        sequence: record.sequence_number.parse()?,
+        arrived_at: Millis(
+            arrived_at.ok_or_else(|| format!("{} has no arrival time", record.sequence_number))?,
+        ),
+        key: record.partition_key.unwrap_or_default().into(),
+        data: Bytes::from(record.data.into_inner()),
+    })
+}

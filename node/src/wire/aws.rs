@@ -1,0 +1,176 @@
+//! The stores on AWS: Kinesis Data Streams, S3, SQS and Athena.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use shardmill_actors::shared::{Ports, StreamSettings};
+use shardmill_cluster::{Lease, Liveness, Membership, NodeId};
+use shardmill_connectors::Failure;
+use shardmill_connectors::aws::Session;
+use shardmill_connectors::aws::athena::{self, AthenaCatalog};
+use shardmill_connectors::aws::kinesis::{self, KinesisStream};
+use shardmill_connectors::aws::s3::{self, S3Documents, S3Objects, S3Place};
+use shardmill_connectors::aws::session::Place;
+use shardmill_connectors::aws::sqs::SqsQueue;
+use shardmill_connectors::ports::{Objects, Queue, RawFiles};
+use shardmill_connectors::schema::TableSchema;
+
+use super::{Hold, Opened, intake, streams, unopened};
+use crate::config::{self, Config, Problem, schema_file};
+
+/// Where nodes find each other's documents.
+#[derive(Debug, Clone)]
+pub(super) struct Home {
+    place: S3Place,
+}
+
+impl Home {
+    /// This node's document, renewed by a thread with a client of its own.
+    pub(super) async fn hold(&self, me: &NodeId) -> Result<(Hold, Arc<dyn Liveness>), Failure> {
+        let place = self.place.clone();
+        let open = move || async move {
+            let session = Session::load(&Place::default()).await;
+            Ok(Arc::new(S3Documents::new(&session, place, s3::Options::default())) as Arc<_>)
+        };
+        let membership = Membership::join(me.clone(), Lease::S3, open).await?;
+        let liveness = membership.liveness();
+        Ok((Hold::Member(membership), liveness))
+    }
+}
+
+/// The stores of a configuration, not asked anything yet.
+struct Stores {
+    documents: S3Documents,
+    objects: Arc<S3Objects>,
+    dead_letters: SqsQueue,
+    catalog: AthenaCatalog,
+    home: Home,
+    root: String,
+}
+
+impl Stores {
+    fn of(config: &Config, session: &Session) -> Result<Stores, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let mut place = |key: &str, url: Option<&str>| {
+            // That it is there was checked with the file.
+            let place = url.unwrap_or_default().parse::<S3Place>();
+            place
+                .map_err(|wrong| {
+                    problems.push(unopened(config, key, Failure::unauthorized(wrong.to_string())))
+                })
+                .ok()
+        };
+        let lake = place("lake.url", config.lake.url.as_deref());
+        let state = place("documents.url", config.documents.url.as_deref());
+        let (Some(lake), Some(state)) = (lake, state) else { return Err(problems) };
+        let root = config.lake.url.clone().unwrap_or_default().trim_end_matches('/').to_owned();
+        let objects = Arc::new(S3Objects::new(session, lake, s3::Options::default()));
+        let queue = config.dead_letters.queue.clone().unwrap_or_default();
+        Ok(Stores {
+            documents: S3Documents::new(session, state.clone(), s3::Options::default()),
+            dead_letters: SqsQueue::new(session, queue, objects.clone() as Arc<dyn Objects>),
+            catalog: AthenaCatalog::new(session, athena_options(config, &root)),
+            objects,
+            home: Home { place: state },
+            root,
+        })
+    }
+}
+
+fn athena_options(config: &Config, root: &str) -> athena::Options {
+    match &config.athena {
+        Some(athena) => athena::Options {
+            workgroup: athena.workgroup.clone(),
+            output: athena.output.clone(),
+            ..athena::Options::new(&athena.database, root)
+        },
+        None => athena::Options::new("default", root),
+    }
+}
+
+/// Opens everything that must be there: streams, bucket, queue.
+pub(super) async fn open(config: &Config) -> Result<Opened, Vec<Problem>> {
+    let session = Session::load(&Place::default()).await;
+    let stores = Stores::of(config, &session)?;
+    let mut streams = BTreeMap::new();
+    for (name, settings) in &config.streams {
+        streams.insert(name.clone(), stream(config, &session, name, settings).await?);
+    }
+    let files: Arc<dyn RawFiles> = Arc::new(s3::RawFiles::new(&session));
+    let overflow: Arc<dyn Objects> = stores.objects.clone();
+    let queue = |url: &str| Ok(Arc::new(SqsQueue::new(&session, url, overflow.clone())) as Arc<dyn Queue>);
+    let intakes = intake::settings(config, &streams, &files, queue, intake::SQS);
+    let intakes = intakes.map_err(|failure| vec![unopened(config, "intake", failure)])?;
+    let ports = Ports {
+        documents: Arc::new(stores.documents),
+        dead_letters: Arc::new(stores.dead_letters),
+        catalog: Arc::new(stores.catalog),
+        objects: stores.objects,
+    };
+    Ok(Opened { ports, streams, intakes, root: stores.root, home: super::Home::Documents(stores.home) })
+}
+
+async fn stream(
+    config: &Config,
+    session: &Session,
+    name: &str,
+    settings: &config::Stream,
+) -> Result<StreamSettings, Vec<Problem>> {
+    let options = kinesis::Options { called: Some(name.to_owned()), ..kinesis::Options::default() };
+    let kinesis = settings.kinesis.as_deref().unwrap_or(name);
+    let opened = KinesisStream::open(session, kinesis, options).await;
+    let opened =
+        opened.map_err(|failure| vec![unopened(config, &format!("streams.{name}.kinesis"), failure)])?;
+    let text = |name: &str| object(session, name);
+    let stream = streams::Opened {
+        retention: Some(opened.retention()),
+        stream: Arc::new(opened),
+        schema: schema(config, session, settings.schema.as_deref()).await?,
+        objects: &text,
+    };
+    streams::settings(config, settings, stream).await
+}
+
+/// The store and the name of a text in S3; `None`: it is not in S3.
+fn object(session: &Session, url: &str) -> Option<(Arc<dyn Objects>, String)> {
+    let place = url.parse::<S3Place>().ok()?;
+    let bucket = S3Place { bucket: place.bucket, prefix: String::new() };
+    Some((Arc::new(S3Objects::new(session, bucket, s3::Options::default())), place.prefix))
+}
+
+async fn schema(
+    config: &Config,
+    session: &Session,
+    name: Option<&str>,
+) -> Result<Arc<TableSchema>, Vec<Problem>> {
+    let Some((url, (objects, key))) = name.and_then(|name| Some((name, object(session, name)?))) else {
+        return config.schema(name);
+    };
+    let unread =
+        |detail: String| vec![Problem::of_file(url, detail, "name an object that exists and may be read")];
+    let bytes = objects.get(&key).await.map_err(|failure| unread(failure.detail))?;
+    let text = std::str::from_utf8(&bytes).map_err(|error| unread(format!("is not text: {error}")))?;
+    schema_file::compile(url, text).map(Arc::new)
+}
+
+/// Asks every service for what the configuration names. All that is wrong, each with what to do.
+pub(super) async fn probe(config: &Config) -> Vec<Problem> {
+    let session = Session::load(&Place::default()).await;
+    let mut problems = Vec::new();
+    for (name, settings) in &config.streams {
+        problems.extend(stream(config, &session, name, settings).await.err().into_iter().flatten());
+    }
+    let stores = match Stores::of(config, &session) {
+        Ok(stores) => stores,
+        Err(found) => return problems.into_iter().chain(found).collect(),
+    };
+    let answers = [
+        ("lake.url", stores.objects.probe().await),
+        ("documents.url", stores.documents.probe().await),
+        ("dead_letters.queue", stores.dead_letters.probe().await),
+        ("athena", stores.catalog.probe().await),
+    ];
+    let wrong = answers.into_iter().filter_map(|(key, answer)| Some(unopened(config, key, answer.err()?)));
+    problems.extend(wrong);
+    problems
+}

@@ -1,0 +1,86 @@
+//! The stores in a data directory.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use shardmill_actors::shared::Ports;
+use shardmill_cluster::{Liveness, NodeId};
+use shardmill_connectors::Failure;
+use shardmill_connectors::embedded::{
+    EmbeddedCatalog, EmbeddedDocuments, EmbeddedObjects, EmbeddedQueues, EmbeddedRaw, EmbeddedStream,
+    NodeLock,
+};
+use shardmill_connectors::ports::{Objects, Queue, RawFiles};
+
+use super::{Hold, Home, Opened, intake, streams};
+use crate::config::{self, Config, Problem};
+
+/// Opens everything, creating what is missing.
+pub(super) async fn open(config: &Config) -> Result<Opened, Vec<Problem>> {
+    // What somebody has to mend first is found before anything is created.
+    for stream in config.streams.values() {
+        config.schema(stream.schema.as_deref())?;
+    }
+    let dir = config.data_dir.as_path();
+    let unopened = |failure: Failure| {
+        let fix = "name a folder that can be written to with --data-dir";
+        vec![Problem {
+            key: "data_dir".into(),
+            ..Problem::of_file(dir.display().to_string(), failure.detail, fix)
+        }]
+    };
+    let ports = ports(dir).map_err(unopened)?;
+    let mut opened = std::collections::BTreeMap::new();
+    for (name, settings) in &config.streams {
+        let retention = settings.retention.0;
+        let stream = EmbeddedStream::open(dir, name, settings.shards, retention).map_err(unopened)?;
+        let of_lake = |name: &str| {
+            config::object_key(name).map(|key| (ports.objects.clone() as Arc<dyn Objects>, key.to_owned()))
+        };
+        let stream = streams::Opened {
+            stream: Arc::new(stream),
+            schema: config.schema(settings.schema.as_deref())?,
+            retention: Some(retention),
+            objects: &of_lake,
+        };
+        opened.insert(name.clone(), streams::settings(config, settings, stream).await?);
+    }
+    let files: Arc<dyn RawFiles> = Arc::new(EmbeddedRaw::new(dir));
+    let queues = EmbeddedQueues::open(dir).map_err(unopened)?;
+    let queue = |name: &str| Ok(Arc::new(queues.queue(name)) as Arc<dyn Queue>);
+    let intakes = intake::settings(config, &opened, &files, queue, intake::EMBEDDED).map_err(unopened)?;
+    let root = dir.join("objects").display().to_string();
+    Ok(Opened { ports, streams: opened, intakes, root, home: Home::Folder(dir.to_owned()) })
+}
+
+fn ports(dir: &Path) -> Result<Ports, Failure> {
+    std::fs::create_dir_all(dir)
+        .map_err(|error| Failure::unauthorized(format!("{} cannot be created: {error}", dir.display())))?;
+    let objects = EmbeddedObjects::open(dir)?;
+    Ok(Ports {
+        documents: Arc::new(EmbeddedDocuments::open(dir)?),
+        dead_letters: Arc::new(EmbeddedQueues::open(dir)?.queue("dead-letters")),
+        catalog: Arc::new(EmbeddedCatalog::open(dir, objects.root())?),
+        objects: Arc::new(objects),
+    })
+}
+
+/// The lock of this node, and who knows of the locks of others.
+pub(super) fn hold(folder: &Path, me: &NodeId) -> Result<(Hold, Arc<dyn Liveness>), Failure> {
+    let lock = NodeLock::acquire(folder, me.as_str())?;
+    Ok((Hold::Lock(lock), Arc::new(Locks { data_dir: folder.to_owned() })))
+}
+
+/// Who lives, by the locks that the kernel lets go of when a process ends.
+#[derive(Debug)]
+struct Locks {
+    data_dir: PathBuf,
+}
+
+#[async_trait]
+impl Liveness for Locks {
+    async fn is_dead(&self, node: &NodeId) -> Result<bool, Failure> {
+        Ok(!NodeLock::is_alive(&self.data_dir, node.as_str()))
+    }
+}

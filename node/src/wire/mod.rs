@@ -1,0 +1,224 @@
+//! Composition: from a configuration to open stores, and from those to a node. Only the files of this folder name concrete
+//! backends.
+
+mod aws;
+mod embedded;
+mod intake;
+mod streams;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use shardmill_actors::Shared;
+use shardmill_actors::alarms::Alarms;
+use shardmill_actors::destination::{self, Destinations};
+use shardmill_actors::intake::Intakes;
+use shardmill_actors::lane::LaneGauges;
+use shardmill_actors::shared::{Control, LakeSettings, Memory, Ports, Schedule, StreamSettings};
+use shardmill_actors::supervision::Registry;
+use shardmill_cluster::membership::Standing;
+use shardmill_cluster::{Liveness, Membership, NodeId};
+use shardmill_connectors::Failure;
+use shardmill_connectors::destinations::sender::Sender;
+use shardmill_connectors::embedded::NodeLock;
+use shardmill_connectors::parquet::{Compression, WriteOptions};
+use tokio::sync::watch;
+
+use crate::commands::Error;
+use crate::config::{self, Backend, Config, Problem};
+use crate::deliveries::{self, Reloading};
+
+/// Everything a configuration names, opened.
+#[derive(Debug, Clone)]
+pub struct Stores {
+    /// The stores.
+    pub ports: Ports,
+    /// The streams, by name.
+    pub streams: BTreeMap<String, StreamSettings>,
+    /// Raw files announced by notices.
+    pub intakes: Vec<shardmill_actors::intake::Settings>,
+    /// The destinations.
+    pub destinations: Vec<destination::Settings>,
+    /// The HTTP client that all destinations share.
+    pub sender: Sender,
+    /// What files of the lake are named relative to: a folder, or `s3://bucket/prefix`.
+    pub root: String,
+    /// How nodes tell each other that they live.
+    home: Home,
+}
+
+impl Stores {
+    /// Everything that rows of the lake come from, by the name they have as `_stream`: streams and intakes.
+    pub fn sources(&self) -> BTreeMap<String, StreamSettings> {
+        let intakes = self.intakes.iter().map(|intake| (intake.name.clone(), intake.table.clone()));
+        self.streams.clone().into_iter().chain(intakes).collect()
+    }
+}
+
+/// Where nodes that work on the same lake meet.
+#[derive(Debug, Clone)]
+enum Home {
+    /// In one data directory.
+    Folder(PathBuf),
+    /// In the documents on S3.
+    Documents(aws::Home),
+}
+
+/// What a backend opens.
+struct Opened {
+    ports: Ports,
+    streams: BTreeMap<String, StreamSettings>,
+    intakes: Vec<shardmill_actors::intake::Settings>,
+    root: String,
+    home: Home,
+}
+
+/// Opens the stores that `config` names, creating what is missing.
+pub async fn open(config: &Config) -> Result<Stores, Vec<Problem>> {
+    let sender = Sender::new().map_err(|failure| vec![unopened(config, "destinations", failure)])?;
+    let destinations = deliveries::open(config, &sender)?;
+    let Opened { ports, streams, intakes, root, home } = match config.backend {
+        Backend::Embedded => embedded::open(config).await?,
+        Backend::Aws => aws::open(config).await?,
+    };
+    Ok(Stores { ports, streams, intakes, destinations, sender, root, home })
+}
+
+/// What is wrong with the stores that `config` names, beyond what the file itself tells: every one of AWS is asked.
+pub async fn probe(config: &Config) -> Vec<Problem> {
+    match config.backend {
+        Backend::Embedded => Vec::new(),
+        Backend::Aws => aws::probe(config).await,
+    }
+}
+
+/// A store that cannot be opened. What to do about it is in the failure's own words.
+fn unopened(config: &Config, key: &str, failure: Failure) -> Problem {
+    let file = config.file.as_deref().map(|file| file.display().to_string()).unwrap_or_default();
+    let (message, fix) = match failure.detail.rsplit_once("; ") {
+        Some((message, fix)) => (message.to_owned(), fix.to_owned()),
+        None => (failure.detail, "mend it and start again".to_owned()),
+    };
+    Problem { file, line: 0, key: key.to_owned(), message, fix }
+}
+
+/// What shows others that this node lives: hold it as long as the node runs.
+#[derive(Debug)]
+pub enum Hold {
+    /// A lock that the kernel lets go of when the process ends.
+    Lock(NodeLock),
+    /// A document that is renewed.
+    Member(Membership),
+}
+
+impl Hold {
+    /// Waits until this node must end because another has declared it dead. Its work is others' then.
+    pub async fn lost(&self) -> Failure {
+        let Hold::Member(membership) = self else { return std::future::pending().await };
+        let mut standing = membership.standing();
+        match standing.wait_for(|standing| matches!(standing, Standing::Dead(_))).await.as_deref() {
+            Ok(Standing::Dead(why)) => {
+                Failure::fenced(format!("another node has declared this one dead: {why}"))
+            }
+            _ => Failure::crashed("the membership's thread is gone"),
+        }
+    }
+
+    /// Tells others that this node has ended. Blocks until that is written, or has failed.
+    pub fn leave(self) {
+        match self {
+            Hold::Lock(lock) => drop(lock),
+            Hold::Member(membership) => membership.leave(),
+        }
+    }
+}
+
+/// What the actors of a node share, and what shows others that it lives.
+pub async fn shared(config: &Config, stores: &Stores) -> Result<(Shared, Hold), Error> {
+    let me = NodeId::boot("node");
+    let (hold, liveness): (Hold, Arc<dyn Liveness>) = match &stores.home {
+        Home::Folder(folder) => embedded::hold(folder, &me)?,
+        Home::Documents(home) => home.hold(&me).await?,
+    };
+    let memory = Memory::new(config.memory.limit.0);
+    let shared = Shared {
+        me,
+        ports: stores.ports.clone(),
+        streams: Arc::new(stores.streams.clone()),
+        lake: Arc::new(lake(config)),
+        schedule: match config.backend {
+            Backend::Embedded => Schedule::LOCAL,
+            Backend::Aws => Schedule::S3,
+        },
+        destinations: Destinations::new(stores.destinations.clone(), memory.lanes),
+        memory,
+        lanes: LaneGauges::default(),
+        probing: Default::default(),
+        alarms: Alarms::new(deliveries::alarms(config, &stores.sender)?),
+        reload: Arc::new(Reloading {
+            file: config.file.clone(),
+            config: config.clone(),
+            sender: stores.sender.clone(),
+        }),
+        liveness,
+        registry: Registry::default(),
+        control: Arc::new(Control::default()),
+        world: watch::channel(Arc::default()).0,
+        gauges: Arc::default(),
+        intakes: Intakes::new(stores.intakes.clone()),
+    };
+    Ok((shared, hold))
+}
+
+/// How the lake is written.
+pub fn lake(config: &Config) -> LakeSettings {
+    LakeSettings {
+        write: write_options(config),
+        flush_every: config.lake.flush.every.0,
+        flush_bytes: config.lake.flush.bytes.0,
+        late_grace: config.lake.late_grace.0,
+        delete_grace: config.lake.delete_grace.0,
+    }
+}
+
+/// How Parquet files are written.
+pub fn write_options(config: &Config) -> WriteOptions {
+    let compression = match config.lake.compression {
+        config::Compression::Zstd => Compression::Zstd,
+        config::Compression::Snappy => Compression::Snappy,
+        config::Compression::None => Compression::None,
+    };
+    let row_group_bytes = Memory::row_group_bytes(config.memory.limit.0);
+    WriteOptions { compression, row_group_bytes, ..WriteOptions::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use shardmill_actors::rules::RulesBook;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn rules_may_be_an_object_of_the_lake() {
+        let folder = std::env::temp_dir().join(format!("shardmill-wire-{}", std::process::id()));
+        let object = folder.join("objects/config/rules.json");
+        let text = "[streams.events]\nrules = \"lake://config/rules.json\"\n";
+        let mut config = Config::parse("c.toml", text, &|_| None).unwrap();
+        config.data_dir = folder.clone();
+        let problems = open(&config).await.unwrap_err();
+        assert_eq!((problems.len(), problems[0].file.as_str()), (1, "lake://config/rules.json"));
+        std::fs::create_dir_all(object.parent().unwrap()).unwrap();
+        std::fs::write(&object, "[7]").unwrap();
+        let problems = open(&config).await.unwrap_err();
+        assert_eq!((problems.len(), problems[0].line), (1, 1), "{problems:?}");
+        std::fs::write(&object, r#"[{"destination_name": "a"}]"#).unwrap();
+        let rules = open(&config).await.unwrap().streams["events"].rules.clone();
+        let first = |rules: &RulesBook| rules.current().destinations()[0].0.to_owned();
+        assert_eq!(first(&rules), "a");
+        std::fs::write(&object, r#"[{"destination_name": "b"}]"#).unwrap();
+        rules.refresh().await;
+        assert_eq!((first(&rules), rules.problem()), ("b".to_owned(), None));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}

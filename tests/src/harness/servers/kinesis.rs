@@ -1,0 +1,205 @@
+//! Two servers that speak Kinesis: ferrokinesis inside this process, and kinesis-local on Node.
+//!
+//! Where they differ from Kinesis, as far as tests touch it:
+//!
+//! - ferrokinesis (fast, volume): `MillisBehindLatest` is 0 while a shard is open; arrival times are whole seconds; a record
+//!   has at most 1 MiB and a PutRecords 5 MiB; a list of shards goes on by the last shard's name, not by the token; GetRecords
+//!   gives more than 10 MiB; reads are never throttled.
+//! - kinesis-local (slow, resharding and lag): below 1 MB/s; no limit is kept; iterators never expire.
+
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use aws_sdk_kinesis::types::StreamStatus;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use ferrokinesis::create_app;
+use ferrokinesis::store::{Store, StoreOptions};
+use shardmill_connectors::aws::Session;
+use shardmill_connectors::aws::kinesis::{KinesisStream, Options};
+use tempfile::NamedTempFile;
+use tokio::net::TcpListener;
+use tokio::process::Command;
+use tokio::task::JoinHandle;
+
+use super::process::free_port;
+use super::{Process, install};
+
+/// Pinned: what is known of it was measured on this.
+const PACKAGES: [&str; 1] = ["kinesis-local@0.6.2"];
+/// kinesis-local listens on every address; this, loaded before it, makes that loopback.
+const LOOPBACK: &str = "
+const net = require('net');
+const listen = net.Server.prototype.listen;
+net.Server.prototype.listen = function (...given) {
+    if (given[0] !== null && typeof given[0] === 'object') given[0] = { ...given[0], host: '127.0.0.1' };
+    else if (typeof given[1] === 'string') given[1] = '127.0.0.1';
+    else given.splice(1, 0, '127.0.0.1');
+    return listen.apply(this, given);
+};
+";
+/// Bytes that a request may have: the largest PutRecords in base64, and some.
+const BODY: usize = 16 << 20;
+/// How long a stream may take to become active on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// ferrokinesis, served by this process on a port of its own. Dropped, it is gone.
+pub struct Ferrokinesis {
+    url: String,
+    /// What it holds, for tests that take records away as retention does.
+    pub store: Store,
+    serving: JoinHandle<()>,
+}
+
+impl Ferrokinesis {
+    /// Starts one with room for a thousand shards that changes its shards at once.
+    ///
+    /// # Errors
+    /// When no port can be opened.
+    pub async fn start() -> Result<Self, String> {
+        Self::with(|_| {}).await
+    }
+
+    /// As [`Self::start`], with options of the server's own.
+    ///
+    /// # Errors
+    /// When no port can be opened.
+    pub async fn with(set: impl FnOnce(&mut StoreOptions)) -> Result<Self, String> {
+        let mut options = StoreOptions {
+            create_stream_ms: 0,
+            delete_stream_ms: 0,
+            update_stream_ms: 20,
+            shard_limit: 1_000,
+            ..StoreOptions::default()
+        };
+        set(&mut options);
+        let (app, store) = create_app(options);
+        let (url, serving) = serve(app.layer(DefaultBodyLimit::max(BODY))).await?;
+        Ok(Ferrokinesis { url, store, serving })
+    }
+
+    /// Where it listens: `http://127.0.0.1:PORT`.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// A session whose every service is here.
+    pub fn session(&self) -> Session {
+        Session::at(&self.url)
+    }
+}
+
+impl fmt::Debug for Ferrokinesis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ferrokinesis").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Ferrokinesis {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+/// Serves `app` on loopback: its address, and the task that does so.
+///
+/// # Errors
+/// When no port can be opened.
+pub async fn serve(app: Router) -> Result<(String, JoinHandle<()>), String> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(|error| error.to_string())?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    let serving = tokio::spawn(async move {
+        // Ends with the test's runtime, or when it is aborted.
+        drop(axum::serve(listener, app).await);
+    });
+    Ok((format!("http://{address}"), serving))
+}
+
+/// A running kinesis-local. Dropped, it is killed.
+#[derive(Debug)]
+pub struct KinesisLocal {
+    process: Process,
+    /// What Node loads first.
+    #[allow(dead_code)] // held so that it is there as long as the process
+    preload: NamedTempFile,
+}
+
+impl KinesisLocal {
+    /// Starts one that changes its shards quickly.
+    ///
+    /// # Errors
+    /// What is missing, or why it does not start.
+    pub async fn start() -> Result<Self, String> {
+        let modules = install::npm("kinesis-local-0.6.2", &PACKAGES).await?;
+        let own = modules.join("kinesis-local");
+        let tls = free_port()?;
+        let preload = tempfile::Builder::new().suffix(".js").tempfile().map_err(|error| error.to_string())?;
+        std::fs::write(&preload, LOOPBACK).map_err(|error| error.to_string())?;
+        let command = |port: u16, folder: &Path| {
+            let mut command = Command::new("node");
+            command.arg("--require").arg(preload.path()).arg(own.join("main.js")).current_dir(folder);
+            command.env("KINESIS_MOCK_PLAIN_PORT", port.to_string());
+            command.env("KINESIS_MOCK_TLS_PORT", tls.to_string());
+            command.env("KINESIS_MOCK_CERT_PATH", own.join("server.json"));
+            command.env("LOG_LEVEL", "WARN").env("SHARD_LIMIT", "1000");
+            for change in ["CREATE_STREAM", "DELETE_STREAM", "SPLIT_SHARD", "MERGE_SHARDS"] {
+                command.env(format!("{change}_DURATION"), "50ms");
+            }
+            command
+        };
+        Ok(KinesisLocal { process: Process::start(command).await?, preload })
+    }
+
+    /// Where it listens: `http://127.0.0.1:PORT`.
+    pub fn url(&self) -> &str {
+        &self.process.url
+    }
+
+    /// A session whose every service is here.
+    pub fn session(&self) -> Session {
+        Session::at(self.url())
+    }
+}
+
+/// Creates a stream with so many shards, ready for use.
+///
+/// # Errors
+/// When the server refuses, or takes too long.
+pub async fn create(session: &Session, name: &str, shards: u32) -> Result<(), String> {
+    let client = session.kinesis();
+    let count = i32::try_from(shards).map_err(|error| error.to_string())?;
+    client
+        .create_stream()
+        .stream_name(name)
+        .shard_count(count)
+        .send()
+        .await
+        .map_err(|error| format!("{error:?}"))?;
+    let active = async {
+        loop {
+            let told = client.describe_stream_summary().stream_name(name).send().await;
+            let told = told.map_err(|error| format!("{error:?}"))?;
+            if told.stream_description_summary.is_some_and(|told| told.stream_status == StreamStatus::Active)
+            {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, active).await.map_err(|_| format!("`{name}` does not become active"))?
+}
+
+/// Creates a stream and opens it, with the limits of these servers and a short rest between looks.
+///
+/// # Errors
+/// When the server refuses.
+pub async fn open(session: &Session, name: &str, shards: u32) -> Result<KinesisStream, String> {
+    create(session, name, shards).await?;
+    KinesisStream::open(session, name, options()).await.map_err(|failure| failure.to_string())
+}
+
+/// How streams on these servers are used.
+pub fn options() -> Options {
+    Options { put_bytes: 5 << 20, idle: Duration::from_millis(50), ..Options::default() }
+}
