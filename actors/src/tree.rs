@@ -248,6 +248,18 @@ pub const TREE: &[Row] = &[
         kind: Kind::RawFile,
         parent: Some(Kind::Intake),
         strategy: Strategy {
+            // Few files are in hand at once: one that never passes must not keep its place for ever. No day of files is
+            // buried by wrong credentials, only those few, and they are announced again by a redrive.
+            transient: Rule {
+                max_age: Some(seconds(24 * 3_600)),
+                exhausted: Answer::DeadLetter,
+                ..Rule::always(Answer::Resume)
+            },
+            unauthorized: Rule {
+                max_age: Some(seconds(6 * 3_600)),
+                exhausted: Answer::DeadLetter,
+                ..Rule::always(Answer::Pause)
+            },
             rejected: Rule::until(Answer::Resume, 4, Answer::DeadLetter),
             // It owns nothing that could be taken from it: somebody else wrote the same document at the same time.
             fenced: Rule::always(Answer::Resume),

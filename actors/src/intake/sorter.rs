@@ -160,7 +160,8 @@ impl<'a> Sorter<'a> {
             self.close(hour).await?;
         }
         while self.open.values().map(|open| open.rows.bytes()).sum::<usize>() > self.rows_bytes {
-            let fullest = self.open.iter().max_by_key(|(_, open)| open.rows.bytes()).map(|(hour, _)| *hour);
+            let held = self.open.iter().filter(|(_, open)| !open.rows.is_empty());
+            let fullest = held.max_by_key(|(_, open)| open.rows.bytes()).map(|(hour, _)| *hour);
             let Some(hour) = fullest else { break };
             self.write(hour).await?;
         }
