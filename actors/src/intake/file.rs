@@ -94,10 +94,10 @@ impl RawFileWorker {
     /// Reads a file and commits it, or adopts what was committed before.
     async fn take_in(&mut self, file: &Announced) -> Result<Manifest, Failure> {
         let documents = self.parts.shared.ports.documents.clone();
-        if let Some(version) = announced_version(file) {
-            if let Some(manifest) = commit::known(&documents, &self.source(file, &version)).await? {
-                return Ok(self.adopt(manifest));
-            }
+        if let Some(version) = announced_version(file)
+            && let Some(manifest) = commit::known(&documents, &self.source(file, &version)).await?
+        {
+            return Ok(self.adopt(manifest));
         }
         let room = self.room().await;
         let opened = self.parts.settings.files.open(&file.place).await?;
@@ -211,7 +211,7 @@ impl RawFileWorker {
             }
             Unit::Notice { id, body, sent_at, .. } => {
                 let source = source("notice", &[&settings.name, id]);
-                (source, letters::of_notice(settings, (id, *sent_at), body, failure))
+                (source, letters::of_notice(settings, (id.as_str(), *sent_at), body, failure))
             }
         };
         let manifest = commit::given_up(self.parts.shared.ports.objects.as_ref(), &source, letter).await?;

@@ -48,13 +48,11 @@ impl Poller {
     async fn keep(&self) -> Result<(), Failure> {
         let Parts { settings, desk, .. } = &self.parts;
         for (notice, receipt) in desk.older_than(settings.visibility / 3) {
-            if settings.queue.extend(&receipt, settings.visibility).await? {
-                desk.extended(&notice, &receipt);
-            } else {
+            if !settings.queue.extend(&receipt, settings.visibility).await? {
                 // Somebody else has it by now. Both may finish: the second adopts what the first has done.
                 tracing::warn!(intake = %settings.name, %notice, "a notice in hand was handed out again");
-                desk.extended(&notice, &receipt);
             }
+            desk.extended(&notice, &receipt);
         }
         Ok(())
     }

@@ -98,16 +98,16 @@ impl<'a> Sorter<'a> {
     /// Takes a piece of the file in: as a row, or as a letter. What Firehose gave up is taken out of its wrapping first.
     pub(super) fn append(&mut self, piece: &Piece<'_>) {
         let (offset, arrived_at) = (piece.offset, self.origin.arrived_at);
-        if let What::Value(data) = piece.what {
-            if let Some(Recovered { data, arrived_at }) = firehose::recover(data) {
-                let mut splitter = Splitter::default();
-                splitter.push(&data);
-                splitter.finish();
-                while let Some(inner) = splitter.next_piece() {
-                    self.event(inner.what, offset, arrived_at);
-                }
-                return;
+        if let What::Value(data) = piece.what
+            && let Some(Recovered { data, arrived_at }) = firehose::recover(data)
+        {
+            let mut splitter = Splitter::default();
+            splitter.push(&data);
+            splitter.finish();
+            while let Some(inner) = splitter.next_piece() {
+                self.event(inner.what, offset, arrived_at);
             }
+            return;
         }
         self.event(piece.what, offset, arrived_at);
     }
@@ -122,9 +122,9 @@ impl<'a> Sorter<'a> {
             What::Broken(data) => (data, Err(wrong("one whole JSON value", "broken text"))),
             What::TooLong(length) => {
                 let rule = format!("at most {LONGEST} bytes");
-                (b"", Err(wrong(&rule, &format!("{length} bytes from byte {offset} of the file"))))
+                (b"".as_slice(), Err(wrong(&rule, &format!("{length} bytes from byte {offset} of the file"))))
             }
-            What::Unclosed => (b"", Err(wrong("an array that is closed", "the end of the file"))),
+            What::Unclosed => (b"".as_slice(), Err(wrong("an array that is closed", "the end of the file"))),
         };
         let Err(rejection) = verdict else { return };
         let settings = self.with.settings;
@@ -222,7 +222,8 @@ impl<'a> Sorter<'a> {
         if let Some(failure) = self.failed.take() {
             return Err(failure);
         }
-        while let Some(hour) = self.open.keys().next().copied() {
+        let hours: Vec<Hour> = self.open.keys().copied().collect();
+        for hour in hours {
             self.close(hour).await?;
         }
         shardmill_connectors::crash::point("intake.after-segments");

@@ -49,7 +49,7 @@ pub async fn run(options: Options) -> Outcome {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
         let data_dir = folder.path().join("data");
         let store = EmbeddedRawStore::new(&data_dir)?;
-        let figure = prove(&store, &data_dir, (&events, partition_by), &options).await;
+        let figure = prove(&store, &data_dir, (events.as_slice(), partition_by), &options).await;
         figures
             .insert(partition_by, figure.map_err(|error| format!("partition_by {partition_by}: {error}"))?);
     }
