@@ -4,6 +4,7 @@
 mod architecture;
 mod aws_athena;
 mod aws_documents;
+mod aws_intake;
 mod aws_kinesis;
 mod aws_s3;
 mod aws_session;
