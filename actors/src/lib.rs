@@ -9,6 +9,9 @@
 //!   L -->|"position, parked, dead letters"| D
 //!   W -->|segments, dead-letter file| O[(objects)]
 //!   W -->|one compare-and-set| D[(documents)]
+//!   N[(notices)] -->|files in hand| I[intake]
+//!   I -->|"late files, letters"| O
+//!   I -->|manifest| D
 //!   D --> F[forwarder] -->|letters| Q[(queue)]
 //!   D --> C[coordinator] -->|world| H[hour compactor]
 //!   H -->|generation| O
@@ -26,6 +29,7 @@ pub mod coordinator;
 pub mod dead_letters;
 pub mod destination;
 pub mod hour;
+pub mod intake;
 pub mod lake;
 pub mod lane;
 pub mod ledger;

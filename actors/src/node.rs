@@ -40,7 +40,7 @@ impl Node {
     /// Starts the tree.
     pub async fn start(shared: Shared) -> Result<Node, Failure> {
         let (admin_spec, admin) = admin::spec(&shared);
-        let children = vec![
+        let mut children = vec![
             admin_spec,
             rules::spec(&shared),
             alarms::spec(&shared),
@@ -50,6 +50,7 @@ impl Node {
             coordinator::spec(&shared),
             sweeper::spec(&shared),
         ];
+        children.extend(shared.intakes.specs(&shared));
         let (send, fatal) = mpsc::unbounded_channel();
         let root = supervisor::root(Box::new(Root { children }), shared.registry.clone(), send).await?;
         Ok(Node { shared, admin, root, fatal })

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use crate::alarms::Alarms;
 use crate::budget::Budget;
 use crate::destination::{self, Destinations};
+use crate::intake::Intakes;
 use crate::lane::LaneGauges;
 use crate::probing::Probing;
 use crate::rules::RulesBook;
@@ -261,6 +262,8 @@ pub struct Shared {
     pub alarms: Alarms,
     /// What reads the configuration anew.
     pub reload: Arc<dyn Reload>,
+    /// Raw files that queues announce.
+    pub intakes: Intakes,
 }
 
 /// Reads the part of the configuration that can change while the node runs.

@@ -56,6 +56,10 @@ pub const DELIVERED: &str = "shardmill_events_delivered_total";
 pub const GIVEN_UP: &str = "shardmill_deliveries_dead_lettered_total";
 /// Histogram; label `destination`.
 pub const DELIVERY_SECONDS: &str = "shardmill_delivery_seconds";
+/// Counter; labels `intake`, `outcome`.
+pub const INTAKE_FILES: &str = "shardmill_intake_files_total";
+/// Counter; label `intake`.
+pub const INTAKE_ROWS: &str = "shardmill_intake_rows_total";
 
 /// What a metric measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,5 +106,7 @@ pub const METRICS: &[Metric] = &[
     (DELIVERED, Kind::Counter, "Events that destinations took"),
     (GIVEN_UP, Kind::Counter, "Events that became dead letters at a destination"),
     (DELIVERY_SECONDS, Kind::Histogram, "Seconds one attempt at a destination took"),
+    (INTAKE_FILES, Kind::Counter, "Raw files taken in, repeated or given up"),
+    (INTAKE_ROWS, Kind::Counter, "Rows of raw files committed to late inputs"),
     (LAG, Kind::Gauge, "Milliseconds the slowest shard is behind its tip"),
 ];

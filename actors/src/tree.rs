@@ -13,6 +13,7 @@
 //!   root --> destinations
 //!   root --> shards
 //!   root --> hours
+//!   root --> intake["intake (one each)"]
 //!   destinations --> register
 //!   destinations --> destination["destination (one each)"]
 //!   shards --> shard["shard (one each)"]
@@ -24,6 +25,8 @@
 //!   shard --> lane["lane (one for each destination)"]
 //!   lane --> delivery["delivery (a batch; per destination)"]
 //!   hours --> hour["hour compactor (one each)"]
+//!   intake --> poller
+//!   intake --> rawfile["raw file (one each)"]
 //! ```
 
 use std::time::Duration;
@@ -78,6 +81,12 @@ pub enum Kind {
     Hours,
     /// The compactor of one hour of one table.
     Hour,
+    /// The supervisor of one intake.
+    Intake,
+    /// Receives one intake's notices.
+    Poller,
+    /// Takes one announced file in.
+    RawFile,
 }
 
 /// A row: a kind, its parent, its strategy.
@@ -227,6 +236,39 @@ pub const TREE: &[Row] = &[
         parent: Some(Kind::Hours),
         strategy: Strategy { backoff: backoff(500, 300, 60), ..WORKER },
     },
+    Row {
+        kind: Kind::Intake,
+        parent: Some(Kind::Root),
+        strategy: Strategy { backoff: backoff(500, 60, 60), ..WORKER },
+    },
+    Row { kind: Kind::Poller, parent: Some(Kind::Intake), strategy: WORKER },
+    Row {
+        // A file that is missing, cut off or damaged may only be so for a moment. What then becomes a dead letter is one that
+        // points to the file.
+        kind: Kind::RawFile,
+        parent: Some(Kind::Intake),
+        strategy: Strategy {
+            // Few files are in hand at once: one that never passes must not keep its place for ever. No day of files is
+            // buried by wrong credentials, only those few, and they are announced again by a redrive.
+            transient: Rule {
+                max_age: Some(seconds(24 * 3_600)),
+                exhausted: Answer::DeadLetter,
+                ..Rule::always(Answer::Resume)
+            },
+            unauthorized: Rule {
+                max_age: Some(seconds(6 * 3_600)),
+                exhausted: Answer::DeadLetter,
+                ..Rule::always(Answer::Pause)
+            },
+            rejected: Rule::until(Answer::Resume, 4, Answer::DeadLetter),
+            // It owns nothing that could be taken from it: somebody else wrote the same document at the same time.
+            fenced: Rule::always(Answer::Resume),
+            crashed: Rule::until(Answer::Restart, 3, Answer::DeadLetter),
+            backoff: backoff(500, 300, 60),
+            intensity: intensity(u32::MAX, 1, Answer::Resume),
+            ..WORKER
+        },
+    },
 ];
 
 /// The strategy for failures of `kind`.
@@ -262,8 +304,8 @@ mod tests {
     }
 
     #[test]
-    fn no_shard_and_no_hour_can_reach_the_root() {
-        for kind in [Kind::Shard, Kind::Hour] {
+    fn no_shard_no_hour_and_no_file_can_reach_the_root() {
+        for kind in [Kind::Shard, Kind::Hour, Kind::Intake, Kind::Poller, Kind::RawFile] {
             let strategy = strategy(kind);
             for rule in [
                 strategy.transient,

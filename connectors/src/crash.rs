@@ -38,6 +38,11 @@ pub const POINTS: &[(&str, &str)] = &[
     ("hour.after-removal", "replaced objects are deleted, the document still lists them"),
     ("redrive.after-segments", "late segments are uploaded, no manifest names them"),
     ("redrive.after-manifest", "the manifest exists, the dead letters are not settled"),
+    ("intake.after-segments", "a raw file's late segments are uploaded, its dead letters are not"),
+    ("intake.before-manifest", "everything of a raw file is uploaded, no manifest names it"),
+    ("intake.after-manifest", "a raw file's manifest exists, its letters are not announced"),
+    ("intake.before-settle", "a raw file's letters are announced, its notice is not settled"),
+    ("intake.after-settle", "a raw file's notice is settled, nothing else knows"),
     ("redeliver.after-send", "a destination has taken a redelivered batch, its letters are not settled"),
     ("redeliver.before-settle", "letters that came back are announced, the old ones are not settled"),
 ];

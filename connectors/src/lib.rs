@@ -18,6 +18,7 @@ pub mod notify;
 pub mod parquet;
 pub mod patch;
 pub mod ports;
+pub mod raw;
 pub mod record;
 pub mod routing;
 pub mod schema;

@@ -15,7 +15,7 @@ use crate::clock::Millis;
 /// A shard's name within its stream, as the stream gives it.
 pub type ShardId = Arc<str>;
 
-/// A sequence number: a decimal integer of up to 129 digits (Kinesis' form), ordered as a number.
+/// A sequence number: a decimal integer of up to 129 digits (Kinesis' form), ordered as a number. Of a raw file: its version.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Sequence(CompactString);
@@ -24,6 +24,11 @@ impl Sequence {
     /// Its decimal digits, without leading zeros.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The version of a raw file (a version id, an ETag) in the place of a sequence number. Files have no order.
+    pub fn of_version(version: &str) -> Self {
+        version.parse().unwrap_or_else(|_| Sequence(version.into()))
     }
 }
 
@@ -47,7 +52,8 @@ impl FromStr for Sequence {
 
 impl<'de> Deserialize<'de> for Sequence {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        CompactString::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        // What is stored was made by us: digits, or the version of a raw file.
+        Ok(Sequence::of_version(&CompactString::deserialize(deserializer)?))
     }
 }
 
@@ -169,6 +175,10 @@ mod tests {
         assert!(parse("49590338271490256608559692538361571095921575989136588898") > parse("7"));
         assert_eq!(parse("007"), Sequence::from(7));
         assert_eq!(parse("0").as_str(), "0");
+        assert_eq!(
+            (Sequence::of_version("007"), Sequence::of_version("3sL4kq+")),
+            (parse("7"), Sequence("3sL4kq+".into()))
+        );
         assert!("".parse::<Sequence>().is_err() && "1x".parse::<Sequence>().is_err());
     }
 

@@ -138,7 +138,7 @@ async fn status(shared: &Shared, world: &World) -> Result<Value, Failure> {
         "shards": world.shards.values().filter(|shard| !shard.ended).count(),
         "lag_ms": shared.lag_ms(), "freshness_s": freshness_s,
         "dead_letters": depth.visible + depth.in_flight,
-        "records_read": read, "invalid": invalid,
+        "records_read": read, "invalid": invalid, "intakes": shared.intakes.status(),
         "alarms": shared.alarms.active(),
     }))
 }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use compact_str::CompactString;
 use shardmill_cluster::Cell;
 use shardmill_connectors::clock::Millis;
 use shardmill_connectors::crash;
@@ -13,6 +14,7 @@ use shardmill_connectors::failure::{Class, Failure};
 use shardmill_connectors::hour::Hour;
 use shardmill_connectors::layout;
 use shardmill_connectors::parquet::{FileWriter, WriteOptions};
+use shardmill_connectors::record::NewRecord;
 use shardmill_connectors::setsum::Tally;
 use shardmill_connectors::standardise::{Rejection, Rows};
 use uuid::Uuid;
@@ -20,7 +22,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::announce;
 use super::index::{DeadIndex, Settlement};
-use super::letter::{self, Letter, Refused};
+use super::letter::{self, InFile, Letter, Refused};
 use super::selection::Found;
 use super::settle::record;
 use crate::shared::{Ports, StreamSettings};
@@ -52,6 +54,8 @@ pub(super) struct Sourced {
     pub(super) rows: u64,
     /// Events that were invalid again.
     pub(super) came_back: u64,
+    /// Raw files and notices that were announced again.
+    pub(super) announced: u64,
     /// The late source that was made or adopted; none in a dry run.
     pub(super) source: Option<String>,
 }
@@ -64,10 +68,39 @@ impl LakeRedrive<'_> {
 
     /// Redrives letters that it [takes](LakeRedrive::takes), as one source. The queue still announces them.
     pub(super) async fn run(&self, found: &[Found]) -> Result<Sourced, Failure> {
+        let whole = |found: &&Found| found.letter.in_file == Some(InFile::Announcement);
+        let (whole, found): (Vec<&Found>, Vec<&Found>) = found.iter().partition(whole);
+        let announced = whole.len() as u64;
+        if !self.dry_run {
+            self.announce_again(&whole).await?;
+        }
+        let found: Vec<Found> = found.into_iter().cloned().collect();
+        let events = match found.is_empty() {
+            true => Sourced::default(),
+            false => self.events(&found).await?,
+        };
+        Ok(Sourced { announced, ..events })
+    }
+
+    /// Hands letters for raw files and notices back to their intake. One that is announced twice counts once.
+    async fn announce_again(&self, whole: &[&Found]) -> Result<(), Failure> {
+        for found in whole {
+            let Some(intake) = self.streams.get(&*found.letter.origin.stream) else { continue };
+            let data = found.letter.data().map_err(Failure::rejected)?.into();
+            let notice = NewRecord { key: CompactString::default(), data, trace: None };
+            for outcome in intake.stream.put(vec![notice]).await? {
+                outcome?;
+            }
+            record(self.ports, std::slice::from_ref(*found), Settlement::Redriven).await?;
+        }
+        Ok(())
+    }
+
+    async fn events(&self, found: &[Found]) -> Result<Sourced, Failure> {
         let sorted = self.sort(found)?;
         if self.dry_run {
             let rows = sorted.rows.values().map(|(_, tally)| tally.rows).sum();
-            return Ok(Sourced { rows, came_back: sorted.back.len() as u64, source: None });
+            return Ok(Sourced { rows, came_back: sorted.back.len() as u64, ..Sourced::default() });
         }
         let source = source(found);
         let manifest = self.commit(&source, sorted).await?;
@@ -81,6 +114,7 @@ impl LakeRedrive<'_> {
             rows: manifest.entries.iter().map(|entry| entry.tally.rows).sum(),
             came_back: manifest.dead_letters.as_ref().map_or(0, |file| file.tally.rows),
             source: Some(source),
+            ..Sourced::default()
         })
     }
 

@@ -52,12 +52,25 @@ pub struct Letter {
     /// A letter for a whole range of a shard: where its events are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<Range>,
+    /// A letter of an intake: what of a raw file it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_file: Option<InFile>,
     /// The payload as received, when it is JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<Box<RawValue>>,
     /// The payload in base64, when it is not JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload_base64: Option<String>,
+}
+
+/// What a letter of an intake stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InFile {
+    /// An event; where it began in the unpacked file.
+    EventAt(u64),
+    /// A whole file or notice: the payload is a notice that announces it again.
+    Announcement,
 }
 
 /// Attempts whose times a letter keeps.
@@ -175,6 +188,7 @@ impl Letter {
             response: None,
             redrives,
             range: None,
+            in_file: None,
             payload,
             payload_base64,
         }
@@ -203,6 +217,7 @@ impl Letter {
             response,
             redrives: given_up.redrives,
             range: None,
+            in_file: None,
             payload,
             payload_base64,
         }

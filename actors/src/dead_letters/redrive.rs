@@ -32,6 +32,9 @@ pub struct Redriven {
     pub selected: u64,
     /// Events that became rows of their hours (absorbed at the next compaction).
     pub rows: u64,
+    /// Raw files and notices that were announced to their intake again.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub announced: u64,
     /// Events that their destinations took.
     pub delivered: u64,
     /// Events that were given up again: new letters.
@@ -50,6 +53,11 @@ pub struct Redriven {
     /// The first requests that a dry run would send.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub requests: Vec<Value>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// What a redrive works with.
@@ -181,8 +189,11 @@ impl Redrive<'_> {
         let done = lake.run(&chunk).await?;
         result.rows += done.rows;
         result.came_back += done.came_back;
-        if let Some(source) = done.source {
+        result.announced += done.announced;
+        if !self.dry_run {
             left.settled.extend(chunk.into_iter().map(|found| found.letter.id));
+        }
+        if let Some(source) = done.source {
             result.source.get_or_insert_with(|| source.clone());
             result.sources.push(source);
         }

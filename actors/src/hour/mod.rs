@@ -114,7 +114,9 @@ impl Worker for Compactor {
         let state = state.ok_or_else(|| Failure::crashed("the hour's document vanished"))?;
         let inputs = world.inputs(&state);
         let grace = i64::try_from(self.shared.lake.late_grace.as_millis()).unwrap_or(i64::MAX);
-        let complete = world.is_complete(self.hour, &self.streams(), grace);
+        let intakes = &self.shared.intakes;
+        let complete = world.is_complete(self.hour, &self.streams(), grace)
+            && intakes.have_passed(&self.table, self.hour);
         let facts = Facts {
             state: &state,
             inputs: &inputs,
@@ -124,6 +126,7 @@ impl Worker for Compactor {
             since: self.since,
             now: Millis::now(),
             delete_grace: self.shared.lake.delete_grace,
+            incomplete_after: plan::incomplete_after(self.shared.intakes.feed(&self.table)),
         };
         match plan::next(facts) {
             Step::Merge { complete } => {

@@ -10,6 +10,8 @@ use crate::world::Inputs;
 
 /// An hour that is not complete is compacted anyway this long after its end, and marked so.
 const INCOMPLETE_AFTER_MS: i64 = 20 * 60_000;
+/// … and one of a table that raw files feed so long: they are announced later.
+const INCOMPLETE_WITH_INTAKE_MS: i64 = 30 * 60_000;
 /// The shortest interval between generations of a complete hour; it doubles with every late one.
 const FIRST_INTERVAL_MS: i64 = 5 * 60_000;
 /// The longest such interval.
@@ -43,6 +45,8 @@ pub struct Facts<'a> {
     pub now: Millis,
     /// How long replaced files stay readable.
     pub delete_grace: Duration,
+    /// See [`incomplete_after`].
+    pub incomplete_after: i64,
 }
 
 /// The next step.
@@ -92,19 +96,24 @@ pub fn next(facts: Facts<'_>) -> Step {
     }
 }
 
+/// How many milliseconds after its end an hour is compacted, complete or not.
+pub fn incomplete_after(with_intake: bool) -> i64 {
+    if with_intake { INCOMPLETE_WITH_INTAKE_MS } else { INCOMPLETE_AFTER_MS }
+}
+
 /// Whether an hour should be complete by now.
-pub fn is_overdue(hour: Hour, now: Millis) -> bool {
-    now >= hour.end().plus(INCOMPLETE_AFTER_MS)
+pub fn is_overdue(hour: Hour, now: Millis, incomplete_after: i64) -> bool {
+    now >= hour.end().plus(incomplete_after)
 }
 
 /// In how many milliseconds the inputs should be merged.
 fn merge_in(facts: &Facts<'_>) -> i64 {
-    let Facts { state, inputs, complete, forced, long_list, since, now, .. } = *facts;
+    let Facts { state, inputs, complete, forced, long_list, since, now, incomplete_after, .. } = *facts;
     if forced || long_list || inputs.segments.len() >= CROWDED {
         return 0;
     }
     if !complete && !state.complete {
-        return state.hour.end().plus(INCOMPLETE_AFTER_MS).max(since.plus(LOOKED_MS)).since(now);
+        return state.hour.end().plus(incomplete_after).max(since.plus(LOOKED_MS)).since(now);
     }
     match state.committed_at {
         Some(committed) if state.complete => committed.plus(interval(state.late_generations)).since(now),
@@ -170,6 +179,7 @@ mod tests {
             since: hour().start(),
             now,
             delete_grace,
+            incomplete_after: incomplete_after(false),
         })
     }
 
@@ -192,6 +202,7 @@ mod tests {
             since: now.plus(-looked),
             now,
             delete_grace: Duration::from_secs(3600),
+            incomplete_after: incomplete_after(false),
         };
         assert_eq!(next(facts(20_000)), Step::Wait(40_000));
         assert_eq!(next(facts(LOOKED_MS)), Step::Merge { complete: false });
@@ -232,6 +243,7 @@ mod tests {
             since: hour().start(),
             now,
             delete_grace,
+            incomplete_after: incomplete_after(true),
         };
         assert_eq!(next(facts), Step::Merge { complete: true });
     }

@@ -55,10 +55,11 @@ impl Compactor {
         crash::point("hour.after-commit");
         metrics::counter!(telemetry::GENERATIONS, "table" => self.table.clone()).increment(1);
         tracing::info!(table = %self.table, hour = %self.hour, generation, rows, complete, "generation committed");
-        if !complete && plan::is_overdue(self.hour, Millis::now()) {
+        let patience = plan::incomplete_after(self.shared.intakes.feed(&self.table));
+        if !complete && plan::is_overdue(self.hour, Millis::now(), patience) {
             tracing::warn!(
                 table = %self.table, hour = %self.hour,
-                "hour compacted incomplete: a shard has not passed its end; look at `shardmill admin shards`"
+                "hour compacted incomplete: a shard or an intake has not passed its end; look at `shardmill admin shards` and `admin tree`"
             );
         }
         Ok(())

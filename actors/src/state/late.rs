@@ -26,8 +26,11 @@ pub struct ManifestEntry {
 pub struct Manifest {
     /// The source: a redrive selection, a file, a replayed range.
     pub source: String,
-    /// Its rows, at most one file for each hour.
+    /// Its rows: one file for each hour, or a few when it was spread over very many hours.
     pub entries: Vec<ManifestEntry>,
     /// Its events that were invalid again.
     pub dead_letters: Option<DeadFile>,
+    /// It was given up as a whole: its one dead letter stands for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub given_up: bool,
 }

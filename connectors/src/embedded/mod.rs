@@ -6,6 +6,7 @@
 //! <data-dir>/queues.db           queue       dead letters, notices
 //! <data-dir>/catalog.db          catalog     tables, partitions
 //! <data-dir>/objects/            objects     the lake's files
+//! <data-dir>/raw/<bucket>/       raw files   of others, announced by notices
 //! <data-dir>/nodes/<id>.lock     liveness    held while the process lives
 //! ```
 //!
@@ -20,6 +21,7 @@ pub mod documents;
 pub mod files;
 pub mod lock;
 pub mod queue;
+pub mod raw;
 pub mod sql;
 mod sqlite;
 pub mod stream;
@@ -30,4 +32,5 @@ pub use documents::EmbeddedDocuments;
 pub use files::EmbeddedObjects;
 pub use lock::NodeLock;
 pub use queue::{EmbeddedQueue, EmbeddedQueues};
+pub use raw::EmbeddedRaw;
 pub use stream::EmbeddedStream;

@@ -1,11 +1,12 @@
 //! From the sections of a configuration file to [`Config`]: which keys there are and what they must look like.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::model::{
     Alarms, Athena, Backend, Cluster, Collector, Compression, Config, DeadLetters, Documents, Flush, Intake,
-    Lake, Memory, Ops,
+    Lake, Memory, Ops, Stream,
 };
 use super::reader::{Section, Setting};
 use super::{Period, Rate, Secret, Size};
@@ -66,21 +67,20 @@ pub(super) fn config(mut root: Section<'_>) -> Config {
     if streams.is_empty() {
         root.report("streams", "no stream is configured", "add a section [streams.events]");
     }
+    let streams = streams.into_iter().map(|(name, section)| stream::read(name, section, backend)).collect();
+    let intakes = root.named("intake").into_iter();
+    let intake = intakes.filter_map(|(name, section)| intake(name, section, &streams, backend)).collect();
     let config = Config {
         file: None,
         backend,
         data_dir,
-        streams: streams.into_iter().map(|(name, section)| stream::read(name, section, backend)).collect(),
+        streams,
         lake: root.section("lake").map_or_else(Lake::default, |section| lake(section, backend)),
         athena: root.section("athena").map(athena),
         documents: root.section("documents").map(documents).unwrap_or_default(),
         memory: root.section("memory").map(memory).unwrap_or_default(),
         collector: root.section("collector").map(collector).unwrap_or_default(),
-        intake: root
-            .named("intake")
-            .into_iter()
-            .filter_map(|(name, section)| Some((name, intake(section)?)))
-            .collect(),
+        intake,
         dead_letters: root.section("dead_letters").map(dead_letters).unwrap_or_default(),
         destinations: root.named("destinations").into_iter().filter_map(destination::read).collect(),
         alarms: root.section("alarms").map(alarms).unwrap_or_default(),
@@ -200,12 +200,40 @@ fn collector(mut section: Section<'_>) -> Collector {
     collector
 }
 
-fn intake(mut section: Section<'_>) -> Option<Intake> {
+fn intake(
+    name: String,
+    mut section: Section<'_>,
+    streams: &BTreeMap<String, Stream>,
+    backend: Backend,
+) -> Option<(String, Intake)> {
     let (queue, table) = (section.text("queue"), section.setting::<TableName>("table"));
     let queue = section.required("queue", queue, "\"https://sqs…/raw-files\"");
-    let table = section.required("table", table, "\"web_events\"");
+    let table = section.required("table", table, "\"web_events\"").map(|table| table.0);
+    if streams.contains_key(&name) {
+        let fix = "call it otherwise: rows tell by `_stream` where they are from";
+        section.report("queue", format!("a stream is called `{name}` as well"), fix);
+    }
+    if let Some(table) = table.as_ref().filter(|table| streams.values().all(|of| of.table != **table)) {
+        let fix = "name the table of a stream: schema, fields and partitions are that stream's";
+        section.report("table", format!("no stream feeds the table `{table}`"), fix);
+    }
+    if let Some(queue) = &queue {
+        match backend {
+            Backend::Aws if !queue.starts_with("http") => {
+                section.report(
+                    "queue",
+                    "this is not a queue's URL",
+                    "write it like \"https://sqs…/raw-files\"",
+                );
+            }
+            Backend::Embedded if queue == "dead-letters" => {
+                section.report("queue", "this is the queue of the dead letters", "name one of its own");
+            }
+            _ => {}
+        }
+    }
     section.finish();
-    Some(Intake { queue: queue?, table: table?.0 })
+    Some((name, Intake { queue: queue?, table: table? }))
 }
 
 fn dead_letters(mut section: Section<'_>) -> DeadLetters {

@@ -258,3 +258,22 @@ fn problems_found_by_connectors_have_their_lines() {
     assert_eq!(default.written("deliveries.ndjson"), Path::new(DATA_DIR).join("deliveries.ndjson"));
     assert_eq!(default.written("/var/x"), Path::new("/var/x"));
 }
+
+#[test]
+fn an_intake_needs_a_queue_and_the_table_of_a_stream() {
+    let text = "[streams.web]\n[intake.files]\nqueue = \"raw\"\ntable = \"web\"\n";
+    let config = parse(text).unwrap();
+    assert_eq!(
+        (config.intake["files"].queue.as_str(), config.intake["files"].table.as_str()),
+        ("raw", "web")
+    );
+    let wrong =
+        "[streams.web]\n[intake.web]\nqueue = \"dead-letters\"\ntable = \"wed\"\n[intake.x]\ntable = \"web\"";
+    let problems = parse(wrong).unwrap_err();
+    let mut told: Vec<(usize, &str)> =
+        problems.iter().map(|problem| (problem.line, problem.key.as_str())).collect();
+    told.sort_unstable();
+    let expected =
+        [(3, "intake.web.queue"), (3, "intake.web.queue"), (4, "intake.web.table"), (5, "intake.x.queue")];
+    assert_eq!(told, expected);
+}

@@ -12,10 +12,10 @@ use shardmill_connectors::aws::kinesis::{self, KinesisStream};
 use shardmill_connectors::aws::s3::{self, S3Documents, S3Objects, S3Place};
 use shardmill_connectors::aws::session::Place;
 use shardmill_connectors::aws::sqs::SqsQueue;
-use shardmill_connectors::ports::Objects;
+use shardmill_connectors::ports::{Objects, Queue, RawFiles};
 use shardmill_connectors::schema::TableSchema;
 
-use super::{Hold, Opened, streams, unopened};
+use super::{Hold, Opened, intake, streams, unopened};
 use crate::config::{self, Config, Problem, schema_file};
 
 /// Where nodes find each other's documents.
@@ -96,13 +96,18 @@ pub(super) async fn open(config: &Config) -> Result<Opened, Vec<Problem>> {
     for (name, settings) in &config.streams {
         streams.insert(name.clone(), stream(config, &session, name, settings).await?);
     }
+    let files: Arc<dyn RawFiles> = Arc::new(s3::RawFiles::new(&session));
+    let overflow: Arc<dyn Objects> = stores.objects.clone();
+    let queue = |url: &str| Ok(Arc::new(SqsQueue::new(&session, url, overflow.clone())) as Arc<dyn Queue>);
+    let intakes = intake::settings(config, &streams, &files, queue, intake::SQS);
+    let intakes = intakes.map_err(|failure| vec![unopened(config, "intake", failure)])?;
     let ports = Ports {
         documents: Arc::new(stores.documents),
         dead_letters: Arc::new(stores.dead_letters),
         catalog: Arc::new(stores.catalog),
         objects: stores.objects,
     };
-    Ok(Opened { ports, streams, root: stores.root, home: super::Home::Documents(stores.home) })
+    Ok(Opened { ports, streams, intakes, root: stores.root, home: super::Home::Documents(stores.home) })
 }
 
 async fn stream(

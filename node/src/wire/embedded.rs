@@ -8,11 +8,12 @@ use shardmill_actors::shared::Ports;
 use shardmill_cluster::{Liveness, NodeId};
 use shardmill_connectors::Failure;
 use shardmill_connectors::embedded::{
-    EmbeddedCatalog, EmbeddedDocuments, EmbeddedObjects, EmbeddedQueues, EmbeddedStream, NodeLock,
+    EmbeddedCatalog, EmbeddedDocuments, EmbeddedObjects, EmbeddedQueues, EmbeddedRaw, EmbeddedStream,
+    NodeLock,
 };
-use shardmill_connectors::ports::Objects;
+use shardmill_connectors::ports::{Objects, Queue, RawFiles};
 
-use super::{Hold, Home, Opened, streams};
+use super::{Hold, Home, Opened, intake, streams};
 use crate::config::{self, Config, Problem};
 
 /// Opens everything, creating what is missing.
@@ -45,8 +46,12 @@ pub(super) async fn open(config: &Config) -> Result<Opened, Vec<Problem>> {
         };
         opened.insert(name.clone(), streams::settings(config, settings, stream).await?);
     }
+    let files: Arc<dyn RawFiles> = Arc::new(EmbeddedRaw::new(dir));
+    let queues = EmbeddedQueues::open(dir).map_err(unopened)?;
+    let queue = |name: &str| Ok(Arc::new(queues.queue(name)) as Arc<dyn Queue>);
+    let intakes = intake::settings(config, &opened, &files, queue, intake::EMBEDDED).map_err(unopened)?;
     let root = dir.join("objects").display().to_string();
-    Ok(Opened { ports, streams: opened, root, home: Home::Folder(dir.to_owned()) })
+    Ok(Opened { ports, streams: opened, intakes, root, home: Home::Folder(dir.to_owned()) })
 }
 
 fn ports(dir: &Path) -> Result<Ports, Failure> {

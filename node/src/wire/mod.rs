@@ -3,6 +3,7 @@
 
 mod aws;
 mod embedded;
+mod intake;
 mod streams;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use shardmill_actors::Shared;
 use shardmill_actors::alarms::Alarms;
 use shardmill_actors::destination::{self, Destinations};
+use shardmill_actors::intake::Intakes;
 use shardmill_actors::lane::LaneGauges;
 use shardmill_actors::shared::{Control, LakeSettings, Memory, Ports, Schedule, StreamSettings};
 use shardmill_actors::supervision::Registry;
@@ -34,6 +36,8 @@ pub struct Stores {
     pub ports: Ports,
     /// The streams, by name.
     pub streams: BTreeMap<String, StreamSettings>,
+    /// Raw files announced by notices.
+    pub intakes: Vec<shardmill_actors::intake::Settings>,
     /// The destinations.
     pub destinations: Vec<destination::Settings>,
     /// The HTTP client that all destinations share.
@@ -42,6 +46,14 @@ pub struct Stores {
     pub root: String,
     /// How nodes tell each other that they live.
     home: Home,
+}
+
+impl Stores {
+    /// Everything that rows of the lake come from, by the name they have as `_stream`: streams and intakes.
+    pub fn sources(&self) -> BTreeMap<String, StreamSettings> {
+        let intakes = self.intakes.iter().map(|intake| (intake.name.clone(), intake.table.clone()));
+        self.streams.clone().into_iter().chain(intakes).collect()
+    }
 }
 
 /// Where nodes that work on the same lake meet.
@@ -57,6 +69,7 @@ enum Home {
 struct Opened {
     ports: Ports,
     streams: BTreeMap<String, StreamSettings>,
+    intakes: Vec<shardmill_actors::intake::Settings>,
     root: String,
     home: Home,
 }
@@ -65,11 +78,11 @@ struct Opened {
 pub async fn open(config: &Config) -> Result<Stores, Vec<Problem>> {
     let sender = Sender::new().map_err(|failure| vec![unopened(config, "destinations", failure)])?;
     let destinations = deliveries::open(config, &sender)?;
-    let Opened { ports, streams, root, home } = match config.backend {
+    let Opened { ports, streams, intakes, root, home } = match config.backend {
         Backend::Embedded => embedded::open(config).await?,
         Backend::Aws => aws::open(config).await?,
     };
-    Ok(Stores { ports, streams, destinations, sender, root, home })
+    Ok(Stores { ports, streams, intakes, destinations, sender, root, home })
 }
 
 /// What is wrong with the stores that `config` names, beyond what the file itself tells: every one of AWS is asked.
@@ -153,6 +166,7 @@ pub async fn shared(config: &Config, stores: &Stores) -> Result<(Shared, Hold), 
         control: Arc::new(Control::default()),
         world: watch::channel(Arc::default()).0,
         gauges: Arc::default(),
+        intakes: Intakes::new(stores.intakes.clone()),
     };
     Ok((shared, hold))
 }

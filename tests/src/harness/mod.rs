@@ -10,6 +10,7 @@ pub mod node;
 pub mod peers;
 pub mod producer;
 pub mod proxy;
+pub mod raw;
 pub mod receiver;
 pub mod sampler;
 pub mod senders;

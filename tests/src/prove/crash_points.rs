@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::kill::{CONFIG, judge};
 use super::{Options, Outcome, tell};
-use super::{crash_lanes, crash_redelivery};
+use super::{crash_intake, crash_lanes, crash_redelivery};
 use crate::harness::{Cli, Node, Senders, Sent, Setup, client};
 
 /// Runs the proof: one scenario for every point there is.
@@ -42,6 +42,9 @@ async fn scenario(point: &str, turn: u32, seed: u64) -> Outcome {
     }
     if point.starts_with("lane.") {
         return crash_lanes::scenario(point, turn, &setup, seed).await;
+    }
+    if point.starts_with("intake.") {
+        return crash_intake::scenario(point, turn, &setup).await;
     }
     let armed = setup.clone().env(crash::VARIABLE, &format!("{point}:{turn}"));
     let mut node = Node::start(&armed).await?;

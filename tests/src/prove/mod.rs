@@ -3,6 +3,7 @@
 pub mod aws;
 pub mod bad_input;
 mod broken_files;
+mod crash_intake;
 mod crash_lanes;
 pub mod crash_points;
 mod crash_redelivery;
@@ -10,6 +11,7 @@ pub mod deliveries;
 pub mod demo;
 pub mod faults_aws;
 pub mod full_disk;
+pub mod intake;
 pub mod isolation;
 pub mod kill;
 pub mod kill_aws;
@@ -118,6 +120,11 @@ pub const PROOFS: &[Proof] = &[
         name: "mend-and-redrive",
         shows: "events that a schema or a destination refused are found by reason, mended and redriven by a command that is killed twice: one row in its own hour, one more delivery to the destination that failed",
         run: |options| mend_and_redrive::run(options).boxed(),
+    },
+    Proof {
+        name: "intake",
+        shows: "files as Firehose writes them, announced in a queue, some twice, one corrupt, one late by a day, while the node is killed: every row is there once, in its hour",
+        run: |options| intake::run(options).boxed(),
     },
     Proof {
         name: "poison",

@@ -4,12 +4,14 @@
 mod architecture;
 mod aws_athena;
 mod aws_documents;
+mod aws_intake;
 mod aws_kinesis;
 mod aws_s3;
 mod aws_session;
 mod aws_sqs;
 mod cli;
 mod conformance;
+mod intake;
 mod lake;
 mod own_destination;
 mod support;

@@ -65,6 +65,7 @@ fn whole(found: &Found) -> Value {
     let attempted = letter.attempted_at.iter().map(ToString::to_string);
     value["attempted_at"] = attempted.collect();
     value["range"] = json!(letter.range);
+    value["in_file"] = json!(letter.in_file);
     value["file"] = json!(found.file);
     value
 }

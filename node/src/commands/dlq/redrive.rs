@@ -19,7 +19,7 @@ pub(super) async fn redrive(args: DlqRedrive, json: bool) -> Result<(), Error> {
     let rate = args.rate.map(|rate| rate.count as f64 / rate.per.as_secs_f64());
     let redrive = Redrive {
         ports: &reached.stores.ports,
-        streams: &reached.stores.streams,
+        streams: &reached.stores.sources(),
         write: &wire::write_options(&reached.config),
         targets: &Configured::new(&reached.stores),
         rate,

@@ -1,0 +1,169 @@
+//! Intake: raw files that a queue announces become late inputs of their hours.
+//!
+//! ```text
+//! queue ── poller ──▶ desk ──▶ one child for each file: open, unpack, split, standardise
+//!                                 ├─▶ a Parquet file for each hour, a file of dead letters   (uploaded)
+//!                                 ├─▶ the manifest `late/<source>`, created if absent        (the commit)
+//!                                 └─▶ letters announced, the notice settled
+//! ```
+//!
+//! The source is named after intake, bucket, key and version: a file that is announced twice, or read by two nodes at once, or
+//! again after a crash between any two steps, counts once, because whoever comes second adopts the manifest that is there. A
+//! file that cannot be read is tried again by its row of the [tree](crate::tree) and then becomes a dead letter that points to
+//! it. Nothing of a file counts before all of it was read. Other files go on meanwhile.
+
+mod commit;
+mod desk;
+mod file;
+mod letters;
+mod poller;
+mod sorter;
+mod watermark;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use serde_json::{Value, json};
+use shardmill_connectors::clock::Millis;
+use shardmill_connectors::failure::Failure;
+use shardmill_connectors::hour::Hour;
+use shardmill_connectors::ports::{Queue, RawFiles};
+
+use self::desk::Desk;
+use self::poller::Poller;
+use crate::shared::{Shared, StreamSettings};
+use crate::supervision::registry::View;
+use crate::supervision::{Body, ChildSpec, Group, SupervisorHandle, Worker};
+use crate::tree::Kind;
+
+/// One configured intake.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Its name: what rows have as `_stream`.
+    pub name: String,
+    /// The queue with the notices.
+    pub queue: Arc<dyn Queue>,
+    /// Where the files are.
+    pub files: Arc<dyn RawFiles>,
+    /// The table, its schema, and how events are read: those of the stream that feeds the table; its stream are the
+    /// [notices](shardmill_connectors::raw::Announcements).
+    pub table: StreamSettings,
+    /// How long a notice in hand is hidden from other nodes; it is extended while its files are worked on.
+    pub visibility: Duration,
+    /// How long the queue waits for a notice when there is none.
+    pub wait: Duration,
+}
+
+/// The intakes of a node. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Intakes {
+    all: Arc<BTreeMap<String, (Settings, Arc<Desk>)>>,
+}
+
+impl Intakes {
+    /// The intakes configured.
+    pub fn new(settings: impl IntoIterator<Item = Settings>) -> Self {
+        let all = settings.into_iter().map(|settings| {
+            let desk = Arc::new(Desk::default());
+            (settings.name.clone(), (settings, desk))
+        });
+        Intakes { all: Arc::new(all.collect()) }
+    }
+
+    /// Whether an intake feeds `table`.
+    pub fn feed(&self, table: &str) -> bool {
+        self.all.values().any(|(settings, _)| settings.table.table == table)
+    }
+
+    /// Whether no file of `hour` is known to be missing in `table`: every intake that feeds it has passed the hour.
+    pub fn have_passed(&self, table: &str, hour: Hour) -> bool {
+        let mine = self.all.values().filter(|(settings, _)| settings.table.table == table);
+        mine.map(|(_, desk)| desk.watermark()).all(|at| at.is_some_and(|at| at >= hour.end()))
+    }
+
+    /// What the intakes do, for operators.
+    pub fn status(&self) -> Value {
+        self.all.values().map(|(settings, desk)| status(settings, desk)).collect()
+    }
+
+    /// A child of the root for each intake.
+    pub fn specs(&self, shared: &Shared) -> Vec<ChildSpec> {
+        self.all.values().map(|(settings, desk)| spec(shared, settings, desk)).collect()
+    }
+}
+
+fn status(settings: &Settings, desk: &Desk) -> Value {
+    let counts = desk.counts();
+    json!({
+        "intake": settings.name, "table": settings.table.table, "in_hand": desk.in_hand(),
+        "files": counts.files, "rows": counts.rows, "dead_letters": counts.dead_letters,
+        "files_given_up": counts.given_up, "repeated": counts.repeated,
+        "watermark": desk.watermark().map(|at: Millis| at.to_string()),
+    })
+}
+
+fn spec(shared: &Shared, settings: &Settings, desk: &Arc<Desk>) -> ChildSpec {
+    let view: View = {
+        let (settings, desk) = (settings.clone(), desk.clone());
+        Arc::new(move || status(&settings, &desk))
+    };
+    let name = format!("intake/{}", settings.name);
+    let parts = (shared.clone(), settings.clone(), desk.clone());
+    let make = move || -> Box<dyn Group> {
+        let (shared, settings, desk) = parts.clone();
+        Box::new(Intake { shared, settings, desk })
+    };
+    ChildSpec { name, kind: Kind::Intake, body: Body::Group(Arc::new(make)), view }
+}
+
+/// The supervisor's part of an intake.
+#[derive(Debug)]
+struct Intake {
+    shared: Shared,
+    settings: Settings,
+    desk: Arc<Desk>,
+}
+
+#[async_trait]
+impl Group for Intake {
+    async fn open(&mut self, supervisor: &SupervisorHandle) -> Result<Vec<ChildSpec>, Failure> {
+        // What an earlier opening had in hand comes again, when its time is over.
+        self.desk.clear();
+        let parts = Parts {
+            shared: self.shared.clone(),
+            settings: self.settings.clone(),
+            desk: self.desk.clone(),
+            siblings: supervisor.clone(),
+        };
+        let make = move || {
+            let poller = Poller::new(parts.clone());
+            async move { Ok(Box::new(poller) as Box<dyn Worker>) }.boxed()
+        };
+        let view: View = Arc::new(|| Value::Null);
+        let body = Body::Worker(Arc::new(make));
+        Ok(vec![ChildSpec { name: poller::NAME.into(), kind: Kind::Poller, body, view }])
+    }
+
+    async fn close(&mut self) -> Result<(), Failure> {
+        // Other nodes need not wait for the end of what this one has in hand.
+        for receipt in self.desk.clear() {
+            self.settings.queue.extend(&receipt, Duration::ZERO).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What the children of one intake share.
+#[derive(Debug, Clone)]
+struct Parts {
+    shared: Shared,
+    settings: Settings,
+    desk: Arc<Desk>,
+    siblings: SupervisorHandle,
+}

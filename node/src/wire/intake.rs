@@ -1,0 +1,53 @@
+//! Configured intakes: each with the settings of the stream that feeds its table.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shardmill_actors::intake::Settings;
+use shardmill_actors::shared::StreamSettings;
+use shardmill_connectors::Failure;
+use shardmill_connectors::ports::{Queue, RawFiles};
+use shardmill_connectors::raw::Announcements;
+
+use crate::config::Config;
+
+/// How a backend's queues are polled.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    /// How long a notice in hand is hidden before it is extended or handed out again.
+    pub(super) visibility: Duration,
+    /// How long a poll waits for a notice.
+    pub(super) wait: Duration,
+}
+
+/// Polling costs nothing here, so that what a killed node had in hand need not wait for long.
+pub(super) const EMBEDDED: Pace = Pace { visibility: Duration::from_secs(10), wait: Duration::from_secs(1) };
+/// A poll costs money, and a node that stops waits for the end of one.
+pub(super) const SQS: Pace = Pace { visibility: Duration::from_secs(120), wait: Duration::from_secs(10) };
+
+/// Everything that `[intake.…]` names.
+pub(super) fn settings(
+    config: &Config,
+    streams: &BTreeMap<String, StreamSettings>,
+    files: &Arc<dyn RawFiles>,
+    queue: impl Fn(&str) -> Result<Arc<dyn Queue>, Failure>,
+    pace: Pace,
+) -> Result<Vec<Settings>, Failure> {
+    let mut opened = Vec::new();
+    for (name, settings) in &config.intake {
+        // The configuration was checked: there is one.
+        let Some(table) = streams.values().find(|stream| stream.table == settings.table) else { continue };
+        let queue = queue(&settings.queue)?;
+        let announcements = Arc::new(Announcements::new(name, queue.clone()));
+        opened.push(Settings {
+            name: name.clone(),
+            queue,
+            files: files.clone(),
+            table: StreamSettings { stream: announcements, ..table.clone() },
+            visibility: pace.visibility,
+            wait: pace.wait,
+        });
+    }
+    Ok(opened)
+}
