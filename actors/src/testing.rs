@@ -193,6 +193,7 @@ impl Site {
             world: watch::channel(Arc::default()).0,
             gauges: Arc::default(),
             destinations,
+            intakes: Default::default(),
             lanes: Default::default(),
             probing: Default::default(),
             alarms: Alarms::default(),

@@ -266,6 +266,7 @@ impl Letter {
             response: None,
             redrives: 0,
             range: None,
+            in_file: None,
             payload: None,
             payload_base64: None,
         }
