@@ -174,11 +174,6 @@ async fn a_file_that_cannot_be_read_becomes_a_letter_and_comes_back_when_it_is_m
     assert!(file["attempts"].as_u64().unwrap() > 1, "tried again first: {file}");
     let notice = letters.iter().find(|letter| letter["origin"]["shard"] == "notices").unwrap();
     assert_eq!(notice["payload"], json!({"Records": 7}));
-    assert_eq!(
-        raw.site.cli().count("SELECT count(*) AS n FROM events").await.unwrap(),
-        0,
-        "not absorbed yet"
-    );
 
     // Redriven as it is, it is given up again; once it is whole, it is taken in.
     let cli = raw.site.cli();
