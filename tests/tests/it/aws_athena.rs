@@ -9,6 +9,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
+use arrow::util::pretty::pretty_format_batches;
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 use datafusion::parquet::arrow::ArrowWriter;
@@ -16,7 +17,7 @@ use serde_json::json;
 use shardmill_connectors::aws::Session;
 use shardmill_connectors::aws::athena::{AthenaCatalog, Options};
 use shardmill_connectors::failure::Class;
-use shardmill_connectors::ports::{Catalog, QueryResult, Snapshot};
+use shardmill_connectors::ports::{Catalog, Snapshot};
 use shardmill_connectors::{Failure, Hour};
 use shardmill_tests::conformance;
 use shardmill_tests::harness::servers::athena::{Athena, MemoryFiles, S3Files};
@@ -125,7 +126,6 @@ async fn what_was_stopped_in_the_queue_does_not_land() {
     let (server, _, catalog) = site().await;
     let hasty = Options { query_time: Duration::from_millis(50), ..options("acme") };
     let hasty = AthenaCatalog::new(&server.session(), hasty);
-    catalog.ensure_table("t", &columns(&["a"])).await.unwrap();
     server.hold("SELECT");
     failed(hasty.query("SELECT 1", &Snapshot::default()).await, Class::Transient, "was stopped");
     assert_eq!(server.calls()["StopQueryExecution"], 1);
@@ -284,10 +284,6 @@ fn rows() -> SchemaRef {
     ]))
 }
 
-fn shown(result: &QueryResult) -> String {
-    arrow::util::pretty::pretty_format_batches(&result.batches).unwrap().to_string()
-}
-
 #[tokio::test]
 async fn a_query_reads_the_files_that_locations_name_page_by_page() {
     let (server, files, catalog) = site().await;
@@ -308,10 +304,8 @@ async fn a_query_reads_the_files_that_locations_name_page_by_page() {
     let counts: Vec<usize> = result.batches.iter().map(RecordBatch::num_rows).collect();
     assert_eq!(counts, [999, 1000, 501], "the first page begins with the names");
     let types: Vec<_> = result.schema.fields().iter().map(|field| field.data_type().clone()).collect();
-    assert_eq!(
-        types[..5],
-        rows().fields().iter().take(5).map(|field| field.data_type().clone()).collect::<Vec<_>>()
-    );
+    let wanted: Vec<_> = rows().fields().iter().map(|field| field.data_type().clone()).collect();
+    assert_eq!(types[..6], wanted);
     assert_eq!(result.schema.field(6).name(), "year");
     let few = catalog
         .query("SELECT userid, n, x, even, at, later, hour FROM web WHERE n IN (0, 2) ORDER BY n", &snapshot);
@@ -322,13 +316,13 @@ async fn a_query_reads_the_files_that_locations_name_page_by_page() {
 |        | 0 | 0.0 | true | 2025-11-21T07:00:00Z |       | 07   |
 | u,\"2\"  | 2 | 0.5 | true | 2025-11-21T07:00:02Z |       | 07   |
 +--------+---+-----+------+----------------------+-------+------+";
-    assert_eq!(shown(&few.await.unwrap()), wanted);
+    let few = pretty_format_batches(&few.await.unwrap().batches).unwrap();
+    assert_eq!(few.to_string(), wanted);
     catalog.set_location("web", seven(), "tables/web/g2").await.unwrap();
     catalog.set_location("web", hour("2026-11-21T08"), "tables/web/other").await.unwrap();
     let sums = "SELECT hour, count(*) AS n FROM acme.web GROUP BY hour ORDER BY hour";
     let sums = catalog.query(sums, &snapshot).await.unwrap();
-    let format = shardmill::output::Format::Json;
-    let text = shardmill::output::rows(&sums.schema, &sums.batches, format).unwrap();
+    let text = shardmill::output::rows(&sums.schema, &sums.batches, shardmill::output::Format::Json).unwrap();
     assert_eq!(text.trim(), r#"[{"hour":"07","n":3},{"hour":"08","n":10}]"#);
     let nothing = catalog.query("SELECT n FROM web WHERE hour = '09'", &snapshot).await.unwrap();
     let csv =
@@ -337,7 +331,6 @@ async fn a_query_reads_the_files_that_locations_name_page_by_page() {
     let small = Options { result_bytes: 20, ..options("acme") };
     let small = AthenaCatalog::new(&server.session(), small);
     failed(small.query("SELECT * FROM web", &snapshot).await, Class::Rejected, "add a LIMIT");
-    assert!(server.calls()["GetQueryResults"] > 3);
 }
 
 /// moto runs nothing, but knows the calls: any statement succeeds, and answers are what they were told to be.
