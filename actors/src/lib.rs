@@ -35,6 +35,7 @@ pub mod lane;
 pub mod ledger;
 pub mod node;
 pub mod probing;
+pub mod put;
 pub mod reshard;
 pub mod rules;
 pub mod shard;

@@ -164,6 +164,9 @@ const DELIVERY: Strategy = Strategy {
     scope: Scope::One,
 };
 
+/// Between two attempts to put records that their stream had no room for.
+pub const PUT: Backoff = backoff(50, 1, 60);
+
 /// How a destination wants failed deliveries repeated.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Retry {

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use shardmill_actors::put;
 use shardmill_connectors::Failure;
 use shardmill_connectors::fields::Fields;
 use shardmill_connectors::json::Object;
@@ -69,7 +70,7 @@ impl Door for Streams {
         records: Vec<NewRecord>,
     ) -> Result<Vec<Result<Position, Failure>>, Failure> {
         match self.0.get(stream) {
-            Some(target) => target.stream.put(records).await,
+            Some(target) => put::put(target.stream.as_ref(), records).await,
             None => Err(Failure::rejected(format!("there is no stream `{stream}`"))),
         }
     }

@@ -116,7 +116,9 @@ async fn stream(
     name: &str,
     settings: &config::Stream,
 ) -> Result<StreamSettings, Vec<Problem>> {
-    let options = kinesis::Options { called: Some(name.to_owned()), ..kinesis::Options::default() };
+    // A record that was turned away is put again behind nothing of its key.
+    let options =
+        kinesis::Options { called: Some(name.to_owned()), strict_order: true, ..kinesis::Options::default() };
     let kinesis = settings.kinesis.as_deref().unwrap_or(name);
     let opened = KinesisStream::open(session, kinesis, options).await;
     let opened =

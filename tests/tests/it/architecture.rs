@@ -253,19 +253,29 @@ fn delays_are_computed_in_one_file() {
 }
 
 #[test]
-fn backends_are_named_in_one_file() {
-    let backend =
-        ["EmbeddedStream", "EmbeddedObjects", "EmbeddedDocuments", "EmbeddedQueues", "EmbeddedCatalog"];
+fn backends_are_named_in_one_folder() {
+    let backend = [
+        "EmbeddedStream",
+        "EmbeddedObjects",
+        "EmbeddedDocuments",
+        "EmbeddedQueues",
+        "EmbeddedCatalog",
+        "KinesisStream",
+        "S3Objects",
+        "S3Documents",
+        "SqsQueue",
+        "AthenaCatalog",
+    ];
     let mut wrong = Vec::new();
     for (name, text) in production() {
-        if name.starts_with("connectors/") || name == "node/src/wire.rs" {
+        if name.starts_with("connectors/") || name.starts_with("node/src/wire/") {
             continue;
         }
         for (number, line) in code(&text).filter(|(_, line)| backend.iter().any(|name| line.contains(name))) {
             wrong.push(format!("{name}:{number}: {}", line.trim()));
         }
     }
-    none(&wrong, "only node/src/wire.rs knows which backend a port has; everything else uses the port:");
+    none(&wrong, "only node/src/wire/ knows which backend a port has; everything else uses the port:");
 }
 
 #[test]
