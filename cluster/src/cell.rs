@@ -122,7 +122,10 @@ impl<T: Clone + Serialize + DeserializeOwned + Send + Sync> Cell<T> {
             match self.documents.write(&self.key, pending.bytes.clone(), expected.as_ref()).await {
                 Ok(Written::Done(tag)) => return Ok(self.done(tag, pending.stored)),
                 Ok(Written::Conflict) => {}
-                Err(failure) if failure.class == Class::Unauthorized => return Err(failure),
+                // Not done, and not to be asked again at once: the write stays pending.
+                Err(failure) if matches!(failure.class, Class::Unauthorized | Class::Throttled) => {
+                    return Err(failure);
+                }
                 Err(failure) => last = Some(failure),
             }
             let found = self.fetch().await?;

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use shardmill_connectors::failure::Failure;
 use shardmill_connectors::ports::{Limit, ShardReader};
 
-use super::lost::Lost;
+use super::lost::{self, Lost};
 use super::place::Place;
 use super::{Batch, Parts};
 use crate::supervision::{Next, Worker};
@@ -48,7 +48,7 @@ impl CatchUp {
         let mut share = self.parts.shared.memory.fetch.take((bytes + bytes / 4) as u64).await;
         let fetched = cursor.next(Limit { records: RECORDS, bytes }, POLL).await?;
         share.resize(fetched.records.iter().map(|record| record.cost() as u64).sum());
-        if fetched.trimmed {
+        if fetched.trimmed && lost::is_possible(&self.parts, &from).await {
             for lane in self.parts.feed.standing_at(&from) {
                 Lost::between(&self.parts, Some(&lane), &from, fetched.records.first())
                     .tell(&self.parts)

@@ -12,6 +12,7 @@ use super::place::Place;
 use crate::dead_letters::{Letter, letter};
 use crate::ledger::Change;
 use crate::standardise;
+use crate::state::ShardState;
 
 /// A range that is lost.
 #[derive(Debug)]
@@ -20,6 +21,19 @@ pub(super) struct Lost {
     destination: Option<String>,
     origin: Origin,
     text: String,
+}
+
+/// Whether a consumer that stands at `from` can have lost anything. A stream cannot say whether there was anything between a
+/// position whose record is trimmed and the oldest record there is; the document can: every row older than the watermark was
+/// committed, so a consumer that is as far as the lake has lost nothing unless the watermark is older than the retention.
+pub(super) async fn is_possible(parts: &Parts, from: &Place) -> bool {
+    let Some(retention) = parts.stream.retention else { return true };
+    let retention = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+    let oldest = Millis::now().plus(-retention);
+    let safe = |state: &ShardState| {
+        from.position() >= state.position.as_ref() && state.watermark.is_some_and(|until| until > oldest)
+    };
+    !parts.ledger.with(safe).await
 }
 
 impl Lost {

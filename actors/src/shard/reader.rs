@@ -10,7 +10,7 @@ use shardmill_connectors::record::Position;
 use tokio::sync::mpsc;
 use tracing::{Instrument, Span};
 
-use super::lost::Lost;
+use super::lost::{self, Lost};
 use super::place::Place;
 use super::{Batch, Parts, open};
 use crate::ledger::Change;
@@ -118,7 +118,7 @@ impl Reader {
             false => SMALL,
         };
         self.count(&fetched, payload as u64);
-        if fetched.trimmed {
+        if fetched.trimmed && lost::is_possible(&self.parts, &self.place).await {
             self.lost = Some(Lost::between(&self.parts, None, &self.place, fetched.records.first()));
         }
         let Fetched { records, complete_until, ended, .. } = fetched;

@@ -2,11 +2,13 @@
 
 use shardmill_actors::lake;
 use shardmill_connectors::ports::QueryResult;
+use shardmill_connectors::ports::Snapshot;
 use shardmill_connectors::{Class, Failure};
 
 use super::Error;
 use super::reach::Reached;
 use crate::cli::QueryArgs;
+use crate::config::Backend;
 use crate::output::{self, Format};
 
 /// Snapshots tried before a query fails.
@@ -20,9 +22,13 @@ pub async fn query(args: QueryArgs, json: bool) -> Result<(), Error> {
     Ok(output::print(&output::rows(&result.schema, &result.batches, format)?)?)
 }
 
-/// Runs the SELECT on a snapshot; a file that was replaced and deleted meanwhile asks for a new one.
+/// Runs the SELECT on a snapshot; a file that was replaced and deleted meanwhile asks for a new one. Athena reads its own
+/// catalog, and every attempt costs money: it is asked once.
 async fn select(reached: &Reached, sql: &str) -> Result<QueryResult, Failure> {
     let ports = &reached.stores.ports;
+    if reached.config.backend == Backend::Aws {
+        return ports.catalog.query(sql, &Snapshot::default()).await;
+    }
     let mut attempts = 0;
     loop {
         let snapshot = lake::snapshot(ports, &reached.schemas()).await?;

@@ -1,16 +1,24 @@
 //! All of AWS that a node needs, on loopback: Kinesis from one server, S3 and SQS from another, Athena from a third, each behind
 //! a proxy that counts its calls and fails those it is told to fail.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use async_trait::async_trait;
 use serde_json::{Value, json};
+use shardmill_connectors::Millis;
 use shardmill_connectors::aws::Session;
 use shardmill_connectors::aws::kinesis::KinesisStream;
+use shardmill_connectors::aws::s3::{Options, S3Objects};
+use shardmill_connectors::aws::sqs::SqsQueue;
+use shardmill_connectors::ports::{Place, Queue};
+use shardmill_connectors::raw::notice::{self, Announced};
 
 use super::proxy::{Counts, FaultProxy, Rule};
+use super::raw::RawStore;
 use super::servers::athena::{Athena, S3Files};
-use super::servers::ministack::{bucket, queue};
+use super::servers::ministack::{announce, bucket, queue};
 use super::servers::{Ferrokinesis, Ministack, kinesis};
 use super::{Setup, servers};
 
@@ -93,15 +101,20 @@ impl Cloud {
         json!({"calls": calls, "by_operation": counts.calls, "faults": counts.faults})
     }
 
-    /// A node that works here: `more` is added to its configuration.
+    /// A node that works here, in the hours of the events: `more` is added to its configuration.
     pub fn setup(&self, folder: &Path, more: &str) -> Setup {
+        self.setup_of(folder, "partition_by = \"event\"", more)
+    }
+
+    /// The same with other lines of `[streams.events]`.
+    pub fn setup_of(&self, folder: &Path, stream: &str, more: &str) -> Setup {
         let queue = &self.queue;
         let config = format!(
             r#"
 backend = "aws"
 [streams.events]
 kinesis = "{STREAM}"
-partition_by = "event"
+{stream}
 [lake]
 url = "s3://{BUCKET}/events"
 flush = {{ every = "1s", bytes = "64MiB" }}
@@ -134,5 +147,82 @@ queue = "{queue}"
     /// The statements Athena was given.
     pub fn statements(&self) -> Vec<String> {
         self.athena.statements()
+    }
+}
+
+/// A bucket of S3 that announces its files in a queue of SQS.
+#[derive(Debug)]
+pub struct CloudRawStore {
+    cloud: Cloud,
+    folder: PathBuf,
+    notices: String,
+    /// Files that the bucket itself has announced, and nobody has asked about.
+    announced: Mutex<BTreeSet<String>>,
+}
+
+/// The bucket of raw files.
+const RAW: &str = "acme-raw";
+
+impl CloudRawStore {
+    /// Starts everything; a node's own files are in `folder`.
+    ///
+    /// # Errors
+    /// As [`Cloud::start`].
+    pub async fn start(folder: &Path, seed: u64) -> Result<Self, String> {
+        let cloud = Cloud::start(1, seed).await?;
+        bucket(&cloud.storage(), RAW).await?;
+        let notices = queue(&cloud.storage(), "raw-files", &[]).await?;
+        announce(&cloud.storage(), RAW, "in/", &notices).await?;
+        Ok(CloudRawStore { cloud, folder: folder.to_owned(), notices, announced: Mutex::default() })
+    }
+}
+
+#[async_trait]
+impl RawStore for CloudRawStore {
+    fn setup(&self, stream: &str) -> Setup {
+        let intake = format!("[intake.files]\nqueue = \"{}\"\ntable = \"events\"\n", self.notices);
+        self.cloud.setup_of(&self.folder, stream, &intake)
+    }
+
+    async fn put(&self, key: &str, bytes: Vec<u8>) -> Result<(), String> {
+        let put = self.cloud.storage().s3().put_object().bucket(RAW).key(key).body(bytes.into()).send();
+        put.await.map_err(|error| format!("{key}: {error:?}"))?;
+        self.announced.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned());
+        Ok(())
+    }
+
+    async fn announce(&self, key: &str) -> Result<(), String> {
+        if self.announced.lock().unwrap_or_else(PoisonError::into_inner).remove(key) {
+            return Ok(());
+        }
+        let place = Place { bucket: RAW.into(), key: key.into(), version: None };
+        let at = Millis::now();
+        self.say(&notice::write(&Announced {
+            place,
+            etag: None,
+            sequencer: None,
+            size: None,
+            at,
+            redrives: 0,
+        }))
+        .await
+    }
+
+    async fn say(&self, text: &str) -> Result<(), String> {
+        let sent =
+            self.cloud.storage().sqs().send_message().queue_url(&self.notices).message_body(text).send();
+        sent.await.map(drop).map_err(|error| format!("{error:?}"))
+    }
+
+    async fn unsettled(&self) -> Result<u64, String> {
+        let session = self.cloud.storage();
+        let objects = S3Objects::new(
+            &session,
+            format!("s3://{RAW}").parse().map_err(|_| "no place")?,
+            Options::default(),
+        );
+        let depth = SqsQueue::new(&session, &self.notices, Arc::new(objects)).depth().await;
+        let depth = depth.map_err(|failure| failure.to_string())?;
+        Ok(depth.visible + depth.in_flight)
     }
 }

@@ -10,11 +10,13 @@ use shardmill_connectors::embedded::{EmbeddedQueue, EmbeddedQueues};
 use shardmill_connectors::ports::{Place, Queue};
 use shardmill_connectors::raw::notice::{self, Announced};
 
+use super::Setup;
+
 /// A store that announces what is put into it.
 #[async_trait]
 pub trait RawStore: Send + Sync {
-    /// The lines of a node's configuration that name backend and queue: an `[intake.files]` for the table `events`.
-    fn config(&self) -> String;
+    /// A node that takes its files in, for the table `events`; `stream` are further lines of `[streams.events]`.
+    fn setup(&self, stream: &str) -> Setup;
 
     /// Puts a file without announcing it, where the store can; else announced as well.
     async fn put(&self, key: &str, bytes: Vec<u8>) -> Result<(), String>;
@@ -37,6 +39,7 @@ const QUEUE: &str = "raw-files";
 /// Files in the data directory of a node, announced in its embedded queue.
 #[derive(Debug)]
 pub struct EmbeddedRawStore {
+    data_dir: PathBuf,
     folder: PathBuf,
     queue: EmbeddedQueue,
 }
@@ -47,7 +50,12 @@ impl EmbeddedRawStore {
         let folder = dir.join("raw").join(BUCKET);
         std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
         let queues = EmbeddedQueues::open(dir).map_err(|failure| failure.to_string())?;
-        Ok(EmbeddedRawStore { folder, queue: queues.queue(QUEUE) })
+        Ok(EmbeddedRawStore { data_dir: dir.to_owned(), folder, queue: queues.queue(QUEUE) })
+    }
+
+    /// The lines of a node's configuration that name the queue.
+    pub fn config(&self) -> String {
+        format!("[intake.files]\nqueue = \"{QUEUE}\"\ntable = \"events\"\n")
     }
 
     /// A file's notice as S3 writes it, created `at`.
@@ -64,8 +72,10 @@ impl EmbeddedRawStore {
 
 #[async_trait]
 impl RawStore for EmbeddedRawStore {
-    fn config(&self) -> String {
-        format!("[intake.files]\nqueue = \"{QUEUE}\"\ntable = \"events\"\n")
+    fn setup(&self, stream: &str) -> Setup {
+        let lake = "[lake]\nflush = { every = \"300ms\" }\nlate_grace = \"1s\"\ndelete_grace = \"1s\"\n";
+        let config = format!("[streams.events]\nshards = 1\n{stream}{lake}{}", self.config());
+        Setup::new(&self.data_dir, Some(&config))
     }
 
     async fn put(&self, key: &str, bytes: Vec<u8>) -> Result<(), String> {

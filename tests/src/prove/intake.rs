@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use shardmill_connectors::{Hour, Millis};
 
 use super::{Options, Outcome, tell};
+use crate::harness::cloud::CloudRawStore;
 use crate::harness::raw::{EmbeddedRawStore, RawStore, firehose_key, gzip, settled};
-use crate::harness::{Cli, Node, Setup, client};
+use crate::harness::{Cli, Node};
 
 /// Events of a file.
 const TOGETHER: usize = 60;
@@ -49,27 +50,23 @@ pub async fn run(options: Options) -> Outcome {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
         let data_dir = folder.path().join("data");
         let store = EmbeddedRawStore::new(&data_dir)?;
-        let figure = prove(&store, &data_dir, (events.as_slice(), partition_by), &options).await;
+        let figure = prove(&store, (events.as_slice(), partition_by), &options).await;
         figures
             .insert(partition_by, figure.map_err(|error| format!("partition_by {partition_by}: {error}"))?);
     }
+    tell("from a bucket of S3 that announces its files in a queue of SQS");
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let store = CloudRawStore::start(folder.path(), options.seed).await?;
+    let figure = prove(&store, (events.as_slice(), "event"), &options).await;
+    figures.insert("s3", figure.map_err(|error| format!("S3 and SQS: {error}"))?);
     Ok(json!({"events": events.len(), "by": figures}))
 }
 
 /// Everything that is put, announced, killed and judged, whatever the store.
-async fn prove(
-    store: &dyn RawStore,
-    data_dir: &Path,
-    (events, partition_by): (&[Event], &str),
-    options: &Options,
-) -> Outcome {
+async fn prove(store: &dyn RawStore, (events, partition_by): (&[Event], &str), options: &Options) -> Outcome {
     let kills = if options.short { 4 } else { 12 };
-    let stream = format!(
-        "[streams.events]\nshards = 1\npartition_by = \"{partition_by}\"\n[streams.events.fields]\ntime = [\"/ts\"]\n"
-    );
-    let lake = "[lake]\nflush = { every = \"300ms\" }\nlate_grace = \"1s\"\ndelete_grace = \"1s\"\n";
-    let config = format!("{stream}{lake}{}", store.config());
-    let setup = Setup::new(data_dir, Some(&config));
+    let stream = format!("partition_by = \"{partition_by}\"\n[streams.events.fields]\ntime = [\"/ts\"]\n");
+    let setup = store.setup(&stream);
     let mut chance = StdRng::seed_from_u64(options.seed);
     let files = files(events, partition_by)?;
     let corrupt = files.len() / 3;
@@ -106,7 +103,7 @@ async fn prove(
     let letters = letters(&cli, &files[corrupt].key).await?;
     // Mended: the file is there whole, and its letter is redriven, which announces it again.
     store.put(&files[corrupt].key, files[corrupt].bytes.clone()).await?;
-    redrive(&setup).await?;
+    redrive(&cli).await?;
     settled(store, PATIENCE).await?;
     node.tell("compact", &json!({})).await?;
     let status = node.ask("status").await?;
@@ -191,11 +188,8 @@ async fn letters(cli: &Cli, corrupt: &str) -> Result<usize, String> {
 }
 
 /// Redrives the corrupt file's letter; the bad notice's stays as it is.
-async fn redrive(setup: &Setup) -> Result<(), String> {
-    let config = setup.config_file()?.unwrap_or_default().display().to_string();
-    let dir = setup.data_dir.display().to_string();
-    let words = ["dlq", "redrive", "--reason", "gzip", "--json", "-c", &config, "--data-dir", &dir];
-    let result = client::run(&words).await?.json()?;
+async fn redrive(cli: &Cli) -> Result<(), String> {
+    let result = cli.run(&["dlq", "redrive", "--reason", "gzip", "--json"]).await?.json()?;
     if result["announced"] == 1 {
         Ok(())
     } else {

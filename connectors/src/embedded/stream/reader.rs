@@ -113,8 +113,9 @@ fn fetch(db: &Connection, cursor: &mut Cursor, limit: Limit) -> Result<Fetched, 
         }
     }
     if tip {
-        fetched.complete_until = Some(now.plus(-SETTLED_MS));
         fetched.ended = shard.closed_by.is_some();
+        // At the end of a closed shard the tip is its children's.
+        fetched.complete_until = (!fetched.ended).then(|| now.plus(-SETTLED_MS));
     } else if let Some(last) = fetched.records.last() {
         let newest: i64 = snapshot
             .prepare_cached("SELECT arrived_at FROM records WHERE shard = ?1 ORDER BY sequence DESC LIMIT 1")?
