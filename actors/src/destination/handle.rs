@@ -111,6 +111,11 @@ impl Handle {
         self.gate_mut().is_out_of_order()
     }
 
+    /// How many requests the destination has answered well.
+    pub fn fines(&self) -> u64 {
+        self.gate_mut().fines()
+    }
+
     /// Whether nobody can send now, whatever the rate allows.
     pub fn is_shut(&self) -> bool {
         self.gate_mut().is_shut(Instant::now())

@@ -26,6 +26,8 @@ pub struct Circumstances<'a> {
     pub settings: &'a Settings,
     /// The destination as a whole is out of order.
     pub out_of_order: bool,
+    /// How many requests it has answered well by now.
+    pub fines: u64,
     /// Now.
     pub now: Instant,
     /// Chance, between 0 and 1: the same for the whole batch, so that it stays one.
@@ -44,6 +46,12 @@ pub fn judge(
 ) -> Result<Vec<(Unit, Ending)>, Failure> {
     let events = flight.events();
     let outcomes = match answer {
+        Answer::Each(outcomes) if is_to_blame(window, flight, &outcomes, at.fines) => {
+            halve(window, flight);
+            let fates = (0..events).map(|_| Fate::Again(None)).collect();
+            window.land(flight, fates, at.now);
+            return Ok(Vec::new());
+        }
         Answer::Each(outcomes) => outcomes,
         Answer::Split(refusal) if events > 1 => {
             halve(window, flight);
@@ -94,6 +102,16 @@ pub fn judge(
     }
 }
 
+/// Whether a batch was refused for who we are a second time, while others got through: one of its events is to blame.
+fn is_to_blame(window: &mut Window, flight: &Flight, outcomes: &[Result<(), Refusal>], fines: u64) -> bool {
+    let unwelcome = |outcome: &Result<(), Refusal>| {
+        outcome.as_ref().is_err_and(|refusal| refusal.failure.class == Class::Unauthorized)
+    };
+    let mut again = outcomes.len() > 1 && outcomes.iter().all(unwelcome);
+    window.units_mut(flight, |_, unit| again &= unit.unwelcome_at.is_some_and(|then| fines > then));
+    again
+}
+
 enum Judged {
     Ended(Ending),
     Again(Instant),
@@ -116,9 +134,14 @@ fn crashed(outcome: &Result<(), Refusal>) -> bool {
 fn one(unit: &mut Unit, refusal: &Refusal, together: Together, at: Circumstances<'_>) -> Judged {
     unit.refusal = Some(refusal.clone());
     let mut failure = refusal.failure.clone();
-    if failure.class == Class::Unauthorized && together.some_delivered {
-        // Our credentials are good for others of the same batch: it is this event that is not wanted.
-        failure.class = Class::Rejected;
+    if failure.class == Class::Unauthorized {
+        let good_for_others =
+            together.some_delivered || unit.unwelcome_at.is_some_and(|then| at.fines > then);
+        if good_for_others {
+            // Our credentials are good for others, of the same batch or since: it is this event that is not wanted.
+            failure.class = Class::Rejected;
+        }
+        unit.unwelcome_at = Some(at.fines);
     }
     if refusal.unknown && at.settings.on_unknown == OnUnknown::DeadLetter {
         let detail =

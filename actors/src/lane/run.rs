@@ -148,6 +148,7 @@ impl Lane {
         let circumstances = Circumstances {
             settings: &self.handle.settings,
             out_of_order: self.handle.is_out_of_order(),
+            fines: self.handle.fines(),
             now: landed.at,
             chance: rand::random(),
         };

@@ -77,6 +77,7 @@ impl Lane {
                 history: event.history(now),
                 group: None,
                 refusal: None,
+                unwelcome_at: None,
                 fresh: true,
                 cost,
             };
@@ -195,6 +196,7 @@ impl Lane {
                     history: History::default(),
                     group: None,
                     refusal: None,
+                    unwelcome_at: None,
                     fresh: true,
                     cost,
                 };

@@ -43,6 +43,8 @@ pub struct Unit {
     pub group: Option<Group>,
     /// How the last attempt ended.
     pub refusal: Option<Refusal>,
+    /// How many requests the destination had answered well when it last refused this one for who we are.
+    pub unwelcome_at: Option<u64>,
     /// Nobody has sent it since this lane started.
     pub fresh: bool,
     /// Bytes it is counted with.

@@ -89,7 +89,8 @@ impl Node {
             .kill_on_drop(true);
         let mut child = command.spawn().map_err(|error| format!("the binary does not start: {error}"))?;
         let ready = tokio::time::timeout(READY, ready(&mut child)).await;
-        let ready = ready.map_err(|_| format!("not ready in time; see {}", log.display()))??;
+        let ready = ready.map_err(|_| "the node is not ready in time".to_owned()).and_then(|ready| ready);
+        let ready = ready.map_err(|error| format!("{error}; its last words: {}", last_words(&log)))?;
         let url = |name: &str| ready[name].as_str().unwrap_or_default().to_owned();
         Ok(Node { collector: url("collector"), ops: url("ops"), log, child })
     }
@@ -192,6 +193,13 @@ impl Node {
     pub fn resident(&self) -> Option<u64> {
         resident(self.pid()?)
     }
+}
+
+/// The end of a log.
+fn last_words(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(5)..].join(" | ")
 }
 
 /// Resident memory of a process in bytes.

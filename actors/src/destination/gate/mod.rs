@@ -94,6 +94,7 @@ pub struct Gate {
     /// Openings of the breaker in a row.
     trips: u32,
     throttles: u32,
+    fines: u64,
     quiet_until: Option<Instant>,
     pause: Option<Pause>,
     probe_at: Option<Instant>,
@@ -116,6 +117,7 @@ impl Gate {
             failures: 0,
             trips: 0,
             throttles: 0,
+            fines: 0,
             quiet_until: None,
             pause: None,
             probe_at: None,
@@ -137,6 +139,11 @@ impl Gate {
     /// nothing but "too fast" for a while is, as much as one that does not answer.
     pub fn is_out_of_order(&self) -> bool {
         self.breaker != Breaker::Closed || self.pause.is_some() || self.throttles >= TRIPS_AFTER
+    }
+
+    /// How many requests it has answered well.
+    pub fn fines(&self) -> u64 {
+        self.fines
     }
 
     /// Requests under way, and how many may be.
@@ -273,6 +280,7 @@ impl Gate {
     }
 
     fn fine(&mut self) {
+        self.fines += 1;
         self.window = (self.window + 1.0 / self.window).min(self.most);
         (self.failures, self.trips, self.throttles) = (0, 0, 0);
         if self.pause == Some(Pause::Operator) {

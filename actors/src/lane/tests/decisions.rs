@@ -66,6 +66,7 @@ impl Stage {
         let at = Circumstances {
             settings: &self.settings,
             out_of_order: self.out_of_order,
+            fines: 0,
             now: self.now,
             chance: 1.0,
         };
@@ -105,6 +106,38 @@ fn check(settings: &Settings, out_of_order: bool, rows: &[Row<'_>]) {
         let fates = stage.judge(Answer::Each(outcomes.to_vec())).unwrap();
         assert_eq!(fates, *expected, "{failed} failures before, then {outcomes:?}");
     }
+}
+
+/// Refuses the next batch of a window for who we are; how many events it had, and how they ended.
+fn unwelcome(window: &mut Window, settings: &Settings, fines: u64) -> (usize, Vec<Class>) {
+    let now = Instant::now();
+    window.wake(now);
+    let (flight, events) = window.batch(&limits(4, false), now).unwrap();
+    let at = Circumstances { settings, out_of_order: false, fines, now, chance: 1.0 };
+    let answer = Answer::Each(events.iter().map(|_| no(Unauthorized)).collect());
+    let class = |(_, ending)| match ending {
+        Ending::Delivered => panic!("it was refused"),
+        Ending::Dead(failure) => failure.class,
+    };
+    (events.len(), judge(window, &flight, answer, at).unwrap().into_iter().map(class).collect())
+}
+
+#[test]
+fn an_event_that_is_unwelcome_while_others_get_through_is_to_blame() {
+    let (settings, mut window) = (settings(Retry::default()), Window::default());
+    window.push(unit(0, "k", Some(0)), Instant::now());
+    assert_eq!(unwelcome(&mut window, &settings, 0), (1, vec![]), "it may be who we are");
+    assert_eq!(unwelcome(&mut window, &settings, 0), (1, vec![]), "nobody got through since");
+    assert_eq!(unwelcome(&mut window, &settings, 1), (1, vec![Rejected]), "others did");
+}
+
+#[test]
+fn a_batch_that_is_unwelcome_while_others_get_through_is_halved() {
+    let (settings, mut window) = (settings(Retry::default()), Window::default());
+    (0..4).for_each(|n| window.push(unit(n, &format!("k{n}"), Some(n as u64)), Instant::now()));
+    assert_eq!(unwelcome(&mut window, &settings, 0), (4, vec![]));
+    assert_eq!(unwelcome(&mut window, &settings, 1), (4, vec![]), "none of them is given up yet");
+    assert_eq!(unwelcome(&mut window, &settings, 1), (2, vec![]), "one half goes by itself");
 }
 
 #[test]
@@ -230,7 +263,13 @@ fn batches(window: &mut Window, now: Instant) -> Vec<(Flight, Vec<usize>)> {
 }
 
 fn judge_in(stage: &mut Stage, flight: &Flight, answer: Answer) -> Vec<(usize, bool)> {
-    let at = Circumstances { settings: &stage.settings, out_of_order: false, now: stage.now, chance: 1.0 };
+    let at = Circumstances {
+        settings: &stage.settings,
+        out_of_order: false,
+        fines: 0,
+        now: stage.now,
+        chance: 1.0,
+    };
     let ended = judge(&mut stage.window, flight, answer, at).unwrap();
     ended.iter().map(|(unit, ending)| (number(unit), matches!(ending, Ending::Delivered))).collect()
 }

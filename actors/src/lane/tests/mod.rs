@@ -96,6 +96,7 @@ fn unit(number: usize, key: &str, entry: Option<Entry>) -> Unit {
         partition_key: CompactString::from(key),
         entry,
         attempted_at: Vec::new(),
+        unwelcome_at: None,
         fresh: true,
         history: History::default(),
         group: None,

@@ -226,7 +226,7 @@ impl World {
         for (_, flight, events) in back {
             let answer = self.answer(&events);
             let chance = f64::from(self.pick(100)) / 100.0;
-            let at = Circumstances { settings: &self.settings, out_of_order: false, now, chance };
+            let at = Circumstances { settings: &self.settings, out_of_order: false, fines: 0, now, chance };
             for (unit, ending) in judge(&mut self.window, &flight, answer, at).unwrap() {
                 self.settle(&unit, &ending);
             }

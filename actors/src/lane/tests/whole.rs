@@ -101,9 +101,10 @@ async fn what_is_about_to_be_trimmed_leaves_the_lane_even_where_parked_keys_fill
         site.put(key, 0..1).await;
         site.put("good", 0..1).await;
     }
-    site.until("everything found its end", |all| {
+    // What still fits may stay parked.
+    site.until("everything was read, and what can be delivered is", |all| {
         let counts = counts(all, "crm");
-        counts.routed == 300 && counts.pending() == 0
+        (counts.routed, counts.delivered) == (300, 150) && counts.dead_lettered > 0
     })
     .await;
     let mut ranges = 0;
