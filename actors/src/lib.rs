@@ -34,6 +34,7 @@ pub mod lake;
 pub mod lane;
 pub mod ledger;
 pub mod node;
+pub mod patience;
 pub mod probing;
 pub mod put;
 pub mod reshard;

@@ -164,6 +164,20 @@ const DELIVERY: Strategy = Strategy {
     scope: Scope::One,
 };
 
+/// What is done about a call to a store that may be made again: eight times in all, within half a minute. What then still fails is
+/// for the actor that made it.
+pub const CALL: Strategy = Strategy {
+    transient: Rule::until(Answer::Resume, 8, Answer::Escalate),
+    throttled: Rule::until(Answer::Resume, 8, Answer::Escalate),
+    rejected: Rule::always(Answer::Escalate),
+    unauthorized: Rule::always(Answer::Escalate),
+    fenced: Rule::always(Answer::Escalate),
+    crashed: Rule::always(Answer::Escalate),
+    backoff: backoff(50, 5, 60),
+    intensity: intensity(u32::MAX, 1, Answer::Resume),
+    scope: Scope::One,
+};
+
 /// Between two attempts to put records that their stream had no room for.
 pub const PUT: Backoff = backoff(50, 1, 60);
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use shardmill_actors::patience;
 use shardmill_actors::shared::{Ports, StreamSettings};
 use shardmill_cluster::{Lease, Liveness, Membership, NodeId};
 use shardmill_connectors::Failure;
@@ -101,12 +102,12 @@ pub(super) async fn open(config: &Config) -> Result<Opened, Vec<Problem>> {
     let queue = |url: &str| Ok(Arc::new(SqsQueue::new(&session, url, overflow.clone())) as Arc<dyn Queue>);
     let intakes = intake::settings(config, &streams, &files, queue, intake::SQS);
     let intakes = intakes.map_err(|failure| vec![unopened(config, "intake", failure)])?;
-    let ports = Ports {
+    let ports = patience::patient(Ports {
         documents: Arc::new(stores.documents),
         dead_letters: Arc::new(stores.dead_letters),
         catalog: Arc::new(stores.catalog),
         objects: stores.objects,
-    };
+    });
     Ok(Opened { ports, streams, intakes, root: stores.root, home: super::Home::Documents(stores.home) })
 }
 
