@@ -17,6 +17,7 @@ mod probe;
 mod run;
 mod settle;
 mod take;
+pub mod unit;
 pub mod window;
 
 use std::sync::Arc;

@@ -147,6 +147,9 @@ pub struct DlqBackup {
     /// Then remove the letters that were read back from the file
     #[arg(long)]
     pub purge: bool,
+    /// The messages of this queue instead, whatever they are: its URL, or its name in the data directory
+    #[arg(long, value_name = "URL")]
+    pub queue: Option<String>,
 }
 
 /// Flags of `dlq edit`.

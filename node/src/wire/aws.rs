@@ -111,6 +111,12 @@ pub(super) async fn open(config: &Config) -> Result<Opened, Vec<Problem>> {
     Ok(Opened { ports, streams, intakes, root: stores.root, home: super::Home::Documents(stores.home) })
 }
 
+/// The queue with this URL.
+pub(super) async fn queue(url: &str, overflow: Arc<dyn Objects>) -> Arc<dyn Queue> {
+    let session = Session::load(&Place::default()).await;
+    Arc::new(SqsQueue::new(&session, url, overflow))
+}
+
 async fn stream(
     config: &Config,
     session: &Session,
@@ -167,6 +173,11 @@ pub(super) async fn probe(config: &Config) -> Vec<Problem> {
         Ok(stores) => stores,
         Err(found) => return problems.into_iter().chain(found).collect(),
     };
+    for (name, settings) in &config.intake {
+        let queue = SqsQueue::new(&session, &settings.queue, stores.objects.clone() as Arc<dyn Objects>);
+        let wrong = queue.probe().await.err();
+        problems.extend(wrong.map(|failure| unopened(config, &format!("intake.{name}.queue"), failure)));
+    }
     let answers = [
         ("lake.url", stores.objects.probe().await),
         ("documents.url", stores.documents.probe().await),

@@ -66,6 +66,11 @@ fn ports(dir: &Path) -> Result<Ports, Failure> {
     })
 }
 
+/// The queue with this name.
+pub(super) fn queue(config: &Config, name: &str) -> Result<Arc<dyn Queue>, Failure> {
+    Ok(Arc::new(EmbeddedQueues::open(&config.data_dir)?.queue(name)))
+}
+
 /// The lock of this node, and who knows of the locks of others.
 pub(super) fn hold(folder: &Path, me: &NodeId) -> Result<(Hold, Arc<dyn Liveness>), Failure> {
     let lock = NodeLock::acquire(folder, me.as_str())?;

@@ -23,6 +23,7 @@ use shardmill_connectors::Failure;
 use shardmill_connectors::destinations::sender::Sender;
 use shardmill_connectors::embedded::NodeLock;
 use shardmill_connectors::parquet::{Compression, WriteOptions};
+use shardmill_connectors::ports::Queue;
 use tokio::sync::watch;
 
 use crate::commands::Error;
@@ -83,6 +84,14 @@ pub async fn open(config: &Config) -> Result<Stores, Vec<Problem>> {
         Backend::Aws => aws::open(config).await?,
     };
     Ok(Stores { ports, streams, intakes, destinations, sender, root, home })
+}
+
+/// A queue that is not the dead letters' own: by its URL on AWS, by its name in a data directory.
+pub async fn queue(config: &Config, stores: &Stores, name: &str) -> Result<Arc<dyn Queue>, Failure> {
+    match config.backend {
+        Backend::Embedded => embedded::queue(config, name),
+        Backend::Aws => Ok(aws::queue(name, stores.ports.objects.clone()).await),
+    }
 }
 
 /// What is wrong with the stores that `config` names, beyond what the file itself tells: every one of AWS is asked.

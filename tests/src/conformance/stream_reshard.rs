@@ -134,13 +134,14 @@ async fn refused(stream: &dyn Stream) {
     rejected(stream.merge(&open[0].id, &open[2].id).await, "a merge of shards apart");
     rejected(stream.merge(&open[0].id, &open[0].id).await, "a merge of a shard with itself");
     assert_eq!(open_shards(stream).await, open, "a refused change changed something");
-    stream.split(&open[1].id, range.end).await.unwrap();
+    // Kinesis wants two keys at least on either side.
+    stream.split(&open[1].id, range.end - 1).await.unwrap();
     rejected(stream.split(&open[1].id, range.start + 1).await, "a split of a closed shard");
     rejected(stream.merge(&open[0].id, &open[1].id).await, "a merge with a closed shard");
     let now = open_shards(stream).await;
     assert_eq!(now.len(), 5);
-    assert_eq!((now[2].range.start, now[2].range.end), (range.end, range.end), "a range of one key");
-    rejected(stream.split(&now[2].id, range.end).await, "a split of a range of one key");
+    assert_eq!((now[2].range.start, now[2].range.end), (range.end - 1, range.end), "a range of two keys");
+    rejected(stream.split(&now[2].id, range.end - 1).await, "a split at the beginning of a range");
 }
 
 async fn closing_under_readers(stream: &dyn Stream) {

@@ -19,10 +19,8 @@ const DIRECTION: &[(&str, &[&str])] = &[
 /// The most lines of a file, its unit tests aside.
 const LONGEST_FILE: usize = 400;
 
-/// The only lines of `connectors` that wait: long polls, which end at their deadline or when something arrives; pacing to what a
-/// service allows; the end of a change of shards, before which it is not done; Athena gives no other way to learn that a
-/// statement has ended than to look again. And the ones that only name the numbers each kind of destination hands to
-/// supervision, or a flag that a service sets.
+/// The only lines of `connectors` that wait: long polls; pacing to what a service allows; the end of a change of shards or of a
+/// statement of Athena. And those that only name numbers handed to supervision, or a flag that a service sets.
 const WAITING: &[(&str, &str)] = &[
     ("connectors/src/aws/kinesis/pace.rs", "tokio::time::sleep_until(ready)"),
     ("connectors/src/aws/kinesis/reader.rs", "tokio::time::sleep_until(rest.min(deadline))"),

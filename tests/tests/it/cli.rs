@@ -41,7 +41,7 @@ async fn a_broken_configuration_tells_file_line_key_and_fix() {
 
     let aws = "backend = \"aws\"\n[streams.s]\nkinesis = \"k\"\n[lake]\nurl = \"s3://b/l\"\n[documents]\nurl = \"s3://b/d/\"\n";
     let aws = site.file("aws.toml", aws).display().to_string();
-    says(&wrong(2, &["run", "-c", &aws]).await, &["aws.toml:1: backend", "embedded"]);
+    says(&wrong(2, &["run", "-c", &aws]).await, &["aws.toml:1: dead_letters", "queue = ", "[athena]"]);
     says(&wrong(2, &["check", "-c", "no-such-file.toml"]).await, &["no-such-file.toml", "cannot be read"]);
 }
 

@@ -1,5 +1,7 @@
 //! `dlq backup`: letters to a file of JSON lines, safely; with `--purge` what is safe there is removed here.
 
+mod queue;
+
 use std::collections::BTreeSet;
 
 use serde_json::json;
@@ -16,7 +18,7 @@ use super::purge::TOGETHER;
 use crate::cli::DlqBackup;
 use crate::commands::Error;
 use crate::commands::reach::Reached;
-use crate::output;
+use crate::{output, wire};
 
 /// What a backup did.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -36,11 +38,23 @@ pub(super) async fn backup(args: DlqBackup, json: bool) -> Result<(), Error> {
     let selection = in_states(&args.which.filter, &args.states.status);
     let progress = Progress::new(json);
     let mut file = LetterFile::append(&args.file)?;
-    let mut done = write(ports, &selection, &mut file, &progress).await?;
-    if args.purge {
-        progress.says("purging");
-        done.purged = purge(ports, &selection, &mut file, &progress).await?;
-    }
+    let done = match &args.queue {
+        Some(name) => {
+            if !args.which.filter.is_empty() {
+                return Err(Error::Usage("--queue takes every message: filters are for letters".to_owned()));
+            }
+            let queue = wire::queue(&reached.config, &reached.stores, name).await?;
+            queue::backup(queue.as_ref(), &mut file, args.purge, &progress).await?
+        }
+        None => {
+            let mut done = write(ports, &selection, &mut file, &progress).await?;
+            if args.purge {
+                progress.says("purging");
+                done.purged = purge(ports, &selection, &mut file, &progress).await?;
+            }
+            done
+        }
+    };
     progress.finish();
     let Done { written, already_there, purged } = done;
     let told = json!({"written": written, "already_there": already_there, "purged": purged});
