@@ -68,6 +68,7 @@ impl Lane {
             set_aside: false,
         };
         let rest = self.take_in(&part, 0);
+        self.short = rest.is_some();
         let next = rest.map_or(until, |at| from + at);
         let since = if rest == Some(0) { since } else { Instant::now() };
         self.partial = (next < batch.records.len()).then_some((batch, next, since));

@@ -50,6 +50,8 @@ pub(super) struct Lane {
     pub(super) partial: Option<(Arc<Batch>, usize, Instant)>,
     /// Since when there has been no room for more.
     pub(super) full_since: Option<Instant>,
+    /// The last record that came found no room.
+    pub(super) short: bool,
     bell: Option<Arc<Notify>>,
     /// When the gate wants to be asked again.
     ask_at: Option<Instant>,
@@ -77,6 +79,7 @@ impl Lane {
             flights: JoinSet::new(),
             partial: None,
             full_since: None,
+            short: false,
             bell: None,
             ask_at: None,
             turn: None,

@@ -98,6 +98,7 @@ impl Lane {
             }
             let Some((batch, from, since)) = self.partial.take() else { break };
             let rest = self.take_in(&batch, from);
+            self.short = rest.is_some();
             any |= rest != Some(from);
             if let Some(at) = rest {
                 if since.elapsed() < PATIENCE {
