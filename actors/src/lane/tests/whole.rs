@@ -101,10 +101,10 @@ async fn what_is_about_to_be_trimmed_leaves_the_lane_even_where_parked_keys_fill
         site.put(key, 0..1).await;
         site.put("good", 0..1).await;
     }
-    // What still fits may stay parked.
-    site.until("everything was read, and what can be delivered is", |all| {
+    // What still fits may stay parked; on a slow machine, what could be delivered may have had to wait for room too long.
+    site.until("everything was read, and has found its place", |all| {
         let counts = counts(all, "crm");
-        (counts.routed, counts.delivered) == (300, 150) && counts.dead_lettered > 0
+        counts.routed == 300 && counts.pending() == parked(all) && counts.dead_lettered > 0
     })
     .await;
     let mut ranges = 0;
