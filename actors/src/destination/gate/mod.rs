@@ -20,6 +20,10 @@ use crate::supervision::strategy::Backoff;
 /// Failures in a row that open the breaker.
 pub const TRIPS_AFTER: u32 = 5;
 
+/// For how long a destination must have answered nothing but "too fast" to be out of order: a few such answers in a row are its
+/// ordinary way of speaking.
+pub const SATURATED_AFTER: Duration = Duration::from_secs(10);
+
 /// Why nothing is sent to a destination until somebody does something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pause {
@@ -94,6 +98,10 @@ pub struct Gate {
     /// Openings of the breaker in a row.
     trips: u32,
     throttles: u32,
+    /// Since when it has answered nothing but "too fast".
+    throttled_since: Option<Instant>,
+    /// It has done so for long.
+    saturated: bool,
     fines: u64,
     quiet_until: Option<Instant>,
     pause: Option<Pause>,
@@ -117,6 +125,8 @@ impl Gate {
             failures: 0,
             trips: 0,
             throttles: 0,
+            throttled_since: None,
+            saturated: false,
             fines: 0,
             quiet_until: None,
             pause: None,
@@ -138,7 +148,7 @@ impl Gate {
     /// Whether the destination as a whole is out of order: failures say nothing about single events now. One that has answered
     /// nothing but "too fast" for a while is, as much as one that does not answer.
     pub fn is_out_of_order(&self) -> bool {
-        self.breaker != Breaker::Closed || self.pause.is_some() || self.throttles >= TRIPS_AFTER
+        self.breaker != Breaker::Closed || self.pause.is_some() || self.saturated
     }
 
     /// How many requests it has answered well.
@@ -283,6 +293,7 @@ impl Gate {
         self.fines += 1;
         self.window = (self.window + 1.0 / self.window).min(self.most);
         (self.failures, self.trips, self.throttles) = (0, 0, 0);
+        (self.throttled_since, self.saturated) = (None, false);
         if self.pause == Some(Pause::Operator) {
             self.breaker = Breaker::Closed;
         } else {
@@ -293,6 +304,8 @@ impl Gate {
     fn throttled(&mut self, after: Option<Duration>, now: Instant, chance: f64) {
         self.halve();
         self.throttles = self.throttles.saturating_add(1);
+        let since = *self.throttled_since.get_or_insert(now);
+        self.saturated = self.throttles >= TRIPS_AFTER && now.duration_since(since) >= SATURATED_AFTER;
         let wait = after.unwrap_or_else(|| delay(&self.backoff, self.throttles, None, &mut || chance));
         self.quiet_until = self.quiet_until.max(Some(now + wait));
         if self.breaker == Breaker::Probing {

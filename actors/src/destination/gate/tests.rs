@@ -190,6 +190,19 @@ fn an_answer_that_comes_late_counts_for_what_it_is() {
     assert_eq!(gate.pause(), Some(Pause::Operator), "an operator's word stands");
 }
 
+#[test]
+fn who_only_throttles_for_long_is_out_of_order_and_one_good_answer_ends_it() {
+    let (mut gate, now) = gate(16, None);
+    for second in 0..=9 {
+        gate.landed(Verdict::Throttled(Some(seconds(0))), now + seconds(second), 1.0);
+        assert!(!gate.is_out_of_order(), "after {second} s: it may be its way of speaking");
+    }
+    gate.landed(Verdict::Throttled(Some(seconds(0))), now + seconds(10), 1.0);
+    assert!(gate.is_out_of_order());
+    gate.landed(Verdict::Fine, now + seconds(11), 1.0);
+    assert!(!gate.is_out_of_order());
+}
+
 proptest::proptest! {
     #[test]
     fn one_request_is_always_allowed_in_the_end_and_never_too_many(
