@@ -28,8 +28,9 @@ struct Key {
 }
 
 impl Key {
+    /// What was parked by this lane came from the stream, and is looked at with its batch.
     fn is_fresh_apart(&self) -> bool {
-        self.parked && self.units.front().is_some_and(|unit| unit.fresh)
+        self.units.front().is_some_and(|unit| unit.fresh && unit.entry.is_none())
     }
 }
 
@@ -189,7 +190,7 @@ impl Window {
         (!events.is_empty()).then_some((flight, events))
     }
 
-    /// Whether a key that is parked begins with a unit that nobody has sent since this lane started.
+    /// Whether a key begins with a unit that was parked when this lane started, and that nobody has sent since.
     pub fn has_fresh_apart(&self) -> bool {
         self.keys.values().any(Key::is_fresh_apart)
     }

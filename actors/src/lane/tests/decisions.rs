@@ -108,6 +108,23 @@ fn check(settings: &Settings, out_of_order: bool, rows: &[Row<'_>]) {
     }
 }
 
+#[test]
+fn only_what_was_parked_before_the_lane_started_goes_apart() {
+    let (now, mut window) = (Instant::now(), Window::default());
+    window.push(unit(0, "stream", Some(0)), now);
+    window.park(|_| true);
+    assert!(
+        window.is_parked("stream") && !window.has_fresh_apart(),
+        "its batch is open in the stream's order"
+    );
+    window.push(unit(1, "before", None), now);
+    assert!(window.has_fresh_apart());
+    let (flight, _) = window.batch_apart(&limits(4, false), now).unwrap();
+    assert_eq!(flight.keys, [("before".into(), 1)]);
+    window.units_mut(&flight, |_, unit| unit.fresh = false);
+    assert!(!window.has_fresh_apart(), "it was sent");
+}
+
 /// Refuses the next batch of a window for who we are; how many events it had, and how they ended.
 fn unwelcome(window: &mut Window, settings: &Settings, fines: u64) -> (usize, Vec<Class>) {
     let now = Instant::now();
