@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use shardmill_connectors::crash;
 use shardmill_connectors::failure::Failure;
 use shardmill_connectors::layout;
-use shardmill_connectors::setsum::Tally;
 use uuid::Uuid;
 
 use super::parking::{self, ParkedEvent};
@@ -174,13 +173,9 @@ impl Books {
         let random = Uuid::new_v4().simple().to_string();
         let stream = parts.stream.stream.name();
         let key = layout::dead_letters(stream, &parts.shard, parts.ledger.epoch(), &random);
-        let bytes = letter::to_ndjson(&self.letters)
-            .map_err(|error| Failure::crashed(format!("dead letters cannot be written as JSON: {error}")))?;
-        parts.shared.ports.objects.put(&key, bytes.into()).await?;
-        let mut tally = Tally::default();
-        self.letters.iter().for_each(|letter| tally.insert(letter.origin.identity()));
+        let file = letter::upload(parts.shared.ports.objects.as_ref(), &key, &self.letters).await?;
         crash::point("lane.after-letters");
-        Ok(Some(DeadFile { key, tally }))
+        Ok(Some(file))
     }
 
     /// Writes the expired events to an object; the letter that stands for them joins the others.
@@ -206,14 +201,10 @@ impl Books {
     }
 
     async fn upload_parked(&self, parts: &Parts, events: &[ParkedEvent]) -> Result<Option<Parked>, Failure> {
-        if events.is_empty() {
-            return Ok(None);
+        let parked = parking::upload(parts, &self.destination, events).await?;
+        if parked.is_some() {
+            crash::point("lane.after-parked");
         }
-        let random = Uuid::new_v4().simple().to_string();
-        let stream = parts.stream.stream.name();
-        let object = layout::parked(stream, &parts.shard, parts.ledger.epoch(), &random, &self.destination);
-        parts.shared.ports.objects.put(&object, parking::to_bytes(events)?.into()).await?;
-        crash::point("lane.after-parked");
-        Ok(Some(Parked { object, keys: parking::keys(events), events: events.len() as u64 }))
+        Ok(parked)
     }
 }

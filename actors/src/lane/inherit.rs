@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use shardmill_connectors::failure::Failure;
-use shardmill_connectors::layout;
 use shardmill_connectors::ports::stream::hash_key;
-use uuid::Uuid;
 
 use super::parking::{self, ParkedEvent};
 use crate::shard::Parts;
@@ -32,16 +30,5 @@ pub async fn parked(
     let range =
         range.ok_or_else(|| Failure::transient(format!("{} is not listed by its stream", parts.name)))?;
     events.retain(|event| range.holds(hash_key(&event.partition_key)));
-    write(parts, destination, &events).await
-}
-
-async fn write(parts: &Parts, destination: &str, events: &[ParkedEvent]) -> Result<Option<Parked>, Failure> {
-    if events.is_empty() {
-        return Ok(None);
-    }
-    let random = Uuid::new_v4().simple().to_string();
-    let stream = parts.stream.stream.name();
-    let object = layout::parked(stream, &parts.shard, parts.ledger.epoch(), &random, destination);
-    parts.shared.ports.objects.put(&object, parking::to_bytes(events)?.into()).await?;
-    Ok(Some(Parked { object, keys: parking::keys(events), events: events.len() as u64 }))
+    parking::upload(parts, destination, &events).await
 }

@@ -9,12 +9,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use shardmill_connectors::clock::Millis;
 use shardmill_connectors::failure::Failure;
+use shardmill_connectors::layout;
 use shardmill_connectors::ports::Objects;
 use shardmill_connectors::record::Origin;
+use uuid::Uuid;
 
 use super::prefix::Prefix;
 use super::window::{Unit, Window};
 use crate::dead_letters::letter;
+use crate::shard::Parts;
+use crate::state::lane::Parked;
 use crate::supervision::History;
 
 /// One event held apart.
@@ -109,6 +113,22 @@ pub fn to_bytes(events: &[ParkedEvent]) -> Result<Vec<u8>, Failure> {
         bytes.push(b'\n');
     }
     Ok(bytes)
+}
+
+/// Writes events to an object of the shard that only this owner can name; nothing for none.
+pub async fn upload(
+    parts: &Parts,
+    destination: &str,
+    events: &[ParkedEvent],
+) -> Result<Option<Parked>, Failure> {
+    if events.is_empty() {
+        return Ok(None);
+    }
+    let random = Uuid::new_v4().simple().to_string();
+    let stream = parts.stream.stream.name();
+    let object = layout::parked(stream, &parts.shard, parts.ledger.epoch(), &random, destination);
+    parts.shared.ports.objects.put(&object, to_bytes(events)?.into()).await?;
+    Ok(Some(Parked { object, keys: keys(events), events: events.len() as u64 }))
 }
 
 /// The events of an object.
