@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
@@ -22,6 +23,14 @@ pub struct Probing {
 pub struct Turn {
     _turn: OwnedMutexGuard<()>,
     _lake: Option<Wish>,
+    since: Instant,
+}
+
+impl Turn {
+    /// For how long it has been held.
+    pub fn held(&self) -> Duration {
+        self.since.elapsed()
+    }
 }
 
 /// A lake wants its turn, or has it: no lane takes another meanwhile.
@@ -47,7 +56,7 @@ impl Probing {
     /// The wish: it keeps its place.
     pub fn grant(&self, wish: Wish) -> Result<Turn, Wish> {
         match self.turn.clone().try_lock_owned() {
-            Ok(turn) => Ok(Turn { _turn: turn, _lake: Some(wish) }),
+            Ok(turn) => Ok(Turn { _turn: turn, _lake: Some(wish), since: Instant::now() }),
             Err(_) => Err(wish),
         }
     }
@@ -57,7 +66,8 @@ impl Probing {
         if self.is_wanted() {
             return None;
         }
-        Some(Turn { _turn: self.turn.clone().try_lock_owned().ok()?, _lake: None })
+        let turn = self.turn.clone().try_lock_owned().ok()?;
+        Some(Turn { _turn: turn, _lake: None, since: Instant::now() })
     }
 
     /// Whether a lake wants the turn: a lane that has it begins nothing new.

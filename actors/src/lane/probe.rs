@@ -12,6 +12,7 @@ use shardmill_connectors::record::Record;
 use super::parking::ParkedEvent;
 use super::prefix::Closed;
 use super::run::Lane;
+use super::settle::park;
 use super::window::Fate;
 use crate::dead_letters::Letter;
 use crate::dead_letters::letter::GivenUp;
@@ -22,6 +23,8 @@ use crate::state::Counts;
 
 /// How long a batch may wait for its turn: it is taken in piece by piece, each sent before the next.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a turn may last while not everything that is open could be sent: the destination's rate, or others, hold it up.
+const TURN: Duration = Duration::from_secs(10);
 
 impl Lane {
     /// One suspect batch at a time: what it is is committed before it is looked at, and it is behind before the next.
@@ -146,13 +149,14 @@ impl Lane {
         Ok(true)
     }
 
-    /// Nothing is under way: others may look at their suspects once the document says so. A destination that is down holds
-    /// nobody else up.
+    /// Nothing is under way: others may look at their suspects once the document says so. What failed goes apart, so that the
+    /// position passes what was delivered behind it: until this lane's next turn it could not.
     pub(super) async fn rest(&mut self) -> Result<(), Failure> {
-        let due = self.window.batch_due(&self.handle.settings.limits);
-        let lingers = due.is_some_and(|due| due > Instant::now());
-        if self.turn.is_none() || lingers && !self.parts.shared.probing.is_wanted() {
+        if self.turn.is_none() || self.is_about_to_send() {
             return Ok(());
+        }
+        if !self.handle.is_out_of_order() {
+            park(&mut self.window, &mut self.prefix, |unit| !unit.fresh);
         }
         if self.books.state().caution.is_open() {
             self.books.change(|state| state.caution.rest());
@@ -160,6 +164,17 @@ impl Lane {
         self.commit(true).await?;
         self.turn = None;
         Ok(())
+    }
+
+    /// Whether the rest of what is open may be sent soon: given back, the turn would be everybody else's first. A destination
+    /// that is down, or slow, holds nobody else up for long.
+    fn is_about_to_send(&self) -> bool {
+        if self.parts.shared.probing.is_wanted() || self.handle.is_shut() {
+            return false;
+        }
+        let lingers =
+            self.window.batch_due(&self.handle.settings.limits).is_some_and(|due| due > Instant::now());
+        lingers || !self.window.all_tried() && self.turn.as_ref().is_some_and(|turn| turn.held() < TURN)
     }
 
     /// Sets a record aside without looking at it: looking at it has ended the lane again and again.

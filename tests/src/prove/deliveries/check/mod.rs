@@ -165,7 +165,9 @@ pub fn repeats(record: &Record, window_ms: i64) -> (Repeats, Wrong) {
                 repeats.around_kills += 1;
                 repeats.longest_before_a_kill_ms = repeats.longest_before_a_kill_ms.max(left);
             }
-            Some(left) => wrong.push(format!("{} was repeated, {left} ms before a kill", event.id)),
+            Some(left) => {
+                wrong.push(format!("{} was repeated, {left} ms before kill {}", event.id, before.epoch + 1));
+            }
             None => wrong.push(format!("{} was repeated without a reason", event.id)),
         }
     }

@@ -210,7 +210,7 @@ fn only_lost_answers_and_kills_explain_repeats() {
         (
             &[(0, 4_000, "a", 1, Accepted), (1, 11_000, "a", 1, Accepted)],
             Repeats::default(),
-            &["a-1 was repeated, 6000 ms before a kill"],
+            &["a-1 was repeated, 6000 ms before kill 1"],
         ),
         (
             &[(0, 9_000, "a", 1, Accepted), (0, 9_001, "a", 1, Accepted)],
