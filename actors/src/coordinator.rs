@@ -153,7 +153,10 @@ impl Coordinator {
             parent.is_none_or(|parent| parent.ended)
         };
         let destinations = self.shared.destinations.all();
-        !state.is_finished(destinations.keys().map(String::as_str)) && state.parents.iter().all(done)
+        let names = destinations.keys().map(String::as_str);
+        let leaving = |name: &String| self.shared.destinations.removal(name).is_some();
+        let has_work = !world.is_finished(state, names) || state.lanes.keys().any(leaving);
+        has_work && state.parents.iter().all(done)
     }
 }
 

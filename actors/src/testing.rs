@@ -45,6 +45,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub(crate) struct ThirdParty {
     refused: Mutex<BTreeSet<String>>,
     taken: Mutex<Vec<(String, u64)>>,
+    silent: watch::Sender<bool>,
 }
 
 impl ThirdParty {
@@ -52,6 +53,11 @@ impl ThirdParty {
     pub(crate) fn refuses(&self, keys: &[&str]) {
         let keys = keys.iter().map(|key| (*key).to_owned()).collect();
         *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = keys;
+    }
+
+    /// From now on answers nothing, or all that waits for an answer.
+    pub(crate) fn is_silent(&self, silent: bool) {
+        self.silent.send_replace(silent);
     }
 
     /// The numbers it took of a key, in order.
@@ -75,6 +81,7 @@ impl Destination for ThirdParty {
     }
 
     async fn deliver(&self, batch: Batch<'_>) -> Answer {
+        self.silent.subscribe().wait_for(|silent| !silent).await.unwrap();
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let one = |event: &shardmill_connectors::destinations::Event| {

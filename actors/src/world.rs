@@ -136,6 +136,38 @@ impl World {
         self.shards.values().any(|s| s.stream == stream && s.parents.iter().any(|p| &**p == parent))
     }
 
+    /// The parents of a shard that have a document.
+    pub fn parents<'a>(&'a self, shard: &'a ShardState) -> impl Iterator<Item = &'a Arc<ShardState>> {
+        let name = |parent: &Arc<str>| format!("{}/{parent}", shard.stream);
+        shard.parents.iter().filter_map(move |parent| self.shards.get(&name(parent)))
+    }
+
+    /// Whether the lane of `shard` to `destination` has come to its end, or never was and never will be. The lake may be done
+    /// with a shard long before its lane begins: that waits for the parents' lanes.
+    pub fn is_lane_done(&self, shard: &ShardState, destination: &str) -> bool {
+        match shard.lanes.get(destination) {
+            Some(lane) => lane.frozen,
+            None => {
+                let without = |parent: &Arc<ShardState>| {
+                    !parent.lanes.contains_key(destination) && self.is_lane_done(parent, destination)
+                };
+                shard.ended && self.parents(shard).all(without)
+            }
+        }
+    }
+
+    /// Whether nothing is left to be done for a shard, for the lake or a lane to one of `destinations`.
+    pub fn is_finished<'a>(
+        &self,
+        shard: &ShardState,
+        mut destinations: impl Iterator<Item = &'a str>,
+    ) -> bool {
+        shard.ended
+            && shard.segments.is_empty()
+            && shard.dead_letters.is_empty()
+            && destinations.all(|name| self.is_lane_done(shard, name))
+    }
+
     /// The lowest watermark of `parents`: where a child shard starts.
     pub fn lowest_watermark(&self, stream: &str, parents: &[Arc<str>]) -> Option<Millis> {
         parents
@@ -151,5 +183,51 @@ impl World {
         let listed = self.shards.values().flat_map(|s| &s.segments).map(|s| (s.table.clone(), s.hour));
         let late = self.late.values().flat_map(|m| &m.entries).map(|e| (e.table.clone(), e.hour));
         listed.chain(late).chain(self.hours.keys().cloned()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shardmill_connectors::record::ShardId;
+
+    use super::*;
+    use crate::state::LaneState;
+
+    fn shard(id: &str, parent: Option<&str>, ended: bool, frozen: Option<bool>) -> Arc<ShardState> {
+        let parents = parent.into_iter().map(Arc::from).collect();
+        let mut state = ShardState::new("events", &ShardId::from(id), parents, None);
+        state.ended = ended;
+        let lane = frozen.map(|frozen| LaneState { frozen, ..LaneState::default() });
+        state.lanes = lane.into_iter().map(|lane| ("crm".to_owned(), lane)).collect();
+        Arc::new(state)
+    }
+
+    #[test]
+    fn a_lane_that_is_still_to_come_is_not_done() {
+        let world = |first: (bool, Option<bool>), second: (bool, Option<bool>)| {
+            let shards = [shard("a", None, first.0, first.1), shard("b", Some("a"), second.0, second.1)];
+            World { shards: shards.map(|shard| (shard.name(), shard)).into(), ..World::default() }
+        };
+        for (first, second, done) in [
+            ((true, Some(false)), (true, None), false),
+            // The parent's lane has ended: now this shard's is made.
+            ((true, Some(true)), (true, None), false),
+            ((true, Some(true)), (true, Some(false)), false),
+            ((true, Some(true)), (true, Some(true)), true),
+            ((true, Some(true)), (false, None), false),
+            // A destination that came when both had ended.
+            ((true, None), (true, None), true),
+            ((false, None), (true, None), false),
+        ] {
+            let world = world(first, second);
+            let child = world.shards["events/b"].clone();
+            assert_eq!(world.is_lane_done(&child, "crm"), done, "{first:?} {second:?}");
+            assert_eq!(world.is_finished(&child, ["crm"].into_iter()), done);
+        }
+        let alone = World::default();
+        assert!(
+            alone.is_lane_done(&shard("b", Some("gone"), true, None), "crm"),
+            "nobody is left who had one"
+        );
     }
 }

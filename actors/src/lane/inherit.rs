@@ -14,7 +14,7 @@ use crate::state::lane::Parked;
 pub async fn parked(
     parts: &Parts,
     destination: &str,
-    parents: &[Arc<ShardState>],
+    parents: &[&Arc<ShardState>],
 ) -> Result<Option<Parked>, Failure> {
     let objects = parts.shared.ports.objects.as_ref();
     let held = parents.iter().filter_map(|parent| parent.lanes.get(destination)?.parked.as_ref());

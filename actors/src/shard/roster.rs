@@ -18,6 +18,7 @@ use crate::ledger::Change;
 use crate::state::ShardState;
 use crate::state::lane::{LaneCommit, LaneStart, LaneState};
 use crate::supervision::{Next, SupervisorHandle, Worker};
+use crate::world::World;
 
 /// How often it looks.
 const LOOK: Duration = Duration::from_millis(250);
@@ -89,8 +90,9 @@ impl Roster {
 
     /// Stages a new lane, unless a parent shard's lane has still to come to its end. Says whether it did.
     async fn create(&self, state: &ShardState, name: &str, handle: &Handle) -> Result<bool, Failure> {
-        let parents = self.parents(state).await?;
-        if parents.iter().any(|parent| !is_done(parent, name)) {
+        let family = self.family(state).await?;
+        let parents: Vec<_> = family.parents(state).collect();
+        if parents.iter().any(|parent| !family.is_lane_done(parent, name)) {
             return Ok(false);
         }
         let mut lane = beginning(state, &parents, name, handle.settings.start);
@@ -105,20 +107,29 @@ impl Roster {
         Ok(true)
     }
 
-    /// The documents of the parents; one that has none is gone with everything it had.
-    async fn parents(&self, state: &ShardState) -> Result<Vec<Arc<ShardState>>, Failure> {
-        let world = self.parts.shared.world.borrow().clone();
-        let mut parents = Vec::new();
-        for parent in &state.parents {
-            if let Some(known) = world.shards.get(&format!("{}/{parent}", state.stream)) {
-                parents.push(known.clone());
+    /// The documents of the parents, of theirs, and so on; one that has none is gone with everything it had.
+    async fn family(&self, state: &ShardState) -> Result<World, Failure> {
+        let (mut family, mut wanted) = (World::default(), state.parents.clone());
+        while let Some(parent) = wanted.pop() {
+            let name = format!("{}/{parent}", state.stream);
+            if family.shards.contains_key(&name) {
                 continue;
             }
-            let key = layout::documents::shard(&state.stream, parent);
-            let found = cell::read::<ShardState>(self.parts.shared.ports.documents.as_ref(), &key).await?;
-            parents.extend(found.map(Arc::new));
+            let known = self.parts.shared.world.borrow().shards.get(&name).cloned();
+            let found = match known {
+                Some(known) => Some(known),
+                None => {
+                    let key = layout::documents::shard(&state.stream, &parent);
+                    let documents = self.parts.shared.ports.documents.as_ref();
+                    cell::read::<ShardState>(documents, &key).await?.map(Arc::new)
+                }
+            };
+            if let Some(found) = found {
+                wanted.extend(found.parents.iter().cloned());
+                family.shards.insert(name, found);
+            }
         }
-        Ok(parents)
+        Ok(family)
     }
 
     /// Starts and stops lanes, so that those run that should.
@@ -187,17 +198,9 @@ impl Roster {
     }
 }
 
-/// Whether the lane of `destination` of a parent shard has come to its end: it is frozen, or it never was and never will be.
-fn is_done(parent: &ShardState, destination: &str) -> bool {
-    match parent.lanes.get(destination) {
-        Some(lane) => lane.frozen,
-        None => parent.ended,
-    }
-}
-
 /// Where a new lane begins. A child shard is read from its beginning by a lane that read the parents to their end, however far
 /// the lake has got in the child meanwhile: its gate is its own.
-fn beginning(state: &ShardState, parents: &[Arc<ShardState>], name: &str, start: LaneStart) -> LaneState {
+fn beginning(state: &ShardState, parents: &[&Arc<ShardState>], name: &str, start: LaneStart) -> LaneState {
     let inherits = parents.iter().any(|parent| parent.lanes.contains_key(name));
     match start {
         _ if inherits || !parents.is_empty() && state.position.is_none() => {
@@ -252,6 +255,7 @@ mod tests {
             (&fresh, Vec::new(), LaneState::default()),
         ];
         for (state, parents, due) in cases {
+            let parents: Vec<_> = parents.iter().collect();
             assert_eq!(beginning(state, &parents, "crm", LaneStart::Lake), due, "{parents:?}");
         }
     }

@@ -198,14 +198,6 @@ impl ShardState {
         }
     }
 
-    /// Whether nothing is left to be done once the shard has ended, for the lake or a lane of `destinations`.
-    pub fn is_finished<'a>(&self, mut destinations: impl Iterator<Item = &'a str>) -> bool {
-        self.ended
-            && self.segments.is_empty()
-            && self.dead_letters.is_empty()
-            && destinations.all(|name| self.lanes.get(name).is_none_or(|lane| lane.frozen))
-    }
-
     /// Forgets the segments that `hour` has absorbed.
     pub fn unlist(&mut self, hour: &HourState) {
         let through = hour.absorbed_through(&self.name());

@@ -91,6 +91,39 @@ async fn the_children_of_a_split_take_over_what_is_parked() {
     site.node.stop().await;
 }
 
+/// A shard between two reshardings may be read to its end by the lake, and have nothing more to do for it, long before the lane
+/// of its parent has come to an end: its own lane is still to come.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shard_that_the_lake_is_done_with_waits_for_the_lanes_of_its_parents() {
+    let site = Site::start(None, 16 << 20).await;
+    let keys: Vec<String> = (0..12).map(|n| format!("k{n}")).collect();
+    site.until("the lanes are there", |all| lanes(all, "crm").count() == 2).await;
+    site.crm.is_silent(true);
+    for generation in 0..3 {
+        for key in &keys {
+            site.put(key, generation * 3..generation * 3 + 3).await;
+        }
+        for shard in site.stream.shards().await.unwrap() {
+            let middle = shard.range.start / 2 + shard.range.end / 2;
+            // Those that are closed already are only so once.
+            let _ = site.stream.split(&shard.id, middle).await;
+        }
+    }
+    site.node.admin.request("compact", json!({})).await.unwrap();
+    let idle = |shard: &ShardState| shard.ended && shard.segments.is_empty() && shard.dead_letters.is_empty();
+    site.until("the lake is done with three generations", |all| {
+        all.len() == 2 + 4 + 8 + 16 && all.values().filter(|shard| idle(shard)).count() == 14
+    })
+    .await;
+    site.crm.is_silent(false);
+    let taken = || keys.iter().map(|key| site.crm.took(key).len()).sum::<usize>();
+    site.until("everything is delivered", |_| taken() == 12 * 9).await;
+    for key in &keys {
+        assert_eq!(site.crm.took(key), (0..9).collect::<Vec<_>>(), "{key}: once, in order");
+    }
+    site.node.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_about_to_be_trimmed_leaves_the_lane_even_where_parked_keys_fill_it() {
     // Room for some fifty events; the stream says that it keeps records for three seconds.
