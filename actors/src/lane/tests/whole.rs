@@ -109,10 +109,12 @@ async fn a_shard_that_the_lake_is_done_with_waits_for_the_lanes_of_its_parents()
             let _ = site.stream.split(&shard.id, middle).await;
         }
     }
+    let ended = |all: &Documents| all.values().filter(|shard| shard.ended).count();
+    site.until("the lake has read three generations", |all| ended(all) == 2 + 4 + 8).await;
     site.node.admin.request("compact", json!({})).await.unwrap();
-    let idle = |shard: &ShardState| shard.ended && shard.segments.is_empty() && shard.dead_letters.is_empty();
-    site.until("the lake is done with three generations", |all| {
-        all.len() == 2 + 4 + 8 + 16 && all.values().filter(|shard| idle(shard)).count() == 14
+    let idle = |shard: &&ShardState| shard.segments.is_empty() && shard.dead_letters.is_empty();
+    site.until("the lake is done with them", |all| {
+        all.len() == 30 && all.values().filter(|shard| shard.ended).all(|shard| idle(&shard))
     })
     .await;
     site.crm.is_silent(false);
