@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
@@ -36,6 +37,8 @@ pub struct Place {
 #[derive(Clone)]
 pub struct Session {
     config: SdkConfig,
+    /// Opens a connection for each call.
+    apart: SharedHttpClient,
     path_style: bool,
     calls: Calls,
 }
@@ -47,7 +50,7 @@ impl Session {
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .retry_config(RetryConfig::disabled())
             .timeout_config(limits())
-            .http_client(http());
+            .http_client(http(IDLE));
         if let Some(region) = &place.region {
             loader = loader.region(Region::new(region.clone()));
         }
@@ -56,7 +59,7 @@ impl Session {
         let named =
             ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].iter().any(|name| std::env::var_os(name).is_some());
         let path_style = named || config.endpoint_url().is_some();
-        Session { config, path_style, calls: Calls::default() }
+        Session { config, apart: http(0), path_style, calls: Calls::default() }
     }
 
     /// A session whose every service is at `endpoint` (`http://127.0.0.1:4566`): a server other than AWS, for which fixed
@@ -71,9 +74,9 @@ impl Session {
             .endpoint_url(endpoint)
             .retry_config(RetryConfig::disabled())
             .timeout_config(limits())
-            .http_client(http())
+            .http_client(http(IDLE))
             .build();
-        Session { config, path_style: true, calls: Calls::default() }
+        Session { config, apart: http(0), path_style: true, calls: Calls::default() }
     }
 
     /// The region, if there is one.
@@ -89,6 +92,17 @@ impl Session {
     /// A client of Kinesis Data Streams.
     pub fn kinesis(&self) -> aws_sdk_kinesis::Client {
         let config = aws_sdk_kinesis::config::Builder::from(&self.config).interceptor(self.calls.clone());
+        aws_sdk_kinesis::Client::from_conf(config.build())
+    }
+
+    /// A client for what Kinesis pushes. Each subscription has a connection of its own: they live for minutes, a connection
+    /// has room for so many of them only, and one that is not read would hold up the others and every call beside them. The
+    /// SDK takes five seconds without a byte for an error, which is as often as Kinesis speaks on a quiet shard; whoever
+    /// listens judges silence itself.
+    pub(super) fn kinesis_pushing(&self) -> aws_sdk_kinesis::Client {
+        let config = aws_sdk_kinesis::config::Builder::from(&self.config).interceptor(self.calls.clone());
+        let config = config.http_client(self.apart.clone());
+        let config = config.stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         aws_sdk_kinesis::Client::from_conf(config.build())
     }
 
@@ -127,11 +141,11 @@ fn limits() -> TimeoutConfig {
         .build()
 }
 
-/// One pool of connections for all services.
-fn http() -> SharedHttpClient {
+/// One pool of connections, of which so many are kept to a host while nobody uses them. With none there is no sharing either.
+fn http(idle: usize) -> SharedHttpClient {
     aws_smithy_http_client::Builder::new()
         .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
         .pool_idle_timeout(IDLE_FOR)
-        .pool_max_idle_per_host(IDLE)
+        .pool_max_idle_per_host(idle)
         .build_https()
 }

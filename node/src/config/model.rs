@@ -60,6 +60,10 @@ pub enum Backend {
 pub struct Stream {
     /// The Kinesis stream's name (aws).
     pub kinesis: Option<String>,
+    /// How its records are read; default `poll`.
+    pub read: ReadBy,
+    /// The name of the consumer that reads by fan-out; `None`: one made of the lake's and the stream's.
+    pub consumer: Option<String>,
     /// Shards a new embedded stream starts with; default 4.
     pub shards: u32,
     /// How long the embedded stream keeps records; default 24 h.
@@ -78,6 +82,16 @@ pub struct Stream {
     pub fields: Fields,
     /// Tables by event name, first match wins.
     pub tables: Vec<Table>,
+}
+
+/// How the records of a stream are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReadBy {
+    /// By asking for them.
+    Poll,
+    /// Kinesis pushes them: enhanced fan-out (aws).
+    FanOut,
 }
 
 /// Where a shard never read before is read from.
@@ -276,6 +290,8 @@ impl Stream {
     pub fn new(table: impl Into<String>) -> Self {
         Stream {
             kinesis: None,
+            read: ReadBy::Poll,
+            consumer: None,
             shards: 4,
             retention: Period::seconds(24 * 3_600),
             start: StartAt::TrimHorizon,

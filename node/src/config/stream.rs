@@ -6,7 +6,7 @@ use shardmill_connectors::Millis;
 use shardmill_connectors::fields::TimePointer;
 use shardmill_connectors::json::Pointer;
 
-use super::model::{Backend, Fields, PartitionBy, StartAt, Stream, Table, TimeField};
+use super::model::{Backend, Fields, PartitionBy, ReadBy, StartAt, Stream, Table, TimeField};
 use super::reader::{Item, Section, Setting};
 use super::sections::TableName;
 
@@ -38,9 +38,12 @@ pub(super) fn read(name: String, mut section: Section<'_>, backend: Backend) -> 
         Backend::Aws => section.required("kinesis", kinesis, "\"data-collection-stream\""),
         Backend::Embedded => kinesis,
     };
+    let (read, consumer) = reading(&mut section, backend);
     let partitions = [("arrival", PartitionBy::Arrival), ("event", PartitionBy::Event)];
     let stream = Stream {
         kinesis,
+        read,
+        consumer,
         shards: section
             .integer("shards", 1..1_025)
             .and_then(|n| u32::try_from(n).ok())
@@ -56,6 +59,34 @@ pub(super) fn read(name: String, mut section: Section<'_>, backend: Backend) -> 
     };
     section.finish();
     (name, stream)
+}
+
+/// How the stream is read, and as which consumer.
+fn reading(section: &mut Section<'_>, backend: Backend) -> (ReadBy, Option<String>) {
+    let ways = [("poll", ReadBy::Poll), ("fan_out", ReadBy::FanOut)];
+    let read = section.choice("read", &ways).unwrap_or(ReadBy::Poll);
+    let consumer = section.text("consumer");
+    if (read, backend) == (ReadBy::FanOut, Backend::Embedded) {
+        let fix = "remove the line, or set backend = \"aws\"";
+        section.report("read", "enhanced fan-out is Kinesis' own: an embedded stream has none", fix);
+    }
+    match &consumer {
+        Some(_) if read == ReadBy::Poll => {
+            let fix = "set read = \"fan_out\", or remove the line";
+            section.report("consumer", "a stream that is polled is read as no consumer", fix);
+        }
+        Some(name) if !is_consumer_name(name) => {
+            let fix = "letters, digits, `_`, `.` and `-`, 128 at most";
+            section.report("consumer", format!("`{name}` is not a consumer name"), fix);
+        }
+        _ => {}
+    }
+    (read, consumer)
+}
+
+fn is_consumer_name(name: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    !name.is_empty() && name.len() <= 128 && name.bytes().all(fits)
 }
 
 /// A stream's name stands in object names and URLs.

@@ -97,6 +97,37 @@ listen = "0.0.0.0:9090"
 }
 
 #[test]
+fn only_kinesis_pushes_and_only_to_a_consumer() {
+    let wrong = |text: &str| {
+        let problems = parse(text).unwrap_err();
+        problems.into_iter().map(|p| (p.line, p.key, p.fix)).collect::<Vec<_>>()
+    };
+    let embedded = wrong("[streams.a]\nread = \"fan_out\"\n");
+    assert_eq!((embedded.len(), embedded[0].0, embedded[0].1.as_str()), (1, 2, "streams.a.read"));
+    assert!(embedded[0].2.contains("backend = \"aws\""), "{embedded:?}");
+    assert_eq!(wrong("[streams.a]\nread = \"push\"\n")[0].1, "streams.a.read");
+    let polled = wrong("[streams.a]\nconsumer = \"c\"\n");
+    assert_eq!((polled[0].1.as_str(), polled[0].2.contains("fan_out")), ("streams.a.consumer", true));
+    let stream = |more: &str| {
+        WHOLE.replacen("[streams.web]\n", &format!("[streams.web]\nread = \"fan_out\"\n{more}"), 1)
+    };
+    let named = parse(&stream("consumer = \"etl.2\"\n")).unwrap();
+    assert_eq!(
+        (named.streams["web"].read, named.streams["web"].consumer.as_deref()),
+        (ReadBy::FanOut, Some("etl.2"))
+    );
+    assert_eq!(parse(&stream("")).unwrap().streams["web"].consumer, None);
+    for name in ["", "a b", "ö", &"x".repeat(129)] {
+        assert_eq!(
+            wrong(&stream(&format!("consumer = \"{name}\"\n")))[0].1,
+            "streams.web.consumer",
+            "{name}"
+        );
+    }
+    assert_eq!(parse(WHOLE).unwrap().streams["web"].read, ReadBy::Poll);
+}
+
+#[test]
 fn broken_toml_names_its_line() {
     let problems = parse("backend = \"embedded\"\n[streams.web\n").unwrap_err();
     assert_eq!(problems[0].line, 2, "{problems:?}");

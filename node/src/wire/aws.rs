@@ -9,7 +9,7 @@ use shardmill_cluster::{Lease, Liveness, Membership, NodeId};
 use shardmill_connectors::Failure;
 use shardmill_connectors::aws::Session;
 use shardmill_connectors::aws::athena::{self, AthenaCatalog};
-use shardmill_connectors::aws::kinesis::{self, KinesisStream};
+use shardmill_connectors::aws::kinesis::{self, FanOut, KinesisStream};
 use shardmill_connectors::aws::s3::{self, S3Documents, S3Objects, S3Place};
 use shardmill_connectors::aws::session::Place;
 use shardmill_connectors::aws::sqs::SqsQueue;
@@ -95,7 +95,9 @@ pub(super) async fn open(config: &Config) -> Result<Opened, Vec<Problem>> {
     let stores = Stores::of(config, &session)?;
     let mut streams = BTreeMap::new();
     for (name, settings) in &config.streams {
-        streams.insert(name.clone(), stream(config, &session, name, settings).await?);
+        let fan_out = consumer(config, name, settings).map(FanOut::new);
+        let opened = kinesis(config, &session, (name, settings), fan_out).await?;
+        streams.insert(name.clone(), stream(config, &session, settings, opened).await?);
     }
     let files: Arc<dyn RawFiles> = Arc::new(s3::RawFiles::new(&session));
     let overflow: Arc<dyn Objects> = stores.objects.clone();
@@ -117,19 +119,41 @@ pub(super) async fn queue(url: &str, overflow: Arc<dyn Objects>) -> Arc<dyn Queu
     Arc::new(SqsQueue::new(&session, url, overflow))
 }
 
+/// The name of the consumer that reads a stream by fan-out; `None`: it is polled. Another lake has another consumer: two that
+/// read as one would take the stream from each other.
+fn consumer(config: &Config, name: &str, settings: &config::Stream) -> Option<String> {
+    let by_default = || {
+        let lake = config.lake.url.as_deref().unwrap_or_default().trim_start_matches("s3://");
+        kinesis::consumer::name(&format!("shardmill {lake} {name}"))
+    };
+    let is_pushed = settings.read == config::ReadBy::FanOut;
+    is_pushed.then(|| settings.consumer.clone().unwrap_or_else(by_default))
+}
+
+async fn kinesis(
+    config: &Config,
+    session: &Session,
+    (name, settings): (&str, &config::Stream),
+    fan_out: Option<FanOut>,
+) -> Result<KinesisStream, Vec<Problem>> {
+    // A record that was turned away is put again behind nothing of its key.
+    let options = kinesis::Options {
+        called: Some(name.to_owned()),
+        strict_order: true,
+        fan_out,
+        ..kinesis::Options::default()
+    };
+    let kinesis = settings.kinesis.as_deref().unwrap_or(name);
+    let opened = KinesisStream::open(session, kinesis, options).await;
+    opened.map_err(|failure| vec![unopened(config, &format!("streams.{name}.kinesis"), failure)])
+}
+
 async fn stream(
     config: &Config,
     session: &Session,
-    name: &str,
     settings: &config::Stream,
+    opened: KinesisStream,
 ) -> Result<StreamSettings, Vec<Problem>> {
-    // A record that was turned away is put again behind nothing of its key.
-    let options =
-        kinesis::Options { called: Some(name.to_owned()), strict_order: true, ..kinesis::Options::default() };
-    let kinesis = settings.kinesis.as_deref().unwrap_or(name);
-    let opened = KinesisStream::open(session, kinesis, options).await;
-    let opened =
-        opened.map_err(|failure| vec![unopened(config, &format!("streams.{name}.kinesis"), failure)])?;
     let text = |name: &str| object(session, name);
     let stream = streams::Opened {
         retention: Some(opened.retention()),
@@ -138,6 +162,26 @@ async fn stream(
         objects: &text,
     };
     streams::settings(config, settings, stream).await
+}
+
+/// What is wrong with a stream. Its consumer is asked about and not registered: that costs money.
+async fn probe_stream(
+    config: &Config,
+    session: &Session,
+    name: &str,
+    settings: &config::Stream,
+) -> Vec<Problem> {
+    let opened = match kinesis(config, session, (name, settings), None).await {
+        Ok(opened) => opened,
+        Err(problems) => return problems,
+    };
+    let mut problems = Vec::new();
+    if let Some(consumer) = consumer(config, name, settings) {
+        let wrong = opened.probe_consumer(&consumer).await.err();
+        problems.extend(wrong.map(|failure| unopened(config, &format!("streams.{name}.read"), failure)));
+    }
+    problems.extend(stream(config, session, settings, opened).await.err().into_iter().flatten());
+    problems
 }
 
 /// The store and the name of a text in S3; `None`: it is not in S3.
@@ -167,7 +211,7 @@ pub(super) async fn probe(config: &Config) -> Vec<Problem> {
     let session = Session::load(&Place::default()).await;
     let mut problems = Vec::new();
     for (name, settings) in &config.streams {
-        problems.extend(stream(config, &session, name, settings).await.err().into_iter().flatten());
+        problems.extend(probe_stream(config, &session, name, settings).await);
     }
     let stores = match Stores::of(config, &session) {
         Ok(stores) => stores,

@@ -20,13 +20,13 @@ use shardmill_tests::conformance::stream::Server;
 use shardmill_tests::harness::kpl::{self, UserRecord};
 use shardmill_tests::harness::servers::{Ferrokinesis, KinesisLocal, kinesis};
 
-const ALL: Limit = Limit { records: 10_000, bytes: 64 << 20 };
-const POLL: Duration = Duration::from_millis(300);
+pub(super) const ALL: Limit = Limit { records: 10_000, bytes: 64 << 20 };
+pub(super) const POLL: Duration = Duration::from_millis(300);
 /// Both servers take a record of 1 MiB.
-const SERVER: Server = Server { largest: 1 << 20 };
+pub(super) const SERVER: Server = Server { largest: 1 << 20 };
 
 /// A name that no other stream of this process has.
-fn name() -> String {
+pub(super) fn name() -> String {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     format!("stream-{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
@@ -57,16 +57,16 @@ async fn conformance_on_kinesis_local() {
     conformance::stream::stream_shared(async |shards| twice(&session, shards).await).await;
 }
 
-fn record(key: &str, data: impl Into<Bytes>) -> NewRecord {
+pub(super) fn record(key: &str, data: impl Into<Bytes>) -> NewRecord {
     NewRecord { key: key.into(), data: data.into(), trace: None }
 }
 
-async fn fill(stream: &KinesisStream, count: usize) {
+pub(super) async fn fill(stream: &KinesisStream, count: usize) {
     let records = (0..count).map(|n| record("k", n.to_string())).collect();
     assert!(stream.put(records).await.unwrap().iter().all(Result::is_ok));
 }
 
-async fn shard(stream: &KinesisStream) -> ShardId {
+pub(super) async fn shard(stream: &KinesisStream) -> ShardId {
     stream.shards().await.unwrap()[0].id.clone()
 }
 
@@ -81,11 +81,11 @@ async fn read_on(reader: &mut dyn ShardReader, limit: Limit, count: usize) -> Ve
     records
 }
 
-fn texts(records: &[Record]) -> Vec<String> {
+pub(super) fn texts(records: &[Record]) -> Vec<String> {
     records.iter().map(|record| String::from_utf8(record.data.to_vec()).unwrap()).collect()
 }
 
-fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
+pub(super) fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
     range.map(|n| n.to_string()).collect()
 }
 

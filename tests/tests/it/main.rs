@@ -6,6 +6,7 @@ mod aws_athena;
 mod aws_documents;
 mod aws_intake;
 mod aws_kinesis;
+mod aws_kinesis_fan_out;
 mod aws_s3;
 mod aws_session;
 mod aws_sqs;

@@ -31,11 +31,11 @@ pub(super) struct Raw {
     pub(super) data: Bytes,
 }
 
-/// What one GetRecords brought.
+/// What one GetRecords brought, or one event of a subscription.
 #[derive(Debug, Default)]
 pub(super) struct Page {
     pub(super) records: Vec<Raw>,
-    /// The answer's `Date`.
+    /// The answer's `Date`; of an event, a moment that it was surely not sent before.
     pub(super) date: Option<Millis>,
     /// How far the page's end is behind the tip.
     pub(super) behind_ms: i64,

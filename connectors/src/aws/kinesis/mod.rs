@@ -6,14 +6,17 @@
 //!
 //! A trace cannot be carried: a Kinesis record has no headers.
 
+pub mod consumer;
 mod cursor;
 mod date;
+mod fan_out;
 mod fault;
 pub mod kpl;
 mod pace;
 mod put;
 mod reader;
 mod shards;
+mod subscription;
 #[cfg(test)]
 mod tests;
 
@@ -28,9 +31,11 @@ use crate::clock::Millis;
 use crate::failure::Failure;
 use crate::ports::{Shard, ShardReader, Start, Stream};
 use crate::record::{NewRecord, Position, ShardId};
+pub use consumer::FanOut;
 use cursor::{Cursor, Kept};
 use pace::Paces;
 use reader::KinesisReader;
+use subscription::Consumer;
 
 /// How the stream is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +53,8 @@ pub struct Options {
     pub list_shards: i32,
     /// What the stream is called by whoever reads it: in documents, names of objects and rows; `None`: as in Kinesis.
     pub called: Option<String>,
+    /// By enhanced fan-out, or `None`: by asking, which all consumers of a shard do at its 2 MiB a second.
+    pub fan_out: Option<FanOut>,
 }
 
 impl Default for Options {
@@ -59,6 +66,7 @@ impl Default for Options {
             idle: Duration::from_millis(1_000),
             list_shards: 1_000,
             called: None,
+            fan_out: None,
         }
     }
 }
@@ -68,11 +76,14 @@ impl Default for Options {
 struct Inner {
     client: Client,
     name: Arc<str>,
+    arn: String,
     options: Options,
     /// Bytes of one record with its key.
     max_record: usize,
     kept: Kept,
     paces: Paces,
+    /// With enhanced fan-out.
+    consumer: Option<Consumer>,
 }
 
 /// A data stream. Open it once per process: its readers share what a shard allows.
@@ -84,7 +95,7 @@ pub struct KinesisStream {
 
 impl KinesisStream {
     /// Opens the stream `name`, which must exist, and reads its limits: changes of the retention and of the largest record
-    /// are seen by the next opening.
+    /// are seen by the next opening. With enhanced fan-out its consumer is registered if it is not.
     ///
     /// # Errors
     /// What is wrong and how to mend it: no such stream, another region, an action that is not allowed, credentials that are
@@ -103,8 +114,16 @@ impl KinesisStream {
         };
         let kib = told.max_record_size_in_kib.and_then(|kib| usize::try_from(kib).ok());
         let max_record = kib.unwrap_or(1 << 10) << 10;
+        let consumer = match &options.fan_out {
+            Some(fan_out) => {
+                let arn = consumer::register(&client, &told.stream_arn, &fan_out.consumer).await?;
+                Some(Consumer { client: session.kinesis_pushing(), arn, options: Arc::new(fan_out.clone()) })
+            }
+            None => None,
+        };
         let called = options.called.as_deref().unwrap_or(name).into();
-        let inner = Inner { client, name: name.into(), options, max_record, kept, paces: Paces::default() };
+        let (name, arn, paces) = (name.into(), told.stream_arn, Paces::default());
+        let inner = Inner { client, name, arn, options, max_record, kept, paces, consumer };
         Ok(KinesisStream { inner: Arc::new(inner), name: called })
     }
 }
@@ -113,6 +132,14 @@ impl KinesisStream {
     /// How long the stream keeps its records, as it was when it was opened.
     pub fn retention(&self) -> Duration {
         Duration::from_millis(u64::try_from(self.inner.kept.retention_ms).unwrap_or_default())
+    }
+
+    /// Asks whether the stream can be read as the consumer of this name, which need not be registered yet, nor will it be.
+    ///
+    /// # Errors
+    /// What is wrong and how to mend it.
+    pub async fn probe_consumer(&self, name: &str) -> Result<(), Failure> {
+        consumer::probe(&self.inner.client, &self.inner.arn, name).await
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, OwnedMutexGuard};
 use tokio::time::Instant;
 
 use crate::record::ShardId;
@@ -60,6 +60,25 @@ impl Meter {
 pub(super) struct Pace {
     reads: Mutex<Meter>,
     iterators: Mutex<Meter>,
+    seat: Arc<Mutex<Seat>>,
+}
+
+/// The right to the one subscription that a registered consumer has to a shard.
+#[derive(Debug, Default)]
+pub(super) struct Seat {
+    not_before: Option<Instant>,
+}
+
+impl Seat {
+    /// Whether a subscription may be asked for.
+    pub(super) fn is_free(&self, now: Instant) -> bool {
+        self.not_before.is_none_or(|moment| moment <= now)
+    }
+
+    /// No subscription is asked for until then.
+    pub(super) fn keep_off(&mut self, until: Instant) {
+        self.not_before = self.not_before.max(Some(until));
+    }
 }
 
 /// A shard's reads, one cursor at a time and in the order of asking: only then is it known what the read before brought.
@@ -72,8 +91,16 @@ impl Pace {
         Turn(self.reads.lock().await)
     }
 
+    /// The seat, unless another cursor sits on it.
+    pub(super) fn seat(&self) -> Option<OwnedMutexGuard<Seat>> {
+        self.seat.clone().try_lock_owned().ok()
+    }
+
     /// Whether a call of late still counts.
     fn is_counting(&self, now: Instant) -> bool {
+        if self.seat.try_lock().map_or(true, |seat| !seat.is_free(now)) {
+            return true;
+        }
         let counts = |meter: &Meter| {
             let last = meter.calls.back().map(|last| *last + WINDOW);
             last.max(meter.paid).is_some_and(|until| until > now)
@@ -163,6 +190,21 @@ mod tests {
         );
         meter.brought(later, 0);
         assert_eq!(meter.ready().unwrap() - later, Duration::from_millis(500));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shard_has_one_seat_and_who_sits_down_next_minds_what_was_before() {
+        let paces = Paces::default();
+        let mut first = paces.of(&"a".into()).seat().unwrap();
+        assert!(paces.of(&"a".into()).seat().is_none() && paces.of(&"b".into()).seat().is_some());
+        let now = Instant::now();
+        assert!(first.is_free(now));
+        first.keep_off(now + WINDOW * 6);
+        first.keep_off(now + WINDOW);
+        drop(first);
+        paces.of(&"c".into()); // forgets whom nobody reads, but not what was promised
+        let second = paces.of(&"a".into()).seat().unwrap();
+        assert!(!second.is_free(now + WINDOW) && second.is_free(now + WINDOW * 6));
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,7 +1,8 @@
-//! Reading a shard in order with GetRecords.
+//! Reading a shard in order with GetRecords, and by what is pushed.
 //!
 //! GetRecords knows no limit in bytes. It is asked for as many records as will fit by the size of those before; what comes on
-//! top waits here for the next fetch, ten mebibytes at the very most and next to nothing as a rule.
+//! top waits here for the next fetch, ten mebibytes at the very most and next to nothing as a rule. So does what is left of an
+//! event that was pushed, and no other is taken before that is handed out.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use tokio::time::Instant;
 use super::Inner;
 use super::cursor::{Cursor, From, Page, Raw};
 use super::date::Clock;
+use super::fan_out::{Push, Pushed};
 use super::fault::{self, Missing};
 use super::pace::{Pace, Turn};
 use crate::clock::Millis;
@@ -37,6 +39,8 @@ pub(super) struct KinesisReader {
     pace: Arc<Pace>,
     cursor: Cursor,
     iterator: Option<String>,
+    /// The shard's subscription, with enhanced fan-out.
+    push: Option<Push>,
     /// Fetched and not handed out yet.
     waiting: VecDeque<Record>,
     /// About the size of this shard's records.
@@ -54,12 +58,14 @@ impl KinesisReader {
     /// A reader whose iterator is open, so that an unknown shard is found out at once and `Latest` is now.
     pub(super) async fn open(stream: Arc<Inner>, shard: &ShardId, cursor: Cursor) -> Result<Self, Failure> {
         let pace = stream.paces.of(shard);
+        let push = stream.consumer.clone().map(|consumer| Push::new(consumer, shard.clone()));
         let mut reader = KinesisReader {
             stream,
             shard: shard.clone(),
             pace,
             cursor,
             iterator: None,
+            push,
             waiting: VecDeque::new(),
             typical: TYPICAL,
             behind_ms: 0,
@@ -189,15 +195,64 @@ impl KinesisReader {
         Ok(Some(page))
     }
 
+    /// Waits until the deadline for what is pushed; whether that will do, and nothing need be asked for.
+    async fn listen(&mut self, limit: Limit, deadline: Instant, at_least_one_look: bool) -> bool {
+        let Some(push) = &mut self.push else { return false };
+        if self.cursor.must_prove() {
+            push.end();
+            return false;
+        }
+        let until = if self.at_tip { deadline.min(push.look()) } else { deadline };
+        match push.next(&self.pace, &mut self.cursor, until).await {
+            Pushed::Page(page) => self.take_pushed(page),
+            Pushed::Quiet => {
+                if self.at_tip && push.look() <= Instant::now() {
+                    push.put_off_look();
+                    self.look(limit).await;
+                    return true;
+                }
+                !at_least_one_look
+            }
+            Pushed::Poll => false,
+        }
+    }
+
+    /// Takes in what an event brought; `false` when it leads nowhere.
+    fn take_pushed(&mut self, page: Page) -> bool {
+        // Polling would go on from here.
+        self.iterator = None;
+        if self.cursor.is_stuck(&page) {
+            (self.at_tip, self.behind_ms) = (false, page.behind_ms);
+            self.push.iter_mut().for_each(Push::end);
+            return false;
+        }
+        self.take(page);
+        true
+    }
+
+    /// Looks whether anything is there that was not pushed. A look that fails is no harm: records do not come by it.
+    async fn look(&mut self, limit: Limit) {
+        if let Err(failure) = self.fetch(limit).await {
+            tracing::debug!(shard = %self.shard, %failure, "no look at a quiet shard");
+        }
+    }
+
     fn take(&mut self, page: Page) {
         self.at_tip = page.seen_until().is_some();
         self.behind_ms = page.behind_ms;
         self.ended = page.ended;
         let more = page.behind_ms > 0 || page.full;
         self.rest = (!more).then(|| Instant::now() + self.stream.options.idle);
+        let seen = self.cursor.seen_until();
         let (records, trimmed) = self.cursor.take(page);
         self.waiting.extend(records);
         self.trimmed |= trimmed;
+        if self.cursor.seen_until() > seen {
+            self.push.iter_mut().for_each(Push::put_off_look);
+        }
+        if self.ended {
+            self.push = None;
+        }
     }
 
     /// What is there to be told, within the limit.
@@ -230,13 +285,15 @@ impl ShardReader for KinesisReader {
         let deadline = Instant::now() + wait;
         // At least one look, however long the shard's allowance makes it wait, unless it would be a look too soon.
         while !self.has_news() {
-            if let Some(rest) = self.rest.filter(|_| !wait.is_zero()) {
-                tokio::time::sleep_until(rest.min(deadline)).await;
-                if rest >= deadline {
-                    break;
+            if !self.listen(limit, deadline, wait.is_zero()).await {
+                if let Some(rest) = self.rest.filter(|_| !wait.is_zero()) {
+                    tokio::time::sleep_until(rest.min(deadline)).await;
+                    if rest >= deadline {
+                        break;
+                    }
                 }
+                self.fetch(limit).await?;
             }
-            self.fetch(limit).await?;
             if Instant::now() >= deadline {
                 break;
             }
@@ -246,7 +303,7 @@ impl ShardReader for KinesisReader {
 }
 
 /// A record as the SDK gives it.
-fn raw(record: aws_sdk_kinesis::types::Record) -> Result<Raw, String> {
+pub(super) fn raw(record: aws_sdk_kinesis::types::Record) -> Result<Raw, String> {
     let arrived_at = record.approximate_arrival_timestamp.and_then(|time| time.to_millis().ok());
     Ok(Raw {
         sequence: record.sequence_number.parse()?,

@@ -8,6 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::http::{self, Body, Head};
+use super::spoil::{Rest, Spoiled};
 use super::{Call, Fault, Shared, answer};
 
 /// Both ways of a connection.
@@ -86,7 +87,7 @@ async fn call(client: &mut Pipe, shared: &Shared) -> Result<Then> {
             return Ok(Then::Reset);
         }
         Some(Fault::Delay(time)) => tokio::time::sleep(*time).await,
-        Some(Fault::Truncate | Fault::Lost) | None => {}
+        _ => {}
     }
     let mut server = Pipe::new(TcpStream::connect(shared.upstream).await?);
     server.writer.write_all(request.without("expect").bytes()).await?;
@@ -125,7 +126,19 @@ async fn reply(client: &mut Pipe, server: &mut Pipe, call: &Call, fault: Option<
         }
         _ => {
             client.writer.write_all(head.bytes()).await?;
-            http::copy(body, &mut server.reader, &mut client.writer).await?;
+            let spoiled = match fault {
+                Some(Fault::Cut(after)) => Some((*after, Rest::Cut)),
+                Some(Fault::Damage(after)) => Some((*after, Rest::Damaged)),
+                Some(Fault::Stall(after)) => Some((*after, Rest::Stalled)),
+                _ => None,
+            };
+            match spoiled {
+                Some((after, rest)) => {
+                    let mut writer = Spoiled::new(&mut client.writer, after, rest);
+                    http::copy(body, &mut server.reader, &mut writer).await?;
+                }
+                None => http::copy(body, &mut server.reader, &mut client.writer).await?,
+            }
             Ok(if head.closes() || body == Body::UntilClosed { Then::Close } else { Then::Next })
         }
     }

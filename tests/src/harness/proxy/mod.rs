@@ -9,6 +9,7 @@ mod call;
 mod connection;
 mod http;
 mod rules;
+mod spoil;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -205,6 +206,31 @@ mod tests {
         stream.read_to_string(&mut got).await.unwrap();
         assert!(got.contains("content-length: 4") && got.ends_with("\r\n\r\nbo"), "{got}");
         assert_eq!(proxy.counts().faults, BTreeMap::from([("reset", 1), ("lost", 1), ("truncate", 1)]));
+    }
+
+    #[tokio::test]
+    async fn a_body_goes_wrong_where_it_is_told_to() {
+        let proxy = echo(4).await;
+        let request = b"POST /b/k?uploads HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabcdefghij";
+        let send = async |fault| {
+            proxy.rules([Rule::new(fault)]);
+            let mut stream = connect(&proxy).await;
+            stream.write_all(request).await.unwrap();
+            stream
+        };
+        let mut damaged = send(Fault::Damage(4)).await;
+        let mut whole = Vec::new();
+        while !whole.ends_with(b"fghij") {
+            whole.push(damaged.read_u8().await.unwrap());
+        }
+        assert!(whole.ends_with(&[b'a', b'b', b'c', b'd', !b'e', b'f', b'g', b'h', b'i', b'j']));
+        let mut cut = send(Fault::Cut(4)).await;
+        until(&mut cut, "\r\n\r\nabcd").await;
+        assert!(cut.read(&mut [0; 8]).await.is_err(), "a cut connection is reset");
+        let mut stalled = send(Fault::Stall(4)).await;
+        until(&mut stalled, "\r\n\r\nabcd").await;
+        let more = tokio::time::timeout(Duration::from_millis(100), stalled.read(&mut [0; 8])).await;
+        assert!(more.is_err(), "more came, or the end: {more:?}");
     }
 
     #[tokio::test]

@@ -22,6 +22,12 @@ pub enum Fault {
     Truncate,
     /// Passed on and done; the answer is thrown away and the connection reset.
     Lost,
+    /// Passed on; the connection is reset after so many bytes of the answer's body, as they come.
+    Cut(u64),
+    /// Passed on; of the answer's body the byte behind so many is another.
+    Damage(u64),
+    /// Passed on; after so many bytes of the answer's body no more come, and the connection stays.
+    Stall(u64),
 }
 
 impl Fault {
@@ -38,6 +44,9 @@ impl Fault {
             Fault::Reset => "reset",
             Fault::Truncate => "truncate",
             Fault::Lost => "lost",
+            Fault::Cut(_) => "cut",
+            Fault::Damage(_) => "damage",
+            Fault::Stall(_) => "stall",
         }
     }
 }

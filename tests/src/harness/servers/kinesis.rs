@@ -4,8 +4,10 @@
 //!
 //! - ferrokinesis (fast, volume): `MillisBehindLatest` is 0 while a shard is open; arrival times are whole seconds; a record
 //!   has at most 1 MiB and a PutRecords 5 MiB; a list of shards goes on by the last shard's name, not by the token; GetRecords
-//!   gives more than 10 MiB; reads are never throttled.
-//! - kinesis-local (slow, resharding and lag): below 1 MB/s; no limit is kept; iterators never expire.
+//!   gives more than 10 MiB; reads are never throttled; a shard may have any number of subscriptions, which speak every 200 ms
+//!   and tell the end of a closed shard by an event without records.
+//! - kinesis-local (slow, resharding and lag): below 1 MB/s; no limit is kept; iterators never expire; a subscription to a
+//!   closed shard goes on without an end.
 
 use std::fmt;
 use std::path::Path;
@@ -17,7 +19,7 @@ use axum::extract::DefaultBodyLimit;
 use ferrokinesis::create_app;
 use ferrokinesis::store::{Store, StoreOptions};
 use shardmill_connectors::aws::Session;
-use shardmill_connectors::aws::kinesis::{KinesisStream, Options};
+use shardmill_connectors::aws::kinesis::{FanOut, KinesisStream, Options};
 use tempfile::NamedTempFile;
 use tokio::net::TcpListener;
 use tokio::process::Command;
@@ -143,7 +145,9 @@ impl KinesisLocal {
             command.env("KINESIS_MOCK_TLS_PORT", tls.to_string());
             command.env("KINESIS_MOCK_CERT_PATH", own.join("server.json"));
             command.env("LOG_LEVEL", "WARN").env("SHARD_LIMIT", "1000");
-            for change in ["CREATE_STREAM", "DELETE_STREAM", "SPLIT_SHARD", "MERGE_SHARDS"] {
+            let changes =
+                ["CREATE_STREAM", "DELETE_STREAM", "SPLIT_SHARD", "MERGE_SHARDS", "REGISTER_STREAM_CONSUMER"];
+            for change in changes {
                 command.env(format!("{change}_DURATION"), "50ms");
             }
             command
@@ -202,4 +206,11 @@ pub async fn open(session: &Session, name: &str, shards: u32) -> Result<KinesisS
 /// How streams on these servers are used.
 pub fn options() -> Options {
     Options { put_bytes: 5 << 20, idle: Duration::from_millis(50), ..Options::default() }
+}
+
+/// The same by enhanced fan-out, with times short enough to be waited for. Looks are as rare as on AWS.
+pub fn pushed() -> Options {
+    let fan_out =
+        FanOut { again: Duration::from_millis(300), silence: Duration::from_secs(2), ..FanOut::new("tests") };
+    Options { fan_out: Some(fan_out), ..options() }
 }
