@@ -60,6 +60,7 @@ impl Setting for TableName {
 
 /// Reads the whole document.
 pub(super) fn config(mut root: Section<'_>) -> Config {
+    let places = root.places();
     let backend = root.choice("backend", &[("embedded", Backend::Embedded), ("aws", Backend::Aws)]);
     let backend = backend.unwrap_or(Backend::Embedded);
     let data_dir = root.text("data_dir").map_or_else(|| PathBuf::from(super::DATA_DIR), PathBuf::from);
@@ -88,6 +89,7 @@ pub(super) fn config(mut root: Section<'_>) -> Config {
         cluster: root.section("cluster").map(cluster),
     };
     if backend == Backend::Aws {
+        places,
         needed_on_aws(&config, &root);
     }
     root.finish();

@@ -19,12 +19,12 @@ use shardmill_actors::shared::{Control, LakeSettings, Memory, Ports, Schedule, S
 use shardmill_actors::supervision::Registry;
 use shardmill_cluster::membership::Standing;
 use shardmill_cluster::{Liveness, Membership, NodeId};
-use shardmill_connectors::Failure;
 use shardmill_connectors::destinations::sender::Sender;
 use shardmill_connectors::embedded::NodeLock;
 use shardmill_connectors::parquet::{Compression, WriteOptions};
 use shardmill_connectors::ports::Queue;
 use tokio::sync::watch;
+use shardmill_connectors::{Class, Failure};
 
 use crate::commands::Error;
 use crate::config::{self, Backend, Config, Problem};
@@ -102,14 +102,19 @@ pub async fn probe(config: &Config) -> Vec<Problem> {
     }
 }
 
-/// A store that cannot be opened. What to do about it is in the failure's own words.
+/// A store that cannot be opened, and the key that names it. What to do about wrong credentials and wrong names is in the
+/// failure's own words.
 fn unopened(config: &Config, key: &str, failure: Failure) -> Problem {
     let file = config.file.as_deref().map(|file| file.display().to_string()).unwrap_or_default();
-    let (message, fix) = match failure.detail.rsplit_once("; ") {
-        Some((message, fix)) => (message.to_owned(), fix.to_owned()),
-        None => (failure.detail, "mend it and start again".to_owned()),
+    let (message, fix) = match (failure.class, failure.detail.rsplit_once("; ")) {
+        (Class::Unauthorized, Some((message, fix))) => (message.to_owned(), fix.to_owned()),
+        (Class::Transient | Class::Throttled, _) => {
+            let fix = "it may pass: try again, and see that the service can be reached from this machine";
+            (failure.detail, fix.to_owned())
+        }
+        _ => (failure.detail, "mend it and start again".to_owned()),
     };
-    Problem { file, line: 0, key: key.to_owned(), message, fix }
+    Problem { file, line: config.line(key), key: key.to_owned(), message, fix }
 }
 
 /// What shows others that this node lives: hold it as long as the node runs.

@@ -3,6 +3,7 @@
 
 mod architecture;
 mod aws_athena;
+mod aws_check;
 mod aws_documents;
 mod aws_intake;
 mod aws_kinesis;
