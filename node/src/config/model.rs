@@ -225,6 +225,8 @@ pub struct Intake {
 pub struct DeadLetters {
     /// The queue's URL (aws); embedded: in the data directory.
     pub queue: Option<String>,
+    /// Another queue: a letter's message that is moved there has the letter redriven; its URL (aws), or its name.
+    pub redrive_queue: Option<String>,
 }
 
 /// Who is told when something needs a person, and from which depth on.

@@ -100,6 +100,9 @@ pub(super) async fn open(config: &Config) -> Result<Opened, Vec<Problem>> {
     let files: Arc<dyn RawFiles> = Arc::new(s3::RawFiles::new(&session));
     let overflow: Arc<dyn Objects> = stores.objects.clone();
     let queue = |url: &str| Ok(Arc::new(SqsQueue::new(&session, url, overflow.clone())) as Arc<dyn Queue>);
+    let redrives = intake::redrives(config, queue, intake::REDRIVES_SQS);
+    let redrives =
+        redrives.map_err(|failure| vec![unopened(config, "dead_letters.redrive_queue", failure)])?;
     let intakes = intake::settings(config, &streams, &files, queue, intake::SQS);
     let intakes = intakes.map_err(|failure| vec![unopened(config, "intake", failure)])?;
     let ports = patience::patient(Ports {
@@ -108,7 +111,8 @@ pub(super) async fn open(config: &Config) -> Result<Opened, Vec<Problem>> {
         catalog: Arc::new(stores.catalog),
         objects: stores.objects,
     });
-    Ok(Opened { ports, streams, intakes, root: stores.root, home: super::Home::Documents(stores.home) })
+    let home = super::Home::Documents(stores.home);
+    Ok(Opened { ports, streams, intakes, redrives, root: stores.root, home })
 }
 
 /// The queue with this URL.
@@ -215,6 +219,10 @@ async fn probe_stores(config: &Config, session: &Session, stores: &Stores) -> Ve
     for (name, settings) in &config.intake {
         let queue = SqsQueue::new(session, &settings.queue, overflow.clone());
         answers.push((format!("intake.{name}.queue"), queue.probe().await));
+    }
+    if let Some(queue) = &config.dead_letters.redrive_queue {
+        let queue = SqsQueue::new(session, queue, overflow.clone());
+        answers.push(("dead_letters.redrive_queue".into(), queue.probe().await));
     }
     answers.extend([
         ("lake.url".into(), stores.objects.probe().await),

@@ -15,6 +15,7 @@ use shardmill_actors::alarms::Alarms;
 use shardmill_actors::destination::{self, Destinations};
 use shardmill_actors::intake::Intakes;
 use shardmill_actors::lane::LaneGauges;
+use shardmill_actors::redrives::Redrives;
 use shardmill_actors::shared::{Control, LakeSettings, Memory, Ports, Schedule, StreamSettings};
 use shardmill_actors::supervision::Registry;
 use shardmill_cluster::membership::Standing;
@@ -23,8 +24,8 @@ use shardmill_connectors::destinations::sender::Sender;
 use shardmill_connectors::embedded::NodeLock;
 use shardmill_connectors::parquet::{Compression, WriteOptions};
 use shardmill_connectors::ports::Queue;
-use tokio::sync::watch;
 use shardmill_connectors::{Class, Failure};
+use tokio::sync::watch;
 
 use crate::commands::Error;
 use crate::config::{self, Backend, Config, Problem};
@@ -39,6 +40,8 @@ pub struct Stores {
     pub streams: BTreeMap<String, StreamSettings>,
     /// Raw files announced by notices.
     pub intakes: Vec<shardmill_actors::intake::Settings>,
+    /// The queue that letters are asked for by.
+    pub redrives: Option<shardmill_actors::redrives::Settings>,
     /// The destinations.
     pub destinations: Vec<destination::Settings>,
     /// The HTTP client that all destinations share.
@@ -71,6 +74,7 @@ struct Opened {
     ports: Ports,
     streams: BTreeMap<String, StreamSettings>,
     intakes: Vec<shardmill_actors::intake::Settings>,
+    redrives: Option<shardmill_actors::redrives::Settings>,
     root: String,
     home: Home,
 }
@@ -79,11 +83,11 @@ struct Opened {
 pub async fn open(config: &Config) -> Result<Stores, Vec<Problem>> {
     let sender = Sender::new().map_err(|failure| vec![unopened(config, "destinations", failure)])?;
     let destinations = deliveries::open(config, &sender)?;
-    let Opened { ports, streams, intakes, root, home } = match config.backend {
+    let Opened { ports, streams, intakes, redrives, root, home } = match config.backend {
         Backend::Embedded => embedded::open(config).await?,
         Backend::Aws => aws::open(config).await?,
     };
-    Ok(Stores { ports, streams, intakes, destinations, sender, root, home })
+    Ok(Stores { ports, streams, intakes, redrives, destinations, sender, root, home })
 }
 
 /// A queue that is not the dead letters' own: by its URL on AWS, by its name in a data directory.
@@ -181,6 +185,7 @@ pub async fn shared(config: &Config, stores: &Stores) -> Result<(Shared, Hold), 
         world: watch::channel(Arc::default()).0,
         gauges: Arc::default(),
         intakes: Intakes::new(stores.intakes.clone()),
+        redrives: Redrives::new(stores.redrives.clone()),
     };
     Ok((shared, hold))
 }
