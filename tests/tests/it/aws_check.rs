@@ -1,5 +1,8 @@
 //! `shardmill check` on a configuration that AWS refuses: everything that is wrong is named in one run, with its place and the fix.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use serde_json::Value;
 use shardmill_tests::harness::cloud::{Cloud, STREAM};
 use shardmill_tests::harness::proxy::{Fault, Rule};
@@ -105,6 +108,49 @@ const KEYS: [&str; 8] = [
     "lake.url",
     "streams.events.kinesis",
 ];
+
+/// `put_object` → `PutObject`.
+fn operation(method: &str) -> String {
+    let capital =
+        |word: &str| word.chars().take(1).flat_map(char::to_uppercase).chain(word.chars().skip(1)).collect();
+    method.split('_').map(capital).collect::<Vec<String>>().concat()
+}
+
+/// The calls that the connectors make.
+fn calls(folder: &Path, found: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            calls(&path, found);
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let text: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+        // `client.put_object()`, on one line or several.
+        let after = text.split("client.").skip(1).filter_map(|rest| rest.split_once("()"));
+        let methods = after.filter(|(method, _)| {
+            method.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit())
+        });
+        found.extend(methods.filter(|(method, _)| *method != "config").map(|(method, _)| operation(method)));
+    }
+}
+
+#[test]
+fn the_readme_names_every_call_and_no_other() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut made = BTreeSet::new();
+    calls(&root.join("connectors/src/aws"), &mut made);
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let services = ["| Kinesis |", "| S3 |", "| SQS |", "| Athena |"];
+    let rows = readme.lines().filter(|line| services.iter().any(|service| line.starts_with(service)));
+    let named = rows.filter_map(|row| row.split('|').nth(2)).flat_map(|cell| cell.split(','));
+    let named: BTreeSet<String> = named.map(|call| call.trim().to_owned()).collect();
+    assert!(made.len() > 20, "{made:?}");
+    assert_eq!(
+        named, made,
+        "left: the table of IAM actions in the README; right: the calls in connectors/src/aws"
+    );
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn names_that_lead_nowhere_are_all_told_at_once() {
