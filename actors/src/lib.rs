@@ -12,6 +12,10 @@
 //!   N[(notices)] -->|files in hand| I[intake]
 //!   I -->|"late files, letters"| O
 //!   I -->|manifest| D
+//!   M[(redrive queue)] -->|messages in hand| V[redrives]
+//!   V -->|"late files, new letters"| O
+//!   V -->|manifest, settlements| D
+//!   V -->|redelivered letters| T
 //!   D --> F[forwarder] -->|letters| Q[(queue)]
 //!   D --> C[coordinator] -->|world| H[hour compactor]
 //!   H -->|generation| O
@@ -28,6 +32,7 @@ pub mod budget;
 pub mod coordinator;
 pub mod dead_letters;
 pub mod destination;
+mod hand;
 pub mod hour;
 pub mod intake;
 pub mod lake;
@@ -37,6 +42,7 @@ pub mod node;
 pub mod patience;
 pub mod probing;
 pub mod put;
+pub mod redrives;
 pub mod reshard;
 pub mod rules;
 pub mod shard;

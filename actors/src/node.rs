@@ -51,6 +51,7 @@ impl Node {
             sweeper::spec(&shared),
         ];
         children.extend(shared.intakes.specs(&shared));
+        children.extend(shared.redrives.spec(&shared));
         let (send, fatal) = mpsc::unbounded_channel();
         let root = supervisor::root(Box::new(Root { children }), shared.registry.clone(), send).await?;
         Ok(Node { shared, admin, root, fatal })

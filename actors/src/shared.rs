@@ -23,6 +23,7 @@ use crate::destination::{self, Destinations};
 use crate::intake::Intakes;
 use crate::lane::LaneGauges;
 use crate::probing::Probing;
+use crate::redrives::Redrives;
 use crate::rules::RulesBook;
 use crate::supervision::{Registry, SupervisorHandle};
 use crate::world::World;
@@ -264,6 +265,8 @@ pub struct Shared {
     pub reload: Arc<dyn Reload>,
     /// Raw files that queues announce.
     pub intakes: Intakes,
+    /// Dead letters that messages of a queue ask for.
+    pub redrives: Redrives,
 }
 
 /// Reads the part of the configuration that can change while the node runs.

@@ -60,6 +60,8 @@ pub const DELIVERY_SECONDS: &str = "shardmill_delivery_seconds";
 pub const INTAKE_FILES: &str = "shardmill_intake_files_total";
 /// Counter; label `intake`.
 pub const INTAKE_ROWS: &str = "shardmill_intake_rows_total";
+/// Counter; label `outcome`.
+pub const REDRIVE_REQUESTS: &str = "shardmill_redrive_requests_total";
 
 /// What a metric measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,5 +110,10 @@ pub const METRICS: &[Metric] = &[
     (DELIVERY_SECONDS, Kind::Histogram, "Seconds one attempt at a destination took"),
     (INTAKE_FILES, Kind::Counter, "Raw files taken in, repeated or given up"),
     (INTAKE_ROWS, Kind::Counter, "Rows of raw files committed to late inputs"),
+    (
+        REDRIVE_REQUESTS,
+        Kind::Counter,
+        "Messages of the redrive queue: redriven, repeated, put off or not ours",
+    ),
     (LAG, Kind::Gauge, "Milliseconds the slowest shard is behind its tip"),
 ];

@@ -201,6 +201,7 @@ impl Site {
             gauges: Arc::default(),
             destinations,
             intakes: Default::default(),
+            redrives: Default::default(),
             lanes: Default::default(),
             probing: Default::default(),
             alarms: Alarms::default(),

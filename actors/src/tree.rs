@@ -27,6 +27,9 @@
 //!   hours --> hour["hour compactor (one each)"]
 //!   intake --> poller
 //!   intake --> rawfile["raw file (one each)"]
+//!   root --> redrives
+//!   redrives --> redrivepoller["poller of the redrive queue"]
+//!   redrives --> redriver["redriver (one for each target)"]
 //! ```
 
 use std::time::Duration;
@@ -87,6 +90,12 @@ pub enum Kind {
     Poller,
     /// Takes one announced file in.
     RawFile,
+    /// The supervisor of what messages of the redrive queue ask for.
+    Redrives,
+    /// Receives the redrive queue's messages.
+    RedrivePoller,
+    /// Redrives what is asked for of one destination, or of the lake.
+    Redriver,
 }
 
 /// A row: a kind, its parent, its strategy.
@@ -286,6 +295,25 @@ pub const TREE: &[Row] = &[
             ..WORKER
         },
     },
+    Row {
+        kind: Kind::Redrives,
+        parent: Some(Kind::Root),
+        strategy: Strategy { backoff: backoff(500, 60, 60), ..WORKER },
+    },
+    Row { kind: Kind::RedrivePoller, parent: Some(Kind::Redrives), strategy: WORKER },
+    Row {
+        // To give up means here that letters stay letters and messages go back to their queue: they come again.
+        kind: Kind::Redriver,
+        parent: Some(Kind::Redrives),
+        strategy: Strategy {
+            rejected: Rule::until(Answer::Resume, 3, Answer::DeadLetter),
+            fenced: Rule::always(Answer::Resume),
+            crashed: Rule::until(Answer::Restart, 3, Answer::DeadLetter),
+            backoff: backoff(500, 60, 60),
+            intensity: intensity(u32::MAX, 1, Answer::Resume),
+            ..WORKER
+        },
+    },
 ];
 
 /// The strategy for failures of `kind`.
@@ -321,8 +349,17 @@ mod tests {
     }
 
     #[test]
-    fn no_shard_no_hour_and_no_file_can_reach_the_root() {
-        for kind in [Kind::Shard, Kind::Hour, Kind::Intake, Kind::Poller, Kind::RawFile] {
+    fn no_shard_no_hour_no_file_and_no_request_can_reach_the_root() {
+        for kind in [
+            Kind::Shard,
+            Kind::Hour,
+            Kind::Intake,
+            Kind::Poller,
+            Kind::RawFile,
+            Kind::Redrives,
+            Kind::RedrivePoller,
+            Kind::Redriver,
+        ] {
             let strategy = strategy(kind);
             for rule in [
                 strategy.transient,

@@ -44,6 +44,7 @@ pub const POINTS: &[(&str, &str)] = &[
     ("intake.before-settle", "a raw file's letters are announced, its notice is not settled"),
     ("intake.after-settle", "a raw file's notice is settled, nothing else knows"),
     ("redeliver.after-send", "a destination has taken a redelivered batch, its letters are not settled"),
+    ("request.before-settle", "letters that messages ask for are redriven, the messages are not settled"),
     ("redeliver.before-settle", "letters that came back are announced, the old ones are not settled"),
 ];
 

@@ -173,13 +173,11 @@ impl Reload for Reloading {
             let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
             Failure::rejected(format!("nothing was changed: {}", lines.join("\n")))
         };
-        let config = match &self.file {
+        let mut config = self.config.clone();
+        if let Some(file) = &self.file {
             // Everything else, the data directory above all, stays what the node was started with.
-            Some(file) => {
-                Config { destinations: Config::load(file).map_err(told)?.destinations, ..self.config.clone() }
-            }
-            None => self.config.clone(),
-        };
+            config.destinations = Config::load(file).map_err(told)?.destinations;
+        }
         open(&config, &self.sender).map_err(told)
     }
 }

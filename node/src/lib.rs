@@ -11,6 +11,5 @@ pub mod heap;
 pub mod ops;
 pub mod output;
 pub mod serve;
-pub mod targets;
 pub mod telemetry;
 pub mod wire;

@@ -139,6 +139,7 @@ async fn status(shared: &Shared, world: &World) -> Result<Value, Failure> {
         "lag_ms": shared.lag_ms(), "freshness_s": freshness_s,
         "dead_letters": depth.visible + depth.in_flight,
         "records_read": read, "invalid": invalid, "intakes": shared.intakes.status(),
+        "redrives": shared.redrives.status(),
         "alarms": shared.alarms.active(),
     }))
 }

@@ -1,6 +1,8 @@
 //! Announcing dead letters: the queue is the signal that people and alarms watch.
 
+use serde::Deserialize;
 use serde_json::json;
+use shardmill_connectors::clock::Millis;
 use shardmill_connectors::failure::Failure;
 
 use super::index::DeadIndex;
@@ -34,5 +36,87 @@ fn body(file: &str, letter: &Letter) -> Result<String, Failure> {
     if whole.len() <= LARGEST {
         return Ok(whole);
     }
-    Ok(json!({"id": letter.id, "reason": letter.reason, "table": letter.table, "object": file}).to_string())
+    let Letter { id, reason, table, destination, last_at, .. } = letter;
+    let pointer = json!({"id": id, "reason": reason, "table": table, "destination": destination,
+        "last_at": last_at, "object": file});
+    Ok(pointer.to_string())
+}
+
+/// What a message of the queue says of the letter that it announces, whole or not.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Announced {
+    /// The letter's id.
+    pub id: String,
+    /// Who gave it up; `None` for the lake, and in pointers that were written before they said so.
+    #[serde(default)]
+    pub destination: Option<String>,
+    /// When it was given up; not in all pointers.
+    #[serde(default)]
+    pub last_at: Option<Millis>,
+}
+
+impl Announced {
+    /// What `body` announces; `None`: it is no message of ours, as far as can be seen.
+    pub fn read(body: &str) -> Option<Self> {
+        /// What every message of ours has besides.
+        #[derive(Deserialize)]
+        struct Ours {
+            #[serde(rename = "reason")]
+            _reason: String,
+            #[serde(default)]
+            origin: Option<serde::de::IgnoredAny>,
+            #[serde(default)]
+            object: Option<String>,
+        }
+        let ours: Ours = serde_json::from_str(body).ok()?;
+        let told: Announced = serde_json::from_str(body).ok()?;
+        let is_id = told.id.len() == 32 && told.id.bytes().all(|byte| byte.is_ascii_hexdigit());
+        (is_id && (ours.origin.is_some() || ours.object.is_some())).then_some(told)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::letter;
+    use super::*;
+
+    #[test]
+    fn what_is_announced_can_be_read_back() {
+        for destination in ["crm", "lake"] {
+            let mut letter = letter(7, destination);
+            let expected = Announced {
+                id: letter.id.clone(),
+                destination: letter.destination.clone(),
+                last_at: Some(letter.last_at),
+            };
+            let whole = body("dead/f", &letter).unwrap();
+            assert!(whole.contains("payload"));
+            assert_eq!(Announced::read(&whole), Some(expected.clone()));
+            letter.payload = serde_json::value::to_raw_value(&"x".repeat(LARGEST)).ok();
+            let pointer = body("dead/f", &letter).unwrap();
+            assert!(pointer.contains("dead/f") && pointer.len() < 1_000);
+            assert_eq!(Announced::read(&pointer), Some(expected));
+        }
+    }
+
+    #[test]
+    fn messages_of_others_are_told_from_ours() {
+        let id = "0123456789abcdef0123456789abcdef";
+        // As pointers were before they named the destination.
+        let old = format!(r#"{{"id":"{id}","reason":"r","table":"t","object":"dead/f"}}"#);
+        assert_eq!(Announced::read(&old).map(|told| (told.destination, told.last_at)), Some((None, None)));
+        for body in [
+            "",
+            "plain text",
+            "[]",
+            "7",
+            r#"{"id":"7","reason":"r","object":"o"}"#,
+            &format!(r#"{{"id":"{id}"}}"#),
+            &format!(r#"{{"id":"{id}","reason":"r"}}"#),
+            &format!(r#"{{"id":"{id}","object":"o"}}"#),
+            &format!(r#"{{"id":"{}","reason":"r","object":"o"}}"#, id.replace('0', "x")),
+        ] {
+            assert_eq!(Announced::read(body), None, "{body}");
+        }
+    }
 }

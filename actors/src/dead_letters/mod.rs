@@ -18,12 +18,13 @@ pub mod retention;
 pub mod search;
 pub mod selection;
 mod settle;
+pub mod targets;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use announce::announce;
+pub use announce::{Announced, announce};
 pub use edits::{Edit, Editing};
 pub use index::{DeadIndex, Settled, Settlement};
 pub use letter::Letter;

@@ -75,6 +75,8 @@ pub struct Redrive<'a> {
     pub rate: Option<f64>,
     /// Only say what would happen.
     pub dry_run: bool,
+    /// Go through the queue for the messages of what was settled.
+    pub withdraw: bool,
     /// Told how many letters have been dealt with since it was told last, and how many there may be in all.
     pub progress: &'a (dyn Fn(u64, u64) + Sync),
 }
@@ -108,9 +110,9 @@ impl Redrive<'_> {
             let (mut result, mut left) = (Redriven::default(), Left::default());
             // What was settled is no longer announced, even when something fails afterwards.
             let outcome = self.redrive(selection, search, (&mut result, &mut left)).await;
-            let withdrawn = match self.dry_run {
-                true => Ok(()),
-                false => withdraw(self.ports, left.settled).await,
+            let withdrawn = match self.withdraw && !self.dry_run {
+                true => withdraw(self.ports, left.settled).await,
+                false => Ok(()),
             };
             outcome.and(withdrawn).map(|()| result)
         }

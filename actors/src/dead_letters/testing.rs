@@ -76,6 +76,7 @@ impl Site {
             targets,
             rate: None,
             dry_run,
+            withdraw: true,
             progress: &|_, _| {},
         };
         redrive.run(&Selection::default()).await.unwrap()

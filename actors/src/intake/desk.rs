@@ -2,21 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use shardmill_connectors::clock::Millis;
 
 use super::watermark::watermark;
-
-/// A notice in hand.
-#[derive(Debug)]
-struct InHand {
-    receipt: String,
-    /// When it was received, or its time was last extended.
-    since: Instant,
-    /// The times of its files that are not done, by their numbers in the notice.
-    open: BTreeMap<usize, Millis>,
-}
+use crate::hand::Hand;
 
 /// What became of files since the node started.
 #[derive(Debug, Clone, Copy, Default)]
@@ -35,7 +26,8 @@ pub(super) struct Counts {
 
 #[derive(Debug, Default)]
 struct State {
-    notices: BTreeMap<String, InHand>,
+    /// Notices, with the times of their files that are not done, by the files' numbers in the notice.
+    notices: Hand<BTreeMap<usize, Millis>>,
     counts: Counts,
     empty_at: Option<Millis>,
     begun: u64,
@@ -54,23 +46,15 @@ impl Desk {
 
     /// Takes a notice in hand, with the times of its files. `false` when it is in hand already: then only its receipt is new.
     pub(super) fn take(&self, notice: &str, receipt: &str, files: impl Iterator<Item = Millis>) -> bool {
-        let mut state = self.state();
-        let (receipt, since) = (receipt.to_owned(), Instant::now());
-        if let Some(known) = state.notices.get_mut(notice) {
-            (known.receipt, known.since) = (receipt, since);
-            return false;
-        }
-        let open = files.enumerate().collect();
-        state.notices.insert(notice.to_owned(), InHand { receipt, since, open });
-        true
+        self.state().notices.take(notice, receipt, || files.enumerate().collect())
     }
 
     /// A file is done. The notice's receipt, when it was the last one and the notice can be settled.
     pub(super) fn done(&self, notice: &str, file: usize) -> Option<String> {
         let mut state = self.state();
-        let known = state.notices.get_mut(notice)?;
-        known.open.remove(&file);
-        known.open.is_empty().then(|| known.receipt.clone())
+        let (receipt, open) = state.notices.get_mut(notice)?;
+        open.remove(&file);
+        open.is_empty().then(|| receipt.to_owned())
     }
 
     /// A number that no other unit has had.
@@ -82,33 +66,27 @@ impl Desk {
 
     /// A notice is settled, or given back.
     pub(super) fn put_down(&self, notice: &str) {
-        self.state().notices.remove(notice);
+        self.state().notices.put_down(notice);
     }
 
     /// Files in hand.
     pub(super) fn in_hand(&self) -> usize {
-        self.state().notices.values().map(|notice| notice.open.len()).sum()
+        self.state().notices.iter().map(|(_, open)| open.len()).sum()
     }
 
     /// Notices whose time was not extended for `age`: names and receipts.
     pub(super) fn older_than(&self, age: Duration) -> Vec<(String, String)> {
-        let state = self.state();
-        let old = state.notices.iter().filter(|(_, notice)| notice.since.elapsed() >= age);
-        old.map(|(name, notice)| (name.clone(), notice.receipt.clone())).collect()
+        self.state().notices.older_than(age)
     }
 
     /// The time of a notice was extended, if it still has this receipt.
     pub(super) fn extended(&self, notice: &str, receipt: &str) {
-        let mut state = self.state();
-        if let Some(notice) = state.notices.get_mut(notice).filter(|notice| notice.receipt == receipt) {
-            notice.since = Instant::now();
-        }
+        self.state().notices.extended(notice, receipt);
     }
 
     /// Forgets everything in hand; the receipts.
     pub(super) fn clear(&self) -> Vec<String> {
-        let notices = std::mem::take(&mut self.state().notices);
-        notices.into_values().map(|notice| notice.receipt).collect()
+        self.state().notices.clear()
     }
 
     /// The queue was empty at this moment.
@@ -119,7 +97,7 @@ impl Desk {
     /// See [`watermark`].
     pub(super) fn watermark(&self) -> Option<Millis> {
         let state = self.state();
-        let oldest = state.notices.values().flat_map(|notice| notice.open.values()).min().copied();
+        let oldest = state.notices.iter().flat_map(|(_, open)| open.values()).min().copied();
         watermark(state.empty_at, oldest)
     }
 

@@ -37,6 +37,7 @@ use shardmill_connectors::ports::{Queue, RawFiles};
 
 use self::desk::Desk;
 use self::poller::Poller;
+use crate::hand::Hidden;
 use crate::shared::{Shared, StreamSettings};
 use crate::supervision::registry::View;
 use crate::supervision::{Body, ChildSpec, Group, SupervisorHandle, Worker};
@@ -58,6 +59,12 @@ pub struct Settings {
     pub visibility: Duration,
     /// How long the queue waits for a notice when there is none.
     pub wait: Duration,
+}
+
+impl Settings {
+    fn hidden(&self) -> Hidden<'_> {
+        Hidden { queue: self.queue.as_ref(), visibility: self.visibility }
+    }
 }
 
 /// The intakes of a node. Cheap to clone.
@@ -85,6 +92,11 @@ impl Intakes {
     pub fn have_passed(&self, table: &str, hour: Hour) -> bool {
         let mine = self.all.values().filter(|(settings, _)| settings.table.table == table);
         mine.map(|(_, desk)| desk.watermark()).all(|at| at.is_some_and(|at| at >= hour.end()))
+    }
+
+    /// What rows are from, by the name they have as `_stream`.
+    pub fn sources(&self) -> impl Iterator<Item = (String, StreamSettings)> {
+        self.all.values().map(|(settings, _)| (settings.name.clone(), settings.table.clone()))
     }
 
     /// What the intakes do, for operators.
@@ -151,11 +163,7 @@ impl Group for Intake {
     }
 
     async fn close(&mut self) -> Result<(), Failure> {
-        // Other nodes need not wait for the end of what this one has in hand.
-        for receipt in self.desk.clear() {
-            self.settings.queue.extend(&receipt, Duration::ZERO).await?;
-        }
-        Ok(())
+        self.settings.hidden().hand_back(self.desk.clear()).await
     }
 }
 

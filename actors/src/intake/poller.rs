@@ -47,14 +47,8 @@ impl Poller {
     /// Extends the time of notices in hand before it is half over.
     async fn keep(&self) -> Result<(), Failure> {
         let Parts { settings, desk, .. } = &self.parts;
-        for (notice, receipt) in desk.older_than(settings.visibility / 3) {
-            if !settings.queue.extend(&receipt, settings.visibility).await? {
-                // Somebody else has it by now. Both may finish: the second adopts what the first has done.
-                tracing::warn!(intake = %settings.name, %notice, "a notice in hand was handed out again");
-            }
-            desk.extended(&notice, &receipt);
-        }
-        Ok(())
+        let hidden = settings.hidden();
+        hidden.keep(desk.older_than(hidden.age()), |notice, receipt| desk.extended(notice, receipt)).await
     }
 
     /// Notes when the queue is seen empty.

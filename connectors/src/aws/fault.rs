@@ -134,6 +134,11 @@ pub fn classify(doing: &str, status: u16, code: &str, message: &str) -> Failure 
     }
 }
 
+/// What to do about something that is in another region than the one that is asked.
+pub(super) fn set_region(there: &str) -> String {
+    format!("set AWS_REGION, or the profile's region, to {there}")
+}
+
 /// Whether the class says that the service was asked too much.
 pub fn is_throttled(failure: &Failure) -> bool {
     failure.class == Class::Throttled

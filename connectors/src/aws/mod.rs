@@ -6,6 +6,7 @@
 
 pub mod athena;
 pub mod calls;
+mod denied;
 pub mod fault;
 pub mod kinesis;
 pub mod s3;

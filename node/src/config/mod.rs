@@ -100,6 +100,7 @@ impl Config {
             alarms: Alarms::default(),
             ops: Ops::default(),
             cluster: None,
+            places: places::Places::default(),
         }
     }
 
@@ -112,6 +113,11 @@ impl Config {
     /// The file that holds an object of the embedded backend.
     pub(super) fn object_file(&self, key: &str) -> PathBuf {
         self.data_dir.join("objects").join(key)
+    }
+
+    /// The line of a key (`streams.web.kinesis`), or of the nearest one around it that is written; 0 when it comes from no file.
+    pub fn line(&self, key: &str) -> usize {
+        self.places.line(key)
     }
 
     /// A path that a destination writes to: relative ones count from the data directory.

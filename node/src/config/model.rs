@@ -8,6 +8,7 @@ use serde::Serialize;
 use shardmill_connectors::Millis;
 
 use super::destination::Destination;
+use super::places::Places;
 use super::{Period, Secret, Size};
 
 /// The whole configuration of a node.
@@ -43,6 +44,9 @@ pub struct Config {
     pub ops: Ops,
     /// How nodes find each other; `None`: a node by itself.
     pub cluster: Option<Cluster>,
+    /// Where every key stands in the file.
+    #[serde(skip)]
+    pub(super) places: Places,
 }
 
 /// Which backends the ports have.
@@ -235,6 +239,8 @@ pub struct Intake {
 pub struct DeadLetters {
     /// The queue's URL (aws); embedded: in the data directory.
     pub queue: Option<String>,
+    /// Another queue: a letter's message that is moved there has the letter redriven; its URL (aws), or its name.
+    pub redrive_queue: Option<String>,
 }
 
 /// Who is told when something needs a person, and from which depth on.

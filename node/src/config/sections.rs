@@ -60,6 +60,7 @@ impl Setting for TableName {
 
 /// Reads the whole document.
 pub(super) fn config(mut root: Section<'_>) -> Config {
+    let places = root.places();
     let backend = root.choice("backend", &[("embedded", Backend::Embedded), ("aws", Backend::Aws)]);
     let backend = backend.unwrap_or(Backend::Embedded);
     let data_dir = root.text("data_dir").map_or_else(|| PathBuf::from(super::DATA_DIR), PathBuf::from);
@@ -69,7 +70,9 @@ pub(super) fn config(mut root: Section<'_>) -> Config {
     }
     let streams = streams.into_iter().map(|(name, section)| stream::read(name, section, backend)).collect();
     let intakes = root.named("intake").into_iter();
-    let intake = intakes.filter_map(|(name, section)| intake(name, section, &streams, backend)).collect();
+    let intake: BTreeMap<_, _> =
+        intakes.filter_map(|(name, section)| intake(name, section, &streams, backend)).collect();
+    let letters = root.section("dead_letters").map(|section| dead_letters(section, &intake, backend));
     let config = Config {
         file: None,
         backend,
@@ -81,11 +84,12 @@ pub(super) fn config(mut root: Section<'_>) -> Config {
         memory: root.section("memory").map(memory).unwrap_or_default(),
         collector: root.section("collector").map(collector).unwrap_or_default(),
         intake,
-        dead_letters: root.section("dead_letters").map(dead_letters).unwrap_or_default(),
+        dead_letters: letters.unwrap_or_default(),
         destinations: root.named("destinations").into_iter().filter_map(destination::read).collect(),
         alarms: root.section("alarms").map(alarms).unwrap_or_default(),
         ops: root.section("ops").map(ops).unwrap_or_default(),
         cluster: root.section("cluster").map(cluster),
+        places,
     };
     if backend == Backend::Aws {
         needed_on_aws(&config, &root);
@@ -218,28 +222,43 @@ fn intake(
         section.report("table", format!("no stream feeds the table `{table}`"), fix);
     }
     if let Some(queue) = &queue {
-        match backend {
-            Backend::Aws if !queue.starts_with("http") => {
-                section.report(
-                    "queue",
-                    "this is not a queue's URL",
-                    "write it like \"https://sqs…/raw-files\"",
-                );
-            }
-            Backend::Embedded if queue == "dead-letters" => {
-                section.report("queue", "this is the queue of the dead letters", "name one of its own");
-            }
-            _ => {}
-        }
+        own_queue(&section, ("queue", queue), backend);
     }
     section.finish();
     Some((name, Intake { queue: queue?, table: table? }))
 }
 
-fn dead_letters(mut section: Section<'_>) -> DeadLetters {
-    let dead_letters = DeadLetters { queue: section.text("queue") };
+/// Reports a queue under `key` that cannot be polled: it is none, or that of the dead letters.
+fn own_queue(section: &Section<'_>, (key, queue): (&str, &str), backend: Backend) {
+    match backend {
+        Backend::Aws if !queue.starts_with("http") => {
+            section.report(key, "this is not a queue's URL", "write it like \"https://sqs…/name\"");
+        }
+        Backend::Embedded if queue == "dead-letters" => {
+            section.report(key, "this is the queue of the dead letters", "name one of its own");
+        }
+        _ => {}
+    }
+}
+
+fn dead_letters(
+    mut section: Section<'_>,
+    intake: &BTreeMap<String, Intake>,
+    backend: Backend,
+) -> DeadLetters {
+    let letters = DeadLetters { queue: section.text("queue"), redrive_queue: section.text("redrive_queue") };
+    if let Some(queue) = &letters.redrive_queue {
+        own_queue(&section, ("redrive_queue", queue), backend);
+        if letters.queue.as_ref() == Some(queue) {
+            let why = "this is the queue of the dead letters: each would be redriven at once";
+            section.report("redrive_queue", why, "name one of its own");
+        }
+        if intake.values().any(|intake| intake.queue == *queue) {
+            section.report("redrive_queue", "an intake polls this queue", "name one of its own");
+        }
+    }
     section.finish();
-    dead_letters
+    letters
 }
 
 fn alarms(mut section: Section<'_>) -> Alarms {

@@ -22,6 +22,7 @@ fn the_whole_example_is_understood() {
     assert_eq!(config.lake.flush.bytes, Size(64 << 20));
     assert_eq!(config.athena.as_ref().unwrap().workgroup, "acme");
     assert_eq!(config.intake["firehose"].table, "web_events");
+    assert_eq!(config.dead_letters.redrive_queue.as_deref(), Some("https://sqs…/redrive"));
     let mixpanel = &config.destinations["mixpanel"];
     assert_eq!(mixpanel.settings.get("token").unwrap(), "value of MIXPANEL_TOKEN");
     assert_eq!(mixpanel.retry.max_age, Some(Period(Duration::from_secs(6 * 3_600))));
@@ -307,4 +308,31 @@ fn an_intake_needs_a_queue_and_the_table_of_a_stream() {
     let expected =
         [(3, "intake.web.queue"), (3, "intake.web.queue"), (4, "intake.web.table"), (5, "intake.x.queue")];
     assert_eq!(told, expected);
+}
+
+#[test]
+fn the_redrive_queue_is_one_of_its_own() {
+    let aws = |queue: &str| {
+        let queue = format!("redrive_queue = \"{queue}\"");
+        parse(&WHOLE.replace("redrive_queue = \"https://sqs…/redrive\"", &queue)).map(drop)
+    };
+    let embedded = |queue: &str| {
+        let text = format!(
+            "[streams.a]\n[intake.i]\nqueue = \"raw\"\ntable = \"a\"\n[dead_letters]\nredrive_queue = \"{queue}\""
+        );
+        parse(&text).map(drop)
+    };
+    aws("https://sqs…/other").unwrap();
+    embedded("redrives").unwrap();
+    for (wrong, told) in [
+        (aws("https://sqs…/dead"), "queue of the dead letters"),
+        (aws("https://sqs…/raw-files"), "an intake polls"),
+        (aws("redrives"), "not a queue's URL"),
+        (embedded("dead-letters"), "queue of the dead letters"),
+        (embedded("raw"), "an intake polls"),
+    ] {
+        let problems = wrong.unwrap_err();
+        assert_eq!((problems.len(), problems[0].key.as_str()), (1, "dead_letters.redrive_queue"));
+        assert!(problems[0].message.contains(told) && problems[0].line > 0, "{problems:?}");
+    }
 }

@@ -13,7 +13,7 @@ use shardmill_connectors::aws::kinesis::{self, FanOut, KinesisStream};
 use shardmill_connectors::aws::s3::{self, S3Documents, S3Objects, S3Place};
 use shardmill_connectors::aws::session::Place;
 use shardmill_connectors::aws::sqs::SqsQueue;
-use shardmill_connectors::ports::{Objects, Queue, RawFiles};
+use shardmill_connectors::ports::{Objects, Queue, RawFiles, Stream};
 use shardmill_connectors::schema::TableSchema;
 
 use super::{Hold, Opened, intake, streams, unopened};
@@ -102,6 +102,9 @@ pub(super) async fn open(config: &Config) -> Result<Opened, Vec<Problem>> {
     let files: Arc<dyn RawFiles> = Arc::new(s3::RawFiles::new(&session));
     let overflow: Arc<dyn Objects> = stores.objects.clone();
     let queue = |url: &str| Ok(Arc::new(SqsQueue::new(&session, url, overflow.clone())) as Arc<dyn Queue>);
+    let redrives = intake::redrives(config, queue, intake::REDRIVES_SQS);
+    let redrives =
+        redrives.map_err(|failure| vec![unopened(config, "dead_letters.redrive_queue", failure)])?;
     let intakes = intake::settings(config, &streams, &files, queue, intake::SQS);
     let intakes = intakes.map_err(|failure| vec![unopened(config, "intake", failure)])?;
     let ports = patience::patient(Ports {
@@ -110,7 +113,8 @@ pub(super) async fn open(config: &Config) -> Result<Opened, Vec<Problem>> {
         catalog: Arc::new(stores.catalog),
         objects: stores.objects,
     });
-    Ok(Opened { ports, streams, intakes, root: stores.root, home: super::Home::Documents(stores.home) })
+    let home = super::Home::Documents(stores.home);
+    Ok(Opened { ports, streams, intakes, redrives, root: stores.root, home })
 }
 
 /// The queue with this URL.
@@ -209,26 +213,76 @@ async fn schema(
 /// Asks every service for what the configuration names. All that is wrong, each with what to do.
 pub(super) async fn probe(config: &Config) -> Vec<Problem> {
     let session = Session::load(&Place::default()).await;
+    if session.region().is_none() {
+        // Nobody can be asked without one.
+        let failure = Failure::unauthorized("no region is set; set AWS_REGION, or the profile's region");
+        return vec![unopened(config, "backend", failure)];
+    }
     let mut problems = Vec::new();
     for (name, settings) in &config.streams {
         problems.extend(probe_stream(config, &session, name, settings).await);
     }
-    let stores = match Stores::of(config, &session) {
-        Ok(stores) => stores,
-        Err(found) => return problems.into_iter().chain(found).collect(),
-    };
-    for (name, settings) in &config.intake {
-        let queue = SqsQueue::new(&session, &settings.queue, stores.objects.clone() as Arc<dyn Objects>);
-        let wrong = queue.probe().await.err();
-        problems.extend(wrong.map(|failure| unopened(config, &format!("intake.{name}.queue"), failure)));
+    match Stores::of(config, &session) {
+        Ok(stores) => problems.extend(probe_stores(config, &session, &stores).await),
+        Err(found) => problems.extend(found),
     }
-    let answers = [
-        ("lake.url", stores.objects.probe().await),
-        ("documents.url", stores.documents.probe().await),
-        ("dead_letters.queue", stores.dead_letters.probe().await),
-        ("athena", stores.catalog.probe().await),
-    ];
-    let wrong = answers.into_iter().filter_map(|(key, answer)| Some(unopened(config, key, answer.err()?)));
-    problems.extend(wrong);
     problems
+}
+
+/// What is wrong with a stream, and with its schema and its rules where those are objects.
+async fn probe_stream(
+    config: &Config,
+    session: &Session,
+    name: &str,
+    settings: &config::Stream,
+) -> Vec<Problem> {
+    let kinesis = settings.kinesis.as_deref().unwrap_or(name);
+    let asked =
+        async { KinesisStream::open(session, kinesis, kinesis::Options::default()).await?.shards().await };
+    let wrong = asked.await.err();
+    let mut problems: Vec<Problem> = wrong
+        .map(|failure| unopened(config, &format!("streams.{name}.kinesis"), failure))
+        .into_iter()
+        .collect();
+    // Local files were judged with the configuration.
+    let text = |name: &str| object(session, name);
+    let in_s3 = |name: &&str| text(name).is_some();
+    if let Some(name) = settings.schema.as_deref().filter(in_s3) {
+        problems.extend(schema(config, session, Some(name)).await.err().into_iter().flatten());
+    }
+    if settings.rules.as_deref().filter(in_s3).is_some() {
+        problems.extend(streams::rules(config, settings, &text).await.err().into_iter().flatten());
+    }
+    problems
+}
+
+/// What is wrong with everything that is no stream.
+async fn probe_stores(config: &Config, session: &Session, stores: &Stores) -> Vec<Problem> {
+    let overflow: Arc<dyn Objects> = stores.objects.clone();
+    let mut answers: Vec<(String, Result<(), Failure>)> = Vec::new();
+    for (name, settings) in &config.intake {
+        let queue = SqsQueue::new(session, &settings.queue, overflow.clone());
+        answers.push((format!("intake.{name}.queue"), queue.probe().await));
+    }
+    if let Some(queue) = &config.dead_letters.redrive_queue {
+        let queue = SqsQueue::new(session, queue, overflow.clone());
+        answers.push(("dead_letters.redrive_queue".into(), queue.probe().await));
+    }
+    answers.extend([
+        ("lake.url".into(), stores.objects.probe().await),
+        ("documents.url".into(), stores.documents.probe().await),
+        ("dead_letters.queue".into(), stores.dead_letters.probe().await),
+        ("athena.workgroup".into(), stores.catalog.probe_workgroup().await),
+        ("athena.database".into(), stores.catalog.probe_database().await),
+    ]);
+    // Athena writes results in its caller's name.
+    if let Some(output) = config.athena.as_ref().and_then(|athena| athena.output.as_deref()) {
+        answers.push(("athena.output".into(), probe_output(session, output).await));
+    }
+    answers.into_iter().filter_map(|(key, answer)| Some(unopened(config, &key, answer.err()?))).collect()
+}
+
+async fn probe_output(session: &Session, output: &str) -> Result<(), Failure> {
+    let place = output.parse::<S3Place>().map_err(|wrong| Failure::unauthorized(wrong.to_string()))?;
+    S3Objects::new(session, place, s3::Options::default()).probe().await
 }

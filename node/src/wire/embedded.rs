@@ -50,8 +50,9 @@ pub(super) async fn open(config: &Config) -> Result<Opened, Vec<Problem>> {
     let queues = EmbeddedQueues::open(dir).map_err(unopened)?;
     let queue = |name: &str| Ok(Arc::new(queues.queue(name)) as Arc<dyn Queue>);
     let intakes = intake::settings(config, &opened, &files, queue, intake::EMBEDDED).map_err(unopened)?;
+    let redrives = intake::redrives(config, queue, intake::EMBEDDED).map_err(unopened)?;
     let root = dir.join("objects").display().to_string();
-    Ok(Opened { ports, streams: opened, intakes, root, home: Home::Folder(dir.to_owned()) })
+    Ok(Opened { ports, streams: opened, intakes, redrives, root, home: Home::Folder(dir.to_owned()) })
 }
 
 fn ports(dir: &Path) -> Result<Ports, Failure> {

@@ -1,10 +1,11 @@
-//! Configured intakes: each with the settings of the stream that feeds its table.
+//! Configured queues that are polled: intakes, each with the settings of the stream that feeds its table, and the redrive queue.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use shardmill_actors::intake::Settings;
+use shardmill_actors::redrives;
 use shardmill_actors::shared::StreamSettings;
 use shardmill_connectors::Failure;
 use shardmill_connectors::ports::{Queue, RawFiles};
@@ -25,6 +26,19 @@ pub(super) struct Pace {
 pub(super) const EMBEDDED: Pace = Pace { visibility: Duration::from_secs(10), wait: Duration::from_secs(1) };
 /// A poll costs money, and a node that stops waits for the end of one.
 pub(super) const SQS: Pace = Pace { visibility: Duration::from_secs(120), wait: Duration::from_secs(10) };
+
+/// A redrive may take hours, and what a killed node had in hand should not have to wait as long as a file.
+pub(super) const REDRIVES_SQS: Pace = Pace { visibility: Duration::from_secs(60), ..SQS };
+
+/// The redrive queue, if one is named.
+pub(super) fn redrives(
+    config: &Config,
+    queue: impl Fn(&str) -> Result<Arc<dyn Queue>, Failure>,
+    pace: Pace,
+) -> Result<Option<redrives::Settings>, Failure> {
+    let Some(name) = &config.dead_letters.redrive_queue else { return Ok(None) };
+    Ok(Some(redrives::Settings { queue: queue(name)?, visibility: pace.visibility, wait: pace.wait }))
+}
 
 /// Everything that `[intake.…]` names.
 pub(super) fn settings(

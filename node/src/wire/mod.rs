@@ -15,15 +15,16 @@ use shardmill_actors::alarms::Alarms;
 use shardmill_actors::destination::{self, Destinations};
 use shardmill_actors::intake::Intakes;
 use shardmill_actors::lane::LaneGauges;
+use shardmill_actors::redrives::Redrives;
 use shardmill_actors::shared::{Control, LakeSettings, Memory, Ports, Schedule, StreamSettings};
 use shardmill_actors::supervision::Registry;
 use shardmill_cluster::membership::Standing;
 use shardmill_cluster::{Liveness, Membership, NodeId};
-use shardmill_connectors::Failure;
 use shardmill_connectors::destinations::sender::Sender;
 use shardmill_connectors::embedded::NodeLock;
 use shardmill_connectors::parquet::{Compression, WriteOptions};
 use shardmill_connectors::ports::Queue;
+use shardmill_connectors::{Class, Failure};
 use tokio::sync::watch;
 
 use crate::commands::Error;
@@ -39,6 +40,8 @@ pub struct Stores {
     pub streams: BTreeMap<String, StreamSettings>,
     /// Raw files announced by notices.
     pub intakes: Vec<shardmill_actors::intake::Settings>,
+    /// The queue that letters are asked for by.
+    pub redrives: Option<shardmill_actors::redrives::Settings>,
     /// The destinations.
     pub destinations: Vec<destination::Settings>,
     /// The HTTP client that all destinations share.
@@ -71,6 +74,7 @@ struct Opened {
     ports: Ports,
     streams: BTreeMap<String, StreamSettings>,
     intakes: Vec<shardmill_actors::intake::Settings>,
+    redrives: Option<shardmill_actors::redrives::Settings>,
     root: String,
     home: Home,
 }
@@ -79,11 +83,11 @@ struct Opened {
 pub async fn open(config: &Config) -> Result<Stores, Vec<Problem>> {
     let sender = Sender::new().map_err(|failure| vec![unopened(config, "destinations", failure)])?;
     let destinations = deliveries::open(config, &sender)?;
-    let Opened { ports, streams, intakes, root, home } = match config.backend {
+    let Opened { ports, streams, intakes, redrives, root, home } = match config.backend {
         Backend::Embedded => embedded::open(config).await?,
         Backend::Aws => aws::open(config).await?,
     };
-    Ok(Stores { ports, streams, intakes, destinations, sender, root, home })
+    Ok(Stores { ports, streams, intakes, redrives, destinations, sender, root, home })
 }
 
 /// A queue that is not the dead letters' own: by its URL on AWS, by its name in a data directory.
@@ -102,14 +106,19 @@ pub async fn probe(config: &Config) -> Vec<Problem> {
     }
 }
 
-/// A store that cannot be opened. What to do about it is in the failure's own words.
+/// A store that cannot be opened, and the key that names it. What to do about wrong credentials and wrong names is in the
+/// failure's own words.
 fn unopened(config: &Config, key: &str, failure: Failure) -> Problem {
     let file = config.file.as_deref().map(|file| file.display().to_string()).unwrap_or_default();
-    let (message, fix) = match failure.detail.rsplit_once("; ") {
-        Some((message, fix)) => (message.to_owned(), fix.to_owned()),
-        None => (failure.detail, "mend it and start again".to_owned()),
+    let (message, fix) = match (failure.class, failure.detail.rsplit_once("; ")) {
+        (Class::Unauthorized, Some((message, fix))) => (message.to_owned(), fix.to_owned()),
+        (Class::Transient | Class::Throttled, _) => {
+            let fix = "it may pass: try again, and see that the service can be reached from this machine";
+            (failure.detail, fix.to_owned())
+        }
+        _ => (failure.detail, "mend it and start again".to_owned()),
     };
-    Problem { file, line: 0, key: key.to_owned(), message, fix }
+    Problem { file, line: config.line(key), key: key.to_owned(), message, fix }
 }
 
 /// What shows others that this node lives: hold it as long as the node runs.
@@ -176,6 +185,7 @@ pub async fn shared(config: &Config, stores: &Stores) -> Result<(Shared, Hold), 
         world: watch::channel(Arc::default()).0,
         gauges: Arc::default(),
         intakes: Intakes::new(stores.intakes.clone()),
+        redrives: Redrives::new(stores.redrives.clone()),
     };
     Ok((shared, hold))
 }

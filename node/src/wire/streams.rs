@@ -51,7 +51,7 @@ pub(super) async fn settings(
 }
 
 /// The stream's routing rules, read for the first time: without a good version a node does not start.
-async fn rules(
+pub(super) async fn rules(
     config: &Config,
     stream: &config::Stream,
     objects: &Find<'_>,

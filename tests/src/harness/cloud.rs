@@ -76,6 +76,11 @@ impl Cloud {
         opened.map_err(|failure| failure.to_string())
     }
 
+    /// The queue of dead letters.
+    pub fn dead_letters(&self) -> &str {
+        &self.queue
+    }
+
     /// The same rules for every service.
     pub fn rules(&self, rules: &[Rule]) {
         self.proxies.iter().for_each(|proxy| proxy.rules(rules.iter().cloned()));

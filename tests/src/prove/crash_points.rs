@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::kill::{CONFIG, judge};
 use super::{Options, Outcome, tell};
-use super::{crash_intake, crash_lanes, crash_redelivery};
+use super::{crash_intake, crash_lanes, crash_redelivery, crash_requests};
 use crate::harness::{Cli, Node, Senders, Sent, Setup, client};
 
 /// Runs the proof: one scenario for every point there is.
@@ -18,7 +18,8 @@ pub async fn run(options: Options) -> Outcome {
     for (name, between) in crash::POINTS {
         tell(format!("{name}: {between}"));
         // A redrive is one command and passes its points once.
-        let once = options.short || name.starts_with("redrive.") || name.starts_with("redeliver.");
+        let one_pass = ["redrive.", "redeliver.", "request."].iter().any(|area| name.starts_with(area));
+        let once = options.short || one_pass;
         let turns: &[u32] = if once { &[1] } else { &[1, 2, 3] };
         for turn in turns {
             let figure = scenario(name, *turn, options.seed)
@@ -39,6 +40,9 @@ async fn scenario(point: &str, turn: u32, seed: u64) -> Outcome {
     }
     if point.starts_with("redeliver.") {
         return crash_redelivery::scenario(point, &setup).await;
+    }
+    if point.starts_with("request.") {
+        return crash_requests::scenario(point, &setup).await;
     }
     if point.starts_with("lane.") {
         return crash_lanes::scenario(point, turn, &setup, seed).await;

@@ -15,8 +15,8 @@ use super::Outcome;
 use crate::harness::{Cli, Setup, client};
 
 /// Letters whose event the destination takes, and letters whose payload cannot be sent.
-const GOOD: u64 = 300;
-const BAD: u64 = 20;
+pub(super) const GOOD: u64 = 300;
+pub(super) const BAD: u64 = 20;
 
 /// Letters of a `file` destination are redriven; the command aborts at `point` and is run again.
 pub(super) async fn scenario(point: &str, setup: &Setup) -> Outcome {
@@ -52,7 +52,7 @@ pub(super) async fn scenario(point: &str, setup: &Setup) -> Outcome {
 }
 
 /// Puts letters into the data folder as a lane would have left them.
-async fn plant(setup: &Setup) -> Result<(), Failure> {
+pub(super) async fn plant(setup: &Setup) -> Result<(), Failure> {
     let letters: Vec<Letter> = (0..GOOD + BAD).filter_map(letter).collect();
     let mut tally = Tally::default();
     letters.iter().for_each(|letter| tally.insert(letter.origin.identity()));
@@ -63,7 +63,7 @@ async fn plant(setup: &Setup) -> Result<(), Failure> {
     DeadIndex::enter(&documents, &DeadFile { key, tally }).await
 }
 
-fn letter(n: u64) -> Option<Letter> {
+pub(super) fn letter(n: u64) -> Option<Letter> {
     let origin = json!({
         "stream": "events", "shard": "planted", "sequence": n.to_string(), "subsequence": 0, "arrived_at": 1_795_000_000_000_i64,
     });

@@ -7,6 +7,7 @@ mod crash_intake;
 mod crash_lanes;
 pub mod crash_points;
 mod crash_redelivery;
+mod crash_requests;
 pub mod deliveries;
 pub mod demo;
 pub mod faults_aws;

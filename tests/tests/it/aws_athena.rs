@@ -238,19 +238,20 @@ async fn a_table_that_was_dropped_is_made_again() {
 #[tokio::test]
 async fn the_probe_names_what_is_wrong_and_the_fix() {
     let (server, _, catalog) = site().await;
-    catalog.probe().await.unwrap();
+    catalog.probe_workgroup().await.unwrap();
+    catalog.probe_database().await.unwrap();
     let with = |workgroup: &str, output: Option<&str>| {
         let options =
             Options { workgroup: workgroup.into(), output: output.map(str::to_owned), ..options("acme") };
         AthenaCatalog::new(&server.session(), options)
     };
-    failed(with("nope", None).probe().await, Class::Unauthorized, "create the workgroup");
+    failed(with("nope", None).probe_workgroup().await, Class::Unauthorized, "create the workgroup");
     server.set_workgroup("bare", false, None);
-    failed(with("bare", None).probe().await, Class::Unauthorized, "set `output`");
-    with("bare", Some("s3://out/")).probe().await.unwrap();
+    failed(with("bare", None).probe_workgroup().await, Class::Unauthorized, "set `output`");
+    with("bare", Some("s3://out/")).probe_workgroup().await.unwrap();
     with("bare", Some("s3://out/")).query("SELECT 1 AS n", &Snapshot::default()).await.unwrap();
     server.set_workgroup("off", true, Some("s3://out/"));
-    failed(with("off", None).probe().await, Class::Unauthorized, "enable it");
+    failed(with("off", None).probe_workgroup().await, Class::Unauthorized, "enable it");
 }
 
 /// A file of numbered rows.
@@ -343,7 +344,8 @@ async fn calls_are_those_that_moto_knows() {
         AthenaCatalog::new(&moto.session(), options)
     };
     let catalog = with("primary");
-    catalog.probe().await.unwrap();
+    catalog.probe_workgroup().await.unwrap();
+    catalog.probe_database().await.unwrap();
     catalog.set_location("t", seven(), "tables/t/g1").await.unwrap();
     let text = |value: &str| json!({"VarCharValue": value});
     let line = |value: &str| json!({"Data": [text(value)]});
@@ -372,7 +374,7 @@ async fn calls_are_those_that_moto_knows() {
     let text =
         shardmill::output::rows(&result.schema, &result.batches, shardmill::output::Format::Json).unwrap();
     assert_eq!(text.trim(), r#"[{"n":42,"name":null},{"n":43,"name":"n"}]"#);
-    failed(with("nope").probe().await, Class::Unauthorized, "create the workgroup");
+    failed(with("nope").probe_workgroup().await, Class::Unauthorized, "create the workgroup");
 }
 
 #[tokio::test]

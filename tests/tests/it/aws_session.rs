@@ -35,7 +35,10 @@ async fn inner(queue: &str) {
     assert_eq!(elsewhere.region(), Some("us-west-2"), "the configured region goes before the profile's");
     let place: S3Place = format!("s3://{BUCKET}/env").parse().unwrap();
     let wrong = S3Objects::new(&elsewhere, place.clone(), Options::default()).probe().await.unwrap_err();
-    assert!(wrong.detail.contains("set region = \"us-east-1\""), "a wrong region is named: {wrong}");
+    assert!(
+        wrong.detail.contains("set AWS_REGION, or the profile's region, to us-east-1"),
+        "a wrong region is named: {wrong}"
+    );
     let store = S3Objects::new(&session, place, Options::default());
     store.probe().await.unwrap();
     let queue = SqsQueue::new(&session, queue, Arc::new(store));

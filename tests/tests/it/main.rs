@@ -3,10 +3,12 @@
 
 mod architecture;
 mod aws_athena;
+mod aws_check;
 mod aws_documents;
 mod aws_intake;
 mod aws_kinesis;
 mod aws_kinesis_fan_out;
+mod aws_redrive;
 mod aws_s3;
 mod aws_session;
 mod aws_sqs;
@@ -15,5 +17,6 @@ mod conformance;
 mod intake;
 mod lake;
 mod own_destination;
+mod redrive_queue;
 mod support;
 mod telemetry;

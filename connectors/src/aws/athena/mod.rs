@@ -47,12 +47,20 @@ impl AthenaCatalog {
         AthenaCatalog { runner: Runner::new(session.athena(), options), known: Mutex::default() }
     }
 
-    /// Whether workgroup and database can be used as configured.
+    /// Whether the workgroup can be used.
     ///
     /// # Errors
-    /// What is wrong, and what to do.
-    pub async fn probe(&self) -> Result<(), Failure> {
-        probe::probe(&self.runner).await
+    /// What is not possible, with what to do.
+    pub async fn probe_workgroup(&self) -> Result<(), Failure> {
+        probe::workgroup(&self.runner).await
+    }
+
+    /// Whether the database may be asked for. One that does not exist is made when its first table is.
+    ///
+    /// # Errors
+    /// As [`AthenaCatalog::probe_workgroup`].
+    pub async fn probe_database(&self) -> Result<(), Failure> {
+        probe::database(&self.runner).await
     }
 
     fn options(&self) -> &Options {

@@ -9,21 +9,26 @@ use super::{CATALOG, Options, Runner};
 use crate::aws::fault;
 use crate::failure::{Class, Failure};
 
-/// Asks for the workgroup and the database.
+/// Asks for the workgroup.
 /// <https://docs.aws.amazon.com/athena/latest/APIReference/API_GetWorkGroup.html>
-pub(super) async fn probe(runner: &Runner) -> Result<(), Failure> {
-    let (client, options) = (&runner.client, &runner.options);
-    let doing = format!("workgroup {}", options.workgroup);
+pub(super) async fn workgroup(Runner { client, options, .. }: &Runner) -> Result<(), Failure> {
+    let doing = format!("workgroup {} (athena:GetWorkGroup)", options.workgroup);
     let asked = client.get_work_group().work_group(&options.workgroup).send().await;
     let group = asked.map_err(|error| missing_group(fault::failure(&doing, &error)))?.work_group;
     // Some servers answer nothing for a workgroup they do not have.
     let group = group.ok_or_else(|| missing_group(Failure::rejected(format!("{doing}: there is none"))))?;
-    usable(options, &group)?;
+    usable(options, &group)
+}
+
+/// Asks for the database.
+/// <https://docs.aws.amazon.com/athena/latest/APIReference/API_GetDatabase.html>
+pub(super) async fn database(Runner { client, options, .. }: &Runner) -> Result<(), Failure> {
+    let doing = format!("database {} (athena:GetDatabase, glue:GetDatabase)", options.database);
     let database = client.get_database().catalog_name(CATALOG).database_name(&options.database);
     match database.send().await {
         Ok(_) => Ok(()),
         Err(error) => {
-            let failure = metadata_failure(&format!("database {}", options.database), &error);
+            let failure = metadata_failure(&doing, &error);
             // A database that is missing is made when the first table is.
             if failure.class == Class::Rejected { Ok(()) } else { Err(failure) }
         }

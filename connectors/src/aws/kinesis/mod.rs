@@ -103,7 +103,7 @@ impl KinesisStream {
     pub async fn open(session: &Session, name: &str, options: Options) -> Result<KinesisStream, Failure> {
         if session.region().is_none() {
             return Err(Failure::unauthorized(format!(
-                "the stream `{name}` is in no region: set `region`, AWS_REGION or the profile's region"
+                "the stream `{name}` is in no region; set AWS_REGION, or the profile's region"
             )));
         }
         let client = session.kinesis();

@@ -60,7 +60,8 @@ pub(super) async fn describe(
     client: &aws_sdk_kinesis::Client,
     name: &str,
 ) -> Result<StreamDescriptionSummary, Failure> {
-    let doing = format!("describing the stream `{name}` (kinesis:DescribeStreamSummary)");
+    let region = client.config().region().map(|region| format!(" in {region}")).unwrap_or_default();
+    let doing = format!("describing the stream `{name}`{region} (kinesis:DescribeStreamSummary)");
     let told = client.describe_stream_summary().stream_name(name).send().await;
     let told = told.map_err(|error| fault::failure(&doing, &error, Missing::Stream))?;
     told.stream_description_summary.ok_or_else(|| Failure::transient(format!("{doing}: the answer is empty")))

@@ -57,8 +57,15 @@ where
 {
     let Some(raw) = error.raw_response() else { return fault::failure(doing, error) };
     let code = error.as_service_error().and_then(ProvideErrorMetadata::code).unwrap_or_default();
-    bodiless(doing, raw.status().as_u16(), code, raw.headers().get(REGION))
-        .unwrap_or_else(|| fault::failure(doing, error))
+    let message = error.as_service_error().and_then(ProvideErrorMetadata::message).unwrap_or_default();
+    let region = raw.headers().get(REGION).or_else(|| expected(message));
+    bodiless(doing, raw.status().as_u16(), code, region).unwrap_or_else(|| fault::failure(doing, error))
+}
+
+/// The region in "the region 'us-east-1' is wrong; expecting 'eu-west-1'".
+fn expected(message: &str) -> Option<&str> {
+    let (_, rest) = message.split_once("expecting '")?;
+    rest.split_once('\'').map(|(region, _)| region)
 }
 
 /// Answers that only make sense with their headers, or because they have no body (those to HEAD).
@@ -71,11 +78,12 @@ fn bodiless(doing: &str, status: u16, code: &str, region: Option<&str>) -> Optio
     let unnamed = code.is_empty() || code == "BadRequest" || code == "Bad Request";
     match region {
         Some(region) if elsewhere || (status == 400 && unnamed) => Some(Failure::unauthorized(format!(
-            "{doing}: {}: the bucket is in {region}; set region = \"{region}\"",
-            told(status, code)
+            "{doing}: {}: the bucket is in {region}; {}",
+            told(status, code),
+            fault::set_region(region)
         ))),
         _ if elsewhere => Some(Failure::unauthorized(format!(
-            "{doing}: {}: the bucket is in another region; set the region that it is in",
+            "{doing}: {}: the bucket is in another region; set AWS_REGION to the one that it is in",
             told(status, code)
         ))),
         _ if status == 400 && unnamed => Some(Failure::unauthorized(format!(
@@ -101,10 +109,21 @@ mod tests {
         {
             let failure = bodiless("reading", status, code, Some("eu-west-1")).unwrap();
             assert_eq!(failure.class, Class::Unauthorized, "{status} {code}");
-            assert!(failure.detail.contains("set region = \"eu-west-1\""), "{failure}");
+            assert!(
+                failure.detail.ends_with("; set AWS_REGION, or the profile's region, to eu-west-1"),
+                "{failure}"
+            );
         }
         let failure = bodiless("reading", 301, "", None).unwrap();
         assert!(failure.class == Class::Unauthorized && failure.detail.contains("region"), "{failure}");
+    }
+
+    #[test]
+    fn the_region_may_stand_in_the_message_only() {
+        let message =
+            "The authorization header is malformed; the region 'us-east-1' is wrong; expecting 'eu-west-1'";
+        assert_eq!(expected(message), Some("eu-west-1"));
+        assert_eq!(expected("The authorization header is malformed"), None);
     }
 
     #[test]

@@ -6,28 +6,32 @@ use uuid::Uuid;
 
 use super::answer::{self, Refused};
 use super::bucket::{self, Bucket, Condition};
+use crate::aws::denied;
 use crate::failure::Failure;
 
 impl Bucket {
-    /// Lists, creates, reads, changes by condition, and deletes. The name is removed again even when something in between
-    /// is not allowed.
+    /// Lists, creates, reads, changes by condition, and deletes; what is not allowed is named all at once. The name is removed
+    /// again even when something in between is not possible.
     pub(super) async fn probe(&self) -> Result<(), Failure> {
-        self.probe_list().await?;
+        let listed = self.probe_list().await;
         let name = format!("probe/{}", Uuid::new_v4().simple());
         let written = self.probe_writes(&name).await;
+        // What was never written can't be read.
+        let read = if written.is_ok() { self.probe_read(&name).await } else { Ok(()) };
         let removed = self.probe_delete(&name).await;
-        written.and(removed)
+        denied::judge([
+            ("s3:ListBucket", listed),
+            ("s3:PutObject", written),
+            ("s3:GetObject", read),
+            ("s3:DeleteObject", removed),
+        ])
     }
 
     async fn probe_list(&self) -> Result<(), Failure> {
         let request =
             self.client.list_objects_v2().bucket(&self.place.bucket).prefix(&self.place.prefix).max_keys(1);
         let doing = format!("listing {}", self.place);
-        request
-            .send()
-            .await
-            .map(drop)
-            .map_err(|error| needs("s3:ListBucket", answer::failure(&doing, &error)))
+        request.send().await.map(drop).map_err(|error| answer::failure(&doing, &error))
     }
 
     async fn probe_writes(&self, name: &str) -> Result<(), Failure> {
@@ -36,7 +40,7 @@ impl Bucket {
                 "{}: a conditional write of a new name was refused; use a store with S3's conditional writes",
                 self.place.shown(name)
             )),
-            Refused::Conflict(failure) | Refused::Other(failure) => needs("s3:PutObject", failure),
+            Refused::Conflict(failure) | Refused::Other(failure) => failure,
         };
         let first = self.put(name, Bytes::from_static(b"1"), Condition::Absent).await.map_err(refused)?;
         if self.put(name, Bytes::from_static(b"2"), Condition::Absent).await.is_ok() {
@@ -45,11 +49,14 @@ impl Bucket {
                 self.place
             )));
         }
-        self.put(name, Bytes::from_static(b"3"), Condition::Is(&first)).await.map_err(refused)?;
+        self.put(name, Bytes::from_static(b"3"), Condition::Is(&first)).await.map(drop).map_err(refused)
+    }
+
+    async fn probe_read(&self, name: &str) -> Result<(), Failure> {
         let doing = format!("reading {}", self.place.shown(name));
         let request = self.client.get_object().bucket(&self.place.bucket).key(self.place.key(name)?);
         let answer = request.checksum_mode(ChecksumMode::Enabled).send().await;
-        let answer = answer.map_err(|error| needs("s3:GetObject", answer::failure(&doing, &error)))?;
+        let answer = answer.map_err(|error| answer::failure(&doing, &error))?;
         match &bucket::collect(&doing, answer.body).await?[..] {
             b"3" => Ok(()),
             other => Err(Failure::transient(format!(
@@ -62,18 +69,6 @@ impl Bucket {
     async fn probe_delete(&self, name: &str) -> Result<(), Failure> {
         let request = self.client.delete_object().bucket(&self.place.bucket).key(self.place.key(name)?);
         let doing = format!("deleting {}", self.place.shown(name));
-        request
-            .send()
-            .await
-            .map(drop)
-            .map_err(|error| needs("s3:DeleteObject", answer::failure(&doing, &error)))
+        request.send().await.map(drop).map_err(|error| answer::failure(&doing, &error))
     }
-}
-
-/// Names the IAM action that a refused call needs.
-fn needs(action: &str, failure: Failure) -> Failure {
-    if failure.detail.contains("AccessDenied") || failure.detail.contains("answered 403") {
-        return Failure { detail: format!("{} (it needs {action})", failure.detail), ..failure };
-    }
-    failure
 }

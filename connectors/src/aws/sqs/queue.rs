@@ -80,8 +80,9 @@ impl SqsQueue {
             && there != here
         {
             return Err(Failure::unauthorized(format!(
-                "{}: the queue is in {there}, and the region is {here}; set region = \"{there}\"",
-                self.url
+                "{}: the queue is in {there}, and the region is {here}; {}",
+                self.url,
+                fault::set_region(there)
             )));
         }
         let found = self.attributes(&[QueueAttributeName::MaximumMessageSize]).await?;
@@ -102,9 +103,10 @@ impl SqsQueue {
 
     /// The values of attributes that are numbers.
     async fn attributes(&self, names: &[QueueAttributeName]) -> Result<Vec<Option<u64>>, Failure> {
+        let doing = self.doing("asking (sqs:GetQueueAttributes)");
         let request = self.client.get_queue_attributes().queue_url(&*self.url);
         let answer = request.set_attribute_names(Some(names.to_vec())).send().await;
-        let answer = answer.map_err(|error| fault::failure(&self.doing("asking"), &error))?;
+        let answer = answer.map_err(|error| fault::failure(&doing, &error))?;
         let found = answer.attributes.unwrap_or_default();
         Ok(names.iter().map(|name| found.get(name)?.parse().ok()).collect())
     }

@@ -1,14 +1,16 @@
 //! `dlq redrive`: letters of the lake go into the lake, letters of a destination to that destination.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 use shardmill_actors::dead_letters::redrive::Redrive;
+use shardmill_actors::dead_letters::targets::Configured;
 
 use super::pending;
 use super::progress::Progress;
 use crate::cli::DlqRedrive;
 use crate::commands::Error;
 use crate::commands::reach::Reached;
-use crate::targets::Configured;
 use crate::{output, wire};
 
 /// Redrives the letters selected; succeeds only if nothing kept one from being redriven.
@@ -21,9 +23,13 @@ pub(super) async fn redrive(args: DlqRedrive, json: bool) -> Result<(), Error> {
         ports: &reached.stores.ports,
         streams: &reached.stores.sources(),
         write: &wire::write_options(&reached.config),
-        targets: &Configured::new(&reached.stores),
+        targets: &Configured::new(
+            reached.stores.destinations.clone(),
+            Arc::new(reached.stores.streams.clone()),
+        ),
         rate,
         dry_run: args.dry_run,
+        withdraw: true,
         progress: &|done, all| progress.advance(done, all),
     };
     let result = redrive.run(&pending(&args.which.filter)).await;

@@ -77,9 +77,9 @@ async fn call(client: &mut Pipe, shared: &Shared) -> Result<Then> {
     let call = Call::of(&request);
     let fault = shared.decide(&call);
     match &fault {
-        Some(Fault::Error { status, code }) => {
+        Some(Fault::Error { status, code, region }) => {
             http::copy(request.request_body(), &mut client.reader, &mut sink()).await?;
-            client.writer.write_all(&answer::error(&call, *status, code)).await?;
+            client.writer.write_all(&answer::error(&call, *status, code, region.as_deref())).await?;
             return Ok(if request.closes() { Then::Close } else { Then::Next });
         }
         Some(Fault::Reset) => {

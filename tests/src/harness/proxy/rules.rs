@@ -13,6 +13,8 @@ pub enum Fault {
         status: u16,
         /// The service's error code, such as `SlowDown`.
         code: String,
+        /// Where the bucket is, as S3 tells those who ask in another region.
+        region: Option<String>,
     },
     /// Held up, then passed on.
     Delay(Duration),
@@ -33,7 +35,12 @@ pub enum Fault {
 impl Fault {
     /// An error of a service.
     pub fn error(status: u16, code: &str) -> Self {
-        Fault::Error { status, code: code.to_owned() }
+        Fault::Error { status, code: code.to_owned(), region: None }
+    }
+
+    /// An error of S3 that tells where the bucket is.
+    pub fn elsewhere(status: u16, code: &str, region: &str) -> Self {
+        Fault::Error { status, code: code.to_owned(), region: Some(region.to_owned()) }
     }
 
     /// Its name in counts.

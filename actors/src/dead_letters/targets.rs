@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use shardmill_actors::dead_letters::Letter;
-use shardmill_actors::dead_letters::deliver::{Prepared, Target, Targets};
-use shardmill_actors::destination::Settings;
-use shardmill_actors::lane::prepare::{self, Received};
-use shardmill_actors::shared::StreamSettings;
 
-use crate::wire::Stores;
+use super::deliver::{Prepared, Target, Targets};
+use super::letter::Letter;
+use crate::destination::Settings;
+use crate::lane::prepare::{self, Received};
+use crate::shared::StreamSettings;
 
 /// The destinations that a configuration names, with the streams that letters come from.
 #[derive(Debug)]
@@ -20,13 +19,13 @@ pub struct Configured {
 }
 
 impl Configured {
-    /// Those of `stores`.
-    pub fn new(stores: &Stores) -> Self {
-        let of = |settings: &Settings| (settings.name.clone(), settings.clone());
-        Configured {
-            destinations: stores.destinations.iter().map(of).collect(),
-            streams: Arc::new(stores.streams.clone()),
-        }
+    /// These destinations, for letters from these streams.
+    pub fn new(
+        destinations: impl IntoIterator<Item = Settings>,
+        streams: Arc<BTreeMap<String, StreamSettings>>,
+    ) -> Self {
+        let of = |settings: Settings| (settings.name.clone(), settings);
+        Configured { destinations: destinations.into_iter().map(of).collect(), streams }
     }
 }
 
