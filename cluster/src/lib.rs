@@ -2,14 +2,18 @@
 //!
 //! *Truth is in the documents; messages only speed it up.* A [`Cell`] is one document with the rules that make a
 //! conditional write safe when replies are lost; [`ownership`] says who may take, keep and release the work that a document
-//! stands for. With one node there is no leader and no plan: the node plans for itself.
+//! stands for. [`membership`] tells who lives, and a [`Hold`] whether this node may still act.
 
+pub mod calls;
 pub mod cell;
+pub mod clock;
+pub mod hold;
 pub mod membership;
 pub mod node;
 pub mod ownership;
 
 pub use cell::Cell;
+pub use hold::Hold;
 pub use membership::{Lease, Membership};
-pub use node::{Liveness, NodeId};
+pub use node::{Gone, Liveness, NodeId};
 pub use ownership::{Owned, Ownership, Take};
