@@ -2,7 +2,8 @@
 //!
 //! *Truth is in the documents; messages only speed it up.* A [`Cell`] is one document with the rules that make a
 //! conditional write safe when replies are lost; [`ownership`] says who may take, keep and release the work that a document
-//! stands for. [`membership`] tells who lives, and a [`Hold`] whether this node may still act.
+//! stands for. [`membership`] tells who lives, and a [`Hold`] whether this node may still act. [`placement`]
+//! says who is to do which work.
 
 pub mod calls;
 pub mod cell;
@@ -11,6 +12,8 @@ pub mod hold;
 pub mod membership;
 pub mod node;
 pub mod ownership;
+pub mod placement;
+pub mod share;
 
 pub use cell::Cell;
 pub use hold::Hold;
