@@ -37,6 +37,9 @@ struct Known<T> {
 struct Pending<T> {
     bytes: Bytes,
     stored: Stored<T>,
+    /// The state it replaces: its tag and write id; `None` when it creates the document. Kept apart from what is known now,
+    /// which may have been read since: the write must never land on anything else.
+    base: Option<(Tag, String)>,
 }
 
 /// What [`Cell::settle`] found.
@@ -86,7 +89,7 @@ impl<T: Clone + Serialize + DeserializeOwned + Send + Sync> Cell<T> {
         self.known.as_ref().map_or(0, |known| known.stored.version)
     }
 
-    /// Reads the newest state, forgetting what was known. A pending write stays pending.
+    /// Reads the newest state, forgetting what was known. A pending write stays pending, on the state it was made from.
     pub async fn refresh(&mut self) -> Result<(), Failure> {
         self.known = self.fetch().await?;
         Ok(())
@@ -104,7 +107,8 @@ impl<T: Clone + Serialize + DeserializeOwned + Send + Sync> Cell<T> {
         let bytes = serde_json::to_vec(&stored).map_err(|error| {
             Failure::crashed(format!("document {} cannot be written as JSON: {error}", self.key))
         })?;
-        self.pending = Some(Pending { bytes: bytes.into(), stored });
+        let base = self.known.as_ref().map(|known| (known.tag.clone(), known.stored.write.clone()));
+        self.pending = Some(Pending { bytes: bytes.into(), stored, base });
         self.settle().await.map(|_| ())
     }
 
@@ -118,8 +122,8 @@ impl<T: Clone + Serialize + DeserializeOwned + Send + Sync> Cell<T> {
         let Some(pending) = self.pending.clone() else { return Ok(Settled::Nothing) };
         let mut last = None;
         for _ in 0..SENDS {
-            let expected = self.known.as_ref().map(|known| known.tag.clone());
-            match self.documents.write(&self.key, pending.bytes.clone(), expected.as_ref()).await {
+            let expected = pending.base.as_ref().map(|(tag, _)| tag);
+            match self.documents.write(&self.key, pending.bytes.clone(), expected).await {
                 Ok(Written::Done(tag)) => return Ok(self.done(tag, pending.stored)),
                 Ok(Written::Conflict) => {}
                 // Not done, and not to be asked again at once: the write stays pending.
@@ -133,7 +137,8 @@ impl<T: Clone + Serialize + DeserializeOwned + Send + Sync> Cell<T> {
                 Some(known) if known.stored.write == pending.stored.write => {
                     return Ok(self.done(known.tag, pending.stored));
                 }
-                found if version_of(&found) == self.version() => self.known = found,
+                // By the write, not by the version: a document that was deleted and made again counts from one.
+                found if is_at(&found, pending.base.as_ref()) => self.known = found,
                 found => return Err(self.fenced(found)),
             }
         }
@@ -153,7 +158,7 @@ impl<T: Clone + Serialize + DeserializeOwned + Send + Sync> Cell<T> {
             "document {} was changed by somebody else: version {} where {} was expected",
             self.key,
             version_of(&found),
-            self.version()
+            self.pending.as_ref().map_or(0, |pending| pending.stored.version - 1)
         );
         self.known = found;
         self.pending = None;
@@ -169,6 +174,15 @@ impl<T: Clone + Serialize + DeserializeOwned + Send + Sync> Cell<T> {
             ))
         })?;
         Ok(Some(Known { tag: document.tag, stored }))
+    }
+}
+
+/// Whether what was found is still the state that a write was made from.
+fn is_at<T>(found: &Option<Known<T>>, base: Option<&(Tag, String)>) -> bool {
+    match (found, base) {
+        (None, None) => true,
+        (Some(found), Some((_, write))) => found.stored.write == *write,
+        _ => false,
     }
 }
 
@@ -297,6 +311,27 @@ mod tests {
                 }
                 let total: u64 = read(store.as_ref(), "count").await.unwrap().unwrap_or(0);
                 assert_eq!(total, successes);
+            });
+        }
+
+        /// Reading anew while a write is pending does not let it land on what somebody else wrote meanwhile.
+        #[test]
+        fn a_pending_write_lands_on_its_base_or_not_at_all(reply in any::<bool>()) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                let store = Arc::new(Faulty::default());
+                let load = || Cell::<u64>::load(store.clone() as Arc<dyn Documents>, "one");
+                let (mut first, mut second) = (load().await.unwrap(), load().await.unwrap());
+                *store.faults.lock().unwrap() = vec![if reply { Fault::LostReply } else { Fault::LostRequest }; SENDS];
+                let outcome = first.replace(1).await;
+                store.faults.lock().unwrap().clear();
+                second.refresh().await.unwrap();
+                second.replace(2).await.unwrap();
+                first.refresh().await.unwrap();
+                let settled = first.settle().await;
+                assert_eq!(settled.map_err(|failure| failure.class), if reply { Ok(Settled::Nothing) } else { Err(Class::Fenced) });
+                assert_eq!(outcome.is_ok(), reply);
+                assert_eq!((first.state(), first.version()), (Some(&2), second.version()));
             });
         }
 

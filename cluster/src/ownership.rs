@@ -69,3 +69,23 @@ pub async fn take<T: Owned>(
     cell.replace(next).await?;
     Ok(Take::Taken(epoch))
 }
+
+/// Gives the work back, so that whoever is planned for it need not wait for this node to die. What was done must have been
+/// committed before.
+///
+/// # Errors
+/// `Fenced` when `me` does not own it in `epoch` any more, and what the store raises: the write is pending then.
+pub async fn release<T: Owned>(cell: &mut Cell<T>, me: &NodeId, epoch: u64) -> Result<(), Failure> {
+    cell.settle().await?;
+    let state = cell.state().filter(|state| state.ownership().epoch == epoch);
+    match state.map(|state| (state.ownership().owner.as_ref() == Some(me), state)) {
+        Some((true, state)) => {
+            let mut next = state.clone();
+            next.ownership_mut().owner = None;
+            cell.replace(next).await
+        }
+        // An earlier attempt was done, though nobody had heard of it.
+        Some((false, state)) if state.ownership().owner.is_none() => Ok(()),
+        _ => Err(Failure::fenced(format!("document {} is no longer this node's", cell.key()))),
+    }
+}

@@ -4,7 +4,9 @@
 //! A read that failed, or came late, tells nothing: the reader may have been asleep itself, or the store away. The window
 //! begins anew then.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::clock::Moment;
 
 /// How often a node renews, and how long it is believed to live without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,23 +20,31 @@ pub struct Lease {
 impl Lease {
     /// For S3.
     pub const S3: Lease = Lease { renewal: Duration::from_secs(2), length: Duration::from_secs(6) };
+    /// For a store on this machine.
+    pub const EMBEDDED: Lease = Lease { renewal: Duration::from_secs(1), length: Duration::from_secs(3) };
+
+    /// For how long a node holds itself to be alive after a renewal was sent: a twentieth less than others do, because no two
+    /// clocks run alike.
+    pub fn own(&self) -> Duration {
+        self.length - self.length / 20
+    }
 }
 
 /// What was seen of one node.
 #[derive(Debug, Clone, Default)]
 pub struct Watch {
     /// The counter last read, and since when it has been that, over reads without a gap.
-    seen: Option<(u64, Instant)>,
-    read_at: Option<Instant>,
+    seen: Option<(u64, Moment)>,
+    read_at: Option<Moment>,
 }
 
 impl Watch {
     /// A read succeeded at `now`. Gives back for how long the counter has been the same.
-    pub fn read(&mut self, counter: u64, now: Instant, lease: &Lease) -> Duration {
-        let gapless = self.read_at.is_some_and(|before| now.duration_since(before) <= lease.renewal * 2);
+    pub fn read(&mut self, counter: u64, now: Moment, lease: &Lease) -> Duration {
+        let gapless = self.read_at.is_some_and(|before| now.since(before) <= lease.renewal * 2);
         self.read_at = Some(now);
         match self.seen {
-            Some((seen, since)) if seen == counter && gapless => now.duration_since(since),
+            Some((seen, since)) if seen == counter && gapless => now.since(since),
             _ => {
                 self.seen = Some((counter, now));
                 Duration::ZERO
@@ -62,9 +72,9 @@ mod tests {
 
     /// The longest silence that a sequence of reads proves: `None` is a read that failed.
     fn silence(reads: &[(u64, Option<u64>)]) -> u64 {
-        let (start, mut watch, mut longest) = (Instant::now(), Watch::default(), 0);
+        let (start, mut watch, mut longest) = (Moment::default(), Watch::default(), 0);
         for (at, counter) in reads {
-            let now = start + Duration::from_secs(*at);
+            let now = start.plus(Duration::from_secs(*at));
             match counter {
                 Some(counter) => longest = longest.max(watch.read(*counter, now, &LEASE).as_secs()),
                 None => watch.failed(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use shardmill_actors::patience;
 use shardmill_actors::shared::{Ports, StreamSettings};
+use shardmill_cluster::membership::Settings;
 use shardmill_cluster::{Lease, Liveness, Membership, NodeId};
 use shardmill_connectors::Failure;
 use shardmill_connectors::aws::Session;
@@ -33,7 +34,7 @@ impl Home {
             let session = Session::load(&Place::default()).await;
             Ok(Arc::new(S3Documents::new(&session, place, s3::Options::default())) as Arc<_>)
         };
-        let membership = Membership::join(me.clone(), Lease::S3, open).await?;
+        let membership = Membership::join(Settings::new(me.clone(), Lease::S3), open).await?;
         let liveness = membership.liveness();
         Ok((Hold::Member(membership), liveness))
     }
