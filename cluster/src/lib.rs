@@ -8,8 +8,10 @@ pub mod cell;
 pub mod membership;
 pub mod node;
 pub mod ownership;
+pub mod transport;
 
 pub use cell::Cell;
 pub use membership::{Lease, Membership};
 pub use node::{Liveness, NodeId};
 pub use ownership::{Owned, Ownership, Take};
+pub use transport::{ControlPlane, Transport};
