@@ -17,6 +17,7 @@ pub mod ownership;
 pub mod placement;
 pub mod plan;
 pub mod share;
+pub mod transport;
 
 pub use cell::Cell;
 pub use coordination::Coordination;
@@ -25,3 +26,4 @@ pub use membership::{Lease, Membership};
 pub use node::{Gone, Liveness, NodeId};
 pub use ownership::{Owned, Ownership, Take};
 pub use plan::Plan;
+pub use transport::{ControlPlane, Transport};

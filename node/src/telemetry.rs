@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::IsTerminal;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use opentelemetry::trace::TracerProvider;
@@ -11,10 +11,12 @@ use opentelemetry_otlp::{ExporterBuildError, Protocol, SpanExporter, WithExportC
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use shardmill_actors::telemetry::{Kind, METRICS};
+use shardmill_cluster::transport::Hush;
 use shardmill_connectors::Failure;
-use tracing::Level;
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing::level_filters::LevelFilter;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::{DynFilterFn, FilterExt, Targets, dynamic_filter_fn};
+use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
@@ -52,7 +54,8 @@ pub fn start(level: &str) -> Result<Guard, Failure> {
         Ok(text) => EnvFilter::try_new(&text).map_err(|error| {
             Failure::rejected(format!("{LOG} is no filter: {error}; write it like info,shardmill=debug"))
         })?,
-        Err(_) => EnvFilter::new(level),
+        // What the carrier between nodes tells of good connections, the transport tells as well.
+        Err(_) => EnvFilter::new(format!("{level},ractor_cluster=warn")),
     };
     // Traces are a convenience: without them the node does its work all the same.
     let (provider, problem) = match provider() {
@@ -63,13 +66,22 @@ pub fn start(level: &str) -> Result<Guard, Failure> {
     // Only our own spans: a library's (the exporter's own client among them) are none of the receiver's business.
     let ours = Targets::new().with_target("shardmill", Level::INFO);
     let traces = tracer.map(|tracer| tracing_opentelemetry::layer().with_tracer(tracer).with_filter(ours));
-    let registry = tracing_subscriber::registry().with(logs().with_filter(filter)).with(traces);
+    let registry = tracing_subscriber::registry().with(logs().with_filter(filter.and(calm()))).with(traces);
     // A second start (tests) keeps the first subscriber.
     let _ = registry.try_init();
     if let Some(problem) = problem {
         tracing::warn!(%problem, "traces are not exported");
     }
     Ok(Guard(provider))
+}
+
+/// The libraries between nodes write lines that a peer can cause at will: only so many of them are let through.
+fn calm() -> DynFilterFn<Registry, impl Fn(&Metadata<'_>, &Context<'_, Registry>) -> bool> {
+    static NOISE: Hush = Hush::new(20, Duration::from_secs(10));
+    let quiet = |metadata: &Metadata<'_>, _: &Context<'_, Registry>| {
+        !metadata.target().starts_with("ractor") || NOISE.say(Instant::now()).is_some()
+    };
+    dynamic_filter_fn(quiet).with_max_level_hint(LevelFilter::TRACE)
 }
 
 fn logs() -> Box<dyn Layer<Registry> + Send + Sync> {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use clap::{Parser, Subcommand};
 use serde_json::json;
 use shardmill_tests::compare::{self, Peer, Plan};
-use shardmill_tests::prove::{Options, PROOFS, Proof};
+use shardmill_tests::prove::{Options, PROOFS, Proof, hostile};
 
 /// The proofs of shardmill's claims, and comparisons with others.
 #[derive(Debug, Parser)]
@@ -53,11 +53,29 @@ enum Command {
         #[command(subcommand)]
         work: Peer,
     },
+    /// The node under attack in the proof `hostile`
+    #[command(hide = true)]
+    Victim {
+        /// Its certificates
+        certificates: PathBuf,
+    },
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    // Its logs are a node's: started before the runtime, as there.
+    let _logs = matches!(command, Command::Victim { .. }).then(|| shardmill::telemetry::start("info"));
+    match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime.block_on(execute(command)),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+async fn execute(command: Command) -> ExitCode {
+    let done = match command {
         Command::Prove { list: true, .. } => {
             PROOFS.iter().for_each(|proof| println!("{:18} {}", proof.name, proof.shows));
             Ok(())
@@ -70,6 +88,7 @@ async fn main() -> ExitCode {
             false => print!("{}", compare::table(&result)),
         }),
         Command::Peer { work } => compare::peer(work).await,
+        Command::Victim { certificates } => hostile::be(certificates).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -95,6 +95,9 @@ pub(crate) enum Message {
     Nudge(String),
 }
 
+/// It stays within the process.
+impl ractor::Message for Message {}
+
 /// Talks to a supervisor. Cheap to clone.
 #[derive(Clone)]
 pub struct SupervisorHandle {

@@ -49,6 +49,9 @@ pub(crate) enum Order {
     Stop(RpcReplyPort<()>),
 }
 
+/// It stays within the process.
+impl ractor::Message for Order {}
+
 impl fmt::Debug for Order {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -1,6 +1,7 @@
 //! The command line: every command with its flags.
 
 mod admin;
+mod cluster;
 mod data;
 mod dlq;
 mod node;
@@ -10,6 +11,7 @@ use clap::{Parser, Subcommand};
 pub use admin::{
     AdminArgs, AdminCommand, LakeArgs, LakeCommand, LanesArgs, LanesCommand, Reach, ReshardArgs,
 };
+pub use cluster::{CertsArgs, ClusterArgs, ClusterCommand};
 pub use data::{GenerateArgs, QueryArgs, SchemaArgs, SchemaCommand, SendArgs, SourceFormat};
 pub use dlq::{
     DlqArgs, DlqBackup, DlqCommand, DlqEdit, DlqFilter, DlqList, DlqPurge, DlqRedrive, DlqShow, DlqStates,
@@ -52,6 +54,8 @@ pub enum Command {
     Lake(LakeArgs),
     /// Ask a running node about itself and its cluster, or change something
     Admin(AdminArgs),
+    /// Prepare a cluster of nodes
+    Cluster(ClusterArgs),
 }
 
 impl Command {
@@ -107,6 +111,7 @@ mod tests {
             "admin compact --table events --hour 2026-11-21T07",
             "admin reshard events --split 0",
             "admin reshard events --merge 0 1",
+            "cluster certs --out certs --nodes a,b,c --days 30",
         ] {
             let words = std::iter::once("shardmill").chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_ok(), "{line}");
@@ -122,6 +127,8 @@ mod tests {
             "dlq redrive --rate fast",
             "dlq purge --status all --all",
             "admin reshard events",
+            "cluster certs --out certs",
+            "cluster certs --out certs --nodes a --days 0",
             "query",
         ] {
             let words = std::iter::once("shardmill").chain(wrong.split_whitespace());

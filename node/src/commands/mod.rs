@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod check;
+pub mod cluster;
 pub mod demo;
 pub mod dlq;
 pub mod generate;
@@ -79,5 +80,6 @@ pub async fn execute(cli: Cli) -> Result<(), Error> {
         Command::Dlq(args) => dlq::dlq(args.command, json).await,
         Command::Lake(args) => lake::lake(args.command, json).await,
         Command::Admin(args) => admin::admin(args, json).await,
+        Command::Cluster(args) => cluster::cluster(args.command, json),
     }
 }

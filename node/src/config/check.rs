@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use shardmill_cluster::transport::Identity;
 use shardmill_connectors::nearest::nearest;
 use shardmill_connectors::routing::{RuleProblem, Rules};
 
@@ -28,7 +29,18 @@ pub fn check(path: Option<&Path>) -> Vec<Problem> {
             }));
         }
     }
+    problems.extend(certificates_problem(&config));
     problems
+}
+
+/// What is wrong with the folder of this node's certificates.
+fn certificates_problem(config: &Config) -> Option<Problem> {
+    let folder = config.resolve(config.cluster.as_ref()?.certificates.as_ref()?.to_str()?);
+    let failure = Identity::load(&folder).err()?;
+    let fix = "it must hold ca.pem, node.pem, node.key and cookie, as `shardmill cluster certs` makes them";
+    let file = config.file.as_ref().map_or_else(String::new, |file| file.display().to_string());
+    let (message, fix) = (failure.detail, fix.to_owned());
+    Some(Problem { file, line: 0, key: "cluster.certificates".into(), message, fix })
 }
 
 /// Problems of a local file; what lies in S3 is read by the node that uses it.
@@ -102,6 +114,24 @@ mod tests {
         assert_eq!(found("[\n{\"a\": tru}]")[0].0, 2);
         assert_eq!(found("[\n{\"a\": 1,\n\"destination_name\":\"log\"}]")[0].1, "[0]");
         assert_eq!(found("{}").len(), 1);
+    }
+
+    #[test]
+    fn certificates_are_looked_at() {
+        use shardmill_cluster::transport::certificates::{self, Order};
+
+        let folder = std::env::temp_dir().join(format!("shardmill-check-certs-{}", std::process::id()));
+        let order = Order { out: folder.clone(), nodes: vec!["a".into()], cluster: "local".into(), days: 1 };
+        certificates::make(&order).unwrap();
+        let config = folder.join("c.toml");
+        std::fs::write(&config, "[streams.a]\n[cluster]\ncertificates = \"a\"\n").unwrap();
+        let before = check(Some(&config));
+        std::fs::remove_file(folder.join("a/node.key")).unwrap();
+        let after = check(Some(&config));
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!(before.is_empty(), "{before:?}");
+        assert_eq!((after.len(), after[0].key.as_str()), (1, "cluster.certificates"), "{after:?}");
+        assert!(after[0].message.contains("a/node.key: "), "{after:?}");
     }
 
     #[test]

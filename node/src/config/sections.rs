@@ -305,6 +305,11 @@ fn cluster(mut section: Section<'_>) -> Cluster {
         listen: listen(&mut section, Cluster::default().listen),
         certificates: section.text("certificates").map(PathBuf::from),
     };
+    if !cluster.listen.ip().is_loopback() && cluster.certificates.is_none() {
+        let fix =
+            "add certificates = \"FOLDER\" (`shardmill cluster certs` makes some), or listen on 127.0.0.1";
+        section.report("listen", "listening for nodes off loopback needs certificates", fix);
+    }
     section.finish();
     cluster
 }

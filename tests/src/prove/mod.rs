@@ -12,6 +12,7 @@ pub mod deliveries;
 pub mod demo;
 pub mod faults_aws;
 pub mod full_disk;
+pub mod hostile;
 pub mod intake;
 pub mod isolation;
 pub mod kill;
@@ -131,6 +132,11 @@ pub const PROOFS: &[Proof] = &[
         name: "poison",
         shows: "an event that panics a lane or the standardiser, or aborts the process, ends as one dead letter of everybody whom it harms; restarts are counted and bounded, and everything else arrives",
         run: |options| poison::run(options).boxed(),
+    },
+    Proof {
+        name: "hostile",
+        shows: "garbage, huge lengths, wrong and missing certificates, stalled handshakes, exhausted descriptors and a meddling relay at the port for nodes: every request is answered, memory and logs stay small, nothing forged is done",
+        run: |options| hostile::run(options).boxed(),
     },
     Proof {
         name: "aws",
