@@ -169,26 +169,6 @@ async fn stream(
     streams::settings(config, settings, stream).await
 }
 
-/// What is wrong with a stream. Its consumer is asked about and not registered: that costs money.
-async fn probe_stream(
-    config: &Config,
-    session: &Session,
-    name: &str,
-    settings: &config::Stream,
-) -> Vec<Problem> {
-    let opened = match kinesis(config, session, (name, settings), None).await {
-        Ok(opened) => opened,
-        Err(problems) => return problems,
-    };
-    let mut problems = Vec::new();
-    if let Some(consumer) = consumer(config, name, settings) {
-        let wrong = opened.probe_consumer(&consumer).await.err();
-        problems.extend(wrong.map(|failure| unopened(config, &format!("streams.{name}.read"), failure)));
-    }
-    problems.extend(stream(config, session, settings, opened).await.err().into_iter().flatten());
-    problems
-}
-
 /// The store and the name of a text in S3; `None`: it is not in S3.
 fn object(session: &Session, url: &str) -> Option<(Arc<dyn Objects>, String)> {
     let place = url.parse::<S3Place>().ok()?;
@@ -237,14 +217,21 @@ async fn probe_stream(
     name: &str,
     settings: &config::Stream,
 ) -> Vec<Problem> {
-    let kinesis = settings.kinesis.as_deref().unwrap_or(name);
-    let asked =
-        async { KinesisStream::open(session, kinesis, kinesis::Options::default()).await?.shards().await };
-    let wrong = asked.await.err();
-    let mut problems: Vec<Problem> = wrong
-        .map(|failure| unopened(config, &format!("streams.{name}.kinesis"), failure))
-        .into_iter()
-        .collect();
+    let mut problems = Vec::new();
+    match kinesis(config, session, (name, settings), None).await {
+        Err(found) => problems.extend(found),
+        Ok(opened) => {
+            let mut wrong = |key: &str, asked: Result<(), Failure>| {
+                let problem = |failure| unopened(config, &format!("streams.{name}.{key}"), failure);
+                problems.extend(asked.err().map(problem));
+            };
+            wrong("kinesis", opened.shards().await.map(|_| ()));
+            // Asked about and not registered: that costs money.
+            if let Some(consumer) = consumer(config, name, settings) {
+                wrong("read", opened.probe_consumer(&consumer).await);
+            }
+        }
+    }
     // Local files were judged with the configuration.
     let text = |name: &str| object(session, name);
     let in_s3 = |name: &&str| text(name).is_some();

@@ -111,7 +111,11 @@ pub async fn run(options: Options) -> Outcome {
     let victim = Victim::start(&ours.join("v"), folder.path().join("victim.log")).await?;
     let friend = Friend::start(&ours, "a", &victim, victim.address).await?;
     friend.connected().await?;
-    friend.during(async { Ok(tokio::time::sleep(Duration::from_millis(500)).await) }).await?;
+    let pause = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        Ok(())
+    };
+    friend.during(pause).await?;
     let memory_before = resident(victim.pid).ok_or("the victim has ended")?;
 
     let mut figures = attacks(&victim, &friend, (&ours, &foreign), &options).await?;
