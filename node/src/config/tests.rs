@@ -109,9 +109,7 @@ fn only_kinesis_pushes_and_only_to_a_consumer() {
     assert_eq!(wrong("[streams.a]\nread = \"push\"\n")[0].1, "streams.a.read");
     let polled = wrong("[streams.a]\nconsumer = \"c\"\n");
     assert_eq!((polled[0].1.as_str(), polled[0].2.contains("fan_out")), ("streams.a.consumer", true));
-    let stream = |more: &str| {
-        WHOLE.replacen("[streams.web]\n", &format!("[streams.web]\nread = \"fan_out\"\n{more}"), 1)
-    };
+    let stream = |more: &str| WHOLE.replacen("read    = \"poll\"", &format!("{more}read = \"fan_out\""), 1);
     let named = parse(&stream("consumer = \"etl.2\"\n")).unwrap();
     assert_eq!(
         (named.streams["web"].read, named.streams["web"].consumer.as_deref()),

@@ -1,10 +1,10 @@
 //! Enhanced fan-out: a shard's records as they are pushed, at up to 2 MiB a second that no other consumer shares.
 //!
 //! A consumer has one subscription to a shard. The first cursor that needs one has the seat for as long as it lives, whatever
-//! becomes of its subscriptions; all other cursors poll. It subscribes *at* the record it stands behind, as it would ask for
-//! an iterator, so that the same proof tells what was trimmed; a cursor that has read nothing yet polls until it has. Whatever
-//! goes wrong, it polls for a while: there is nothing that only a subscription can bring. Where a subscription and a look
-//! overlap, the cursor passes over what it has.
+//! becomes of its subscriptions; all other cursors poll. It subscribes where it would ask for an iterator: *at* the record it
+//! stands behind, so that the same proof tells what was trimmed. One that begins at a time or at the tip polls until it has
+//! read a record, for where the tip was can't be asked for twice. Whatever goes wrong, it polls for a while: there is nothing
+//! that only a subscription can bring. Where a subscription and a look overlap, the cursor passes over what it has.
 
 use std::time::Duration;
 
@@ -85,7 +85,10 @@ impl Push {
     }
 
     async fn subscribe(&mut self, pace: &Pace, cursor: &mut Cursor) {
-        let From::At(sequence) = cursor.from() else { return };
+        let from = cursor.from();
+        if matches!(from, From::Latest | From::Since(_)) {
+            return;
+        }
         self.seat = self.seat.take().or_else(|| pace.seat());
         let Some(seat) = &mut self.seat else { return };
         if !seat.is_free(Instant::now()) {
@@ -94,7 +97,7 @@ impl Push {
         let again = self.consumer.options.again;
         // Whether or not anybody is still here to see the answer.
         seat.keep_off(Instant::now() + again);
-        match Subscription::begin(&self.consumer, &self.shard, &sequence).await {
+        match Subscription::begin(&self.consumer, &self.shard, &from).await {
             Ok(subscription) => {
                 seat.keep_off(Instant::now() + again);
                 cursor.opened(subscription.began);

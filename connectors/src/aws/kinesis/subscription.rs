@@ -8,23 +8,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_kinesis::Client;
-use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_kinesis::error::{BuildError, ProvideErrorMetadata, SdkError};
 use aws_sdk_kinesis::operation::subscribe_to_shard::SubscribeToShardOutput;
 use aws_sdk_kinesis::types::error::SubscribeToShardEventStreamError;
 use aws_sdk_kinesis::types::{
     ShardIteratorType, StartingPosition, SubscribeToShardEvent, SubscribeToShardEventStream,
 };
+use aws_smithy_types::DateTime;
 use aws_smithy_types::event_stream::RawMessage;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::consumer::FanOut;
+use super::cursor::From;
 use super::date::Clock;
 use super::fault::{self, Missing};
 use crate::aws::fault as errors;
 use crate::clock::Millis;
 use crate::failure::Failure;
-use crate::record::{Sequence, ShardId};
+use crate::record::ShardId;
 
 /// Who subscribes, and how.
 #[derive(Debug, Clone)]
@@ -58,17 +60,13 @@ pub(super) struct Subscription {
 }
 
 impl Subscription {
-    /// Subscribes at a record, included. (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_SubscribeToShard.html>)
-    pub(super) async fn begin(consumer: &Consumer, shard: &ShardId, at: &Sequence) -> Result<Self, Failure> {
+    /// Subscribes there. (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_SubscribeToShard.html>)
+    pub(super) async fn begin(consumer: &Consumer, shard: &ShardId, from: &From) -> Result<Self, Failure> {
         let doing = || format!("subscribing to {shard} as {} (kinesis:SubscribeToShard)", consumer.arn);
-        let from = StartingPosition::builder()
-            .r#type(ShardIteratorType::AtSequenceNumber)
-            .sequence_number(at.as_str())
-            .build()
-            .map_err(|error| Failure::crashed(format!("{}: {error}", doing())))?;
+        let place = place(from).map_err(|error| Failure::crashed(format!("{}: {error}", doing())))?;
         let clock = Clock::new();
         let call = consumer.client.subscribe_to_shard().consumer_arn(&*consumer.arn).shard_id(&**shard);
-        let call = call.starting_position(from).customize().interceptor(clock.clone()).send();
+        let call = call.starting_position(place).customize().interceptor(clock.clone()).send();
         // The SDK's own limit ends before the first event, which it waits for.
         let silence = consumer.options.silence;
         let answer = tokio::time::timeout(silence, call).await;
@@ -79,6 +77,21 @@ impl Subscription {
         listening.spawn(listen(answer, send, consumer.options.clone()));
         Ok(Subscription { began: clock.told(), events, _listening: listening })
     }
+}
+
+fn place(from: &From) -> Result<StartingPosition, BuildError> {
+    let place = StartingPosition::builder();
+    let place = match from {
+        From::Oldest => place.r#type(ShardIteratorType::TrimHorizon),
+        From::Latest => place.r#type(ShardIteratorType::Latest),
+        From::Since(moment) => {
+            place.r#type(ShardIteratorType::AtTimestamp).timestamp(DateTime::from_millis(moment.0.max(0)))
+        }
+        From::At(sequence) => {
+            place.r#type(ShardIteratorType::AtSequenceNumber).sequence_number(sequence.as_str())
+        }
+    };
+    place.build()
 }
 
 /// Hands events on until there are no more, or nobody wants them.

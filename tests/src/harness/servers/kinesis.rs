@@ -15,7 +15,13 @@ use std::time::Duration;
 
 use aws_sdk_kinesis::types::StreamStatus;
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::body::{Body, to_bytes};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use ferrokinesis::actions::subscribe_to_shard;
 use ferrokinesis::create_app;
 use ferrokinesis::store::{Store, StoreOptions};
 use shardmill_connectors::aws::Session;
@@ -77,7 +83,8 @@ impl Ferrokinesis {
         };
         set(&mut options);
         let (app, store) = create_app(options);
-        let (url, serving) = serve(app.layer(DefaultBodyLimit::max(BODY))).await?;
+        let app = app.layer(from_fn_with_state(store.clone(), subscribe)).layer(DefaultBodyLimit::max(BODY));
+        let (url, serving) = serve(app).await?;
         Ok(Ferrokinesis { url, store, serving })
     }
 
@@ -102,6 +109,24 @@ impl Drop for Ferrokinesis {
     fn drop(&mut self) {
         self.serving.abort();
     }
+}
+
+/// ferrokinesis' check of requests loses the place where a subscription is to begin, and the shard's beginning is taken for
+/// it. Past the check, the place is heard.
+async fn subscribe(State(store): State<Store>, request: Request, next: Next) -> Response {
+    let target = request.headers().get("x-amz-target").and_then(|target| target.to_str().ok());
+    if !target.is_some_and(|target| target.ends_with(".SubscribeToShard")) {
+        return next.run(request).await;
+    }
+    let (head, body) = request.into_parts();
+    let Ok(bytes) = to_bytes(body, BODY).await else { return StatusCode::BAD_REQUEST.into_response() };
+    if let Ok(asked) = serde_json::from_slice(&bytes)
+        && let Ok(events) = subscribe_to_shard::execute_streaming(&store, asked, "application/json").await
+    {
+        return ([(CONTENT_TYPE, "application/vnd.amazon.eventstream")], events).into_response();
+    }
+    // What it refuses, it refuses in its own words.
+    next.run(Request::from_parts(head, Body::from(bytes))).await
 }
 
 /// Serves `app` on loopback: its address, and the task that does so.
