@@ -140,7 +140,7 @@ async fn run(parts: &Parts, selection: &Selection) -> Result<(), Failure> {
 }
 
 fn unknown(parts: &Parts, ask: &Ask) {
-    if ask.first_time {
+    if parts.desk.is_news(&ask.message) {
         let (message, letter) = (&ask.message, &ask.letter.id);
         tracing::warn!(%message, %letter, "a message of the redrive queue is left there: nobody knows its letter here");
         parts.desk.count("not_ours", |counts| &mut counts.not_ours);

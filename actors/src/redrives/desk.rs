@@ -15,6 +15,9 @@ const IN_HAND: usize = 400;
 /// Of those, messages for one target: one that is slow leaves room for the others.
 const OF_ONE: usize = 200;
 
+/// Messages left in the queue that are remembered.
+const TOLD: usize = 10_000;
+
 /// A message that asks for a letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ask {
@@ -22,8 +25,6 @@ pub(super) struct Ask {
     pub(super) message: String,
     /// The letter.
     pub(super) letter: Announced,
-    /// Whether the queue hands it out for the first time.
-    pub(super) first_time: bool,
     /// Whether it has been tried, here or by a node that may have died of it: then it is tried alone.
     pub(super) alone: bool,
 }
@@ -52,6 +53,8 @@ pub(super) struct Counts {
 struct State {
     hand: Hand<Ask>,
     counts: Counts,
+    /// Messages that were left in the queue and told: they come again and again.
+    told: BTreeSet<String>,
 }
 
 /// See the [module](self).
@@ -68,12 +71,7 @@ impl Desk {
     /// Takes a message in hand; `false` when there is no room for one more of its target.
     pub(super) fn take(&self, message: &Message, letter: Announced) -> bool {
         let mut state = self.state();
-        let ask = Ask {
-            message: message.id.clone(),
-            letter,
-            first_time: message.received <= 1,
-            alone: message.received > 1,
-        };
+        let ask = Ask { message: message.id.clone(), letter, alone: message.received > 1 };
         let of_its_target = |(_, other): &(&str, &Ask)| other.target() == ask.target();
         if state.hand.get_mut(&message.id).is_none()
             && state.hand.iter().filter(of_its_target).count() >= OF_ONE
@@ -136,6 +134,16 @@ impl Desk {
     /// Forgets everything in hand; the receipts.
     pub(super) fn clear(&self) -> Vec<String> {
         self.state().hand.clear()
+    }
+
+    /// Whether a message that is left in the queue has not been told yet. How often the queue has handed it out does not tell: the
+    /// answer may have been lost, or gone to a node that died.
+    pub(super) fn is_news(&self, message: &str) -> bool {
+        let mut state = self.state();
+        if state.told.len() >= TOLD {
+            state.told.clear();
+        }
+        state.told.insert(message.to_owned())
     }
 
     /// What became of messages.

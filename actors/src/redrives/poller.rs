@@ -43,8 +43,7 @@ impl Poller {
         match sort(message) {
             Ok(letter) => desk.take(message, letter),
             Err(reason) => {
-                // It comes again and again: once is enough to be told.
-                if message.received <= 1 || message.received == HANDED_OUT + 1 {
+                if desk.is_news(&message.id) {
                     tracing::warn!(message = %message.id, %reason, "a message of the redrive queue is left there");
                     desk.count("not_ours", |counts| &mut counts.not_ours);
                 }

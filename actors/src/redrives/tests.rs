@@ -36,6 +36,7 @@ fn a_slow_target_leaves_room_for_the_others() {
     desk.put_down("m7");
     assert!(desk.take(&message(250, 1), letter(250, Some("slow"))));
     assert_eq!((desk.receipt("m7"), desk.clear().len(), desk.in_hand()), (None, 201, 0));
+    assert_eq!([desk.is_news("m8"), desk.is_news("m9"), desk.is_news("m8")], [true, true, false]);
     desk.count("redriven", |counts| &mut counts.redriven);
     assert_eq!(desk.counts(), Counts { redriven: 1, ..Counts::default() });
 }

@@ -142,11 +142,13 @@ pub(crate) async fn letters_come_home(setup: &Setup, file: &Path, queues: &dyn Q
         queues.ask(body).await;
     }
     left(queues, 2, PATIENCE + hidden).await;
-    let status = until(&node, "status", |status| count(status, "in_hand") == 0).await;
+    // A poll that the killed node had open may have taken some: they come when their time is over.
+    let seen = |status: &Value| count(status, "in_hand") == 0 && count(status, "not_ours") == 2;
+    let status = until(&node, "status", seen).await;
     let (redriven, repeated) = (count(&status, "redriven"), count(&status, "repeated"));
     // The second message for a letter is with the first one, or comes after it.
     assert!((2..=3).contains(&redriven) && redriven + repeated == 4, "{status}");
-    assert_eq!((count(&status, "not_ours"), count(&status, "put_off")), (2, 0), "{status}");
+    assert_eq!(count(&status, "put_off"), 0, "{status}");
     assert_eq!(node.metric("shardmill_redrive_requests_total").await.unwrap(), 6);
     let log = std::fs::read_to_string(&node.log).unwrap();
     assert!(
