@@ -28,6 +28,8 @@ pub enum Change {
     Forwarded(String),
     /// The lake's part is about to open a batch with caution: where it ends, and how many records it has.
     Suspect(Position, usize),
+    /// Hours have absorbed segments that are listed: every commit unlists them.
+    Absorbed,
     /// A lane moved on, was made, or was removed.
     Lane(Box<LaneCommit>),
     /// The stream has trimmed what had not been read.
@@ -191,6 +193,7 @@ fn apply(state: &mut ShardState, change: &Change) -> Result<(), Failure> {
         Change::Lake(commit) => state.commit(commit).map_err(|error| Failure::crashed(error.to_string()))?,
         Change::Forwarded(key) => state.dead_letters.retain(|file| file.key != *key),
         Change::Suspect(until, records) => state.caution.open(until, *records),
+        Change::Absorbed => {}
         Change::Lane(commit) => state.commit_lane(commit),
         Change::Lost { file, text, at } => state.lose(file, text, *at),
     }

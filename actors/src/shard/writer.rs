@@ -134,6 +134,10 @@ impl Writer {
         let look = |state: &ShardState| (state.watermark, state.ended, state.caution.limit().is_some());
         let (watermark, ended, cautious) = self.parts.ledger.with(look).await;
         if self.open.is_empty() {
+            if ended && self.lists_absorbed().await && !self.parts.ledger.is_staged().await {
+                // It has no more commits of its own that would unlist them.
+                self.parts.ledger.stage(Change::Absorbed).await;
+            }
             let news = self.open.watermark() > watermark
                 || (self.open.is_ended() && !ended)
                 || self.parts.ledger.is_staged().await;
@@ -149,6 +153,17 @@ impl Writer {
             || self.open.bytes() >= lake.flush_bytes
             || self.is_crowding()
             || cautious
+    }
+
+    /// Whether the shard lists segments that their hours have absorbed.
+    async fn lists_absorbed(&self) -> bool {
+        let world = self.parts.shared.world.borrow().clone();
+        let (ledger, name) = (&self.parts.ledger, &self.parts.name);
+        let absorbed = |segment: &Segment| {
+            let hour = world.hours.get(&(segment.table.clone(), segment.hour));
+            hour.is_some_and(|hour| hour.absorbed_through(name) >= segment.number)
+        };
+        ledger.with(|state| state.segments.iter().any(absorbed)).await
     }
 
     /// Whether the node's builders are nearly full and this shard holds at least its share: the largest always does.

@@ -19,8 +19,7 @@ const DIRECTION: &[(&str, &[&str])] = &[
 /// The most lines of a file, its unit tests aside.
 const LONGEST_FILE: usize = 400;
 
-/// The only lines of `connectors` that wait: long polls; pacing to what a service allows; the end of a change of shards, of the
-/// registration of a consumer or of a statement of Athena. And those that only name numbers handed to supervision, or a flag that a service sets.
+/// The only lines of `connectors` that wait (long polls, pacing, the end of what a service was asked to do), or look like it.
 const WAITING: &[(&str, &str)] = &[
     ("connectors/src/aws/kinesis/consumer.rs", "tokio::time::sleep(LOOK)"),
     ("connectors/src/aws/kinesis/pace.rs", "tokio::time::sleep_until(ready)"),

@@ -238,8 +238,7 @@ async fn a_table_that_was_dropped_is_made_again() {
 #[tokio::test]
 async fn the_probe_names_what_is_wrong_and_the_fix() {
     let (server, _, catalog) = site().await;
-    catalog.probe_workgroup().await.unwrap();
-    catalog.probe_database().await.unwrap();
+    tokio::try_join!(catalog.probe_workgroup(), catalog.probe_database()).unwrap();
     let with = |workgroup: &str, output: Option<&str>| {
         let options =
             Options { workgroup: workgroup.into(), output: output.map(str::to_owned), ..options("acme") };
@@ -344,8 +343,7 @@ async fn calls_are_those_that_moto_knows() {
         AthenaCatalog::new(&moto.session(), options)
     };
     let catalog = with("primary");
-    catalog.probe_workgroup().await.unwrap();
-    catalog.probe_database().await.unwrap();
+    tokio::try_join!(catalog.probe_workgroup(), catalog.probe_database()).unwrap();
     catalog.set_location("t", seven(), "tables/t/g1").await.unwrap();
     let text = |value: &str| json!({"VarCharValue": value});
     let line = |value: &str| json!({"Data": [text(value)]});

@@ -14,20 +14,16 @@ use serde_json::{Value, json};
 use shardmill_connectors::Millis;
 use shardmill_connectors::aws::Session;
 use shardmill_connectors::aws::kinesis::{FanOut, KinesisStream, Options};
-use shardmill_connectors::failure::Class;
 use shardmill_connectors::ports::{Limit, ShardReader, Start, Stream};
 use shardmill_connectors::record::{Position, Record, Sequence};
 use shardmill_tests::conformance;
-use shardmill_tests::harness::cloud::{Cloud, STREAM};
-use shardmill_tests::harness::producer::Producer;
 use shardmill_tests::harness::proxy::{Counts, Fault, FaultProxy, Rule};
 use shardmill_tests::harness::servers::{Ferrokinesis, KinesisLocal, kinesis};
-use shardmill_tests::harness::{Cli, Node};
 
 use super::aws_kinesis::{ALL, POLL, SERVER, fill, name, numbers, record, shard, texts};
 
 /// Nothing here takes longer on any machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// Longer than any test.
 const NEVER: Duration = Duration::from_secs(3_600);
 
@@ -42,13 +38,13 @@ fn pushed(change: impl FnOnce(&mut FanOut)) -> Options {
     options
 }
 
-async fn fresh(session: &Session, shards: u32, options: Options) -> KinesisStream {
+pub(super) async fn fresh(session: &Session, shards: u32, options: Options) -> KinesisStream {
     let name = name();
     kinesis::create(session, &name, shards).await.unwrap();
     KinesisStream::open(session, &name, options).await.unwrap()
 }
 
-fn calls(session: &Session, operation: &str) -> u64 {
+pub(super) fn calls(session: &Session, operation: &str) -> u64 {
     session.calls().counts().get(&format!("Kinesis:{operation}")).copied().unwrap_or_default()
 }
 
@@ -387,84 +383,4 @@ async fn who_loses_the_subscription_to_another_leaves_it_alone() {
         assert!(calls(&session, "GetRecords") > 5, "it does not poll");
         assert_eq!(calls(&session, "SubscribeToShard") > 1, again);
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_consumer_is_registered_once() {
-    let (one, two) = (Ferrokinesis::start().await.unwrap(), KinesisLocal::start().await.unwrap());
-    for session in [one.session(), two.session()] {
-        let polled = fresh(&session, 1, kinesis::options()).await;
-        polled.probe_consumer("tests").await.unwrap();
-        assert_eq!(calls(&session, "RegisterStreamConsumer"), 0, "asking costs nothing");
-        let open = || KinesisStream::open(&session, polled.name(), kinesis::pushed());
-        // As when all nodes of a cluster start at once.
-        for opened in futures::future::join_all((0..5).map(|_| open())).await {
-            opened.unwrap();
-        }
-        let registered = calls(&session, "RegisterStreamConsumer");
-        open().await.unwrap();
-        polled.probe_consumer("tests").await.unwrap();
-        assert_eq!(calls(&session, "RegisterStreamConsumer"), registered, "it was there");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_keeps_a_consumer_from_being_registered_is_named_with_the_fix() {
-    let server = Ferrokinesis::start().await.unwrap();
-    let name = fresh(&server.session(), 1, kinesis::options()).await.name().to_owned();
-    let cases = [
-        ("RegisterStreamConsumer", "LimitExceededException", Class::Throttled, "deregister a consumer"),
-        (
-            "RegisterStreamConsumer",
-            "AccessDeniedException",
-            Class::Unauthorized,
-            "kinesis:RegisterStreamConsumer",
-        ),
-        (
-            "DescribeStreamConsumer",
-            "AccessDeniedException",
-            Class::Unauthorized,
-            "kinesis:DescribeStreamConsumer",
-        ),
-    ];
-    for (operation, code, class, told) in cases {
-        let proxy = FaultProxy::start(server.url(), 1).await.unwrap();
-        proxy.rules([Rule::new(Fault::error(400, code)).operation(operation)]);
-        let session = Session::at(proxy.url());
-        let failure = KinesisStream::open(&session, &name, kinesis::pushed()).await.unwrap_err();
-        assert_eq!(failure.class, class, "{failure}");
-        assert!(failure.detail.contains(told), "{failure}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_node_reads_by_fan_out_and_a_check_registers_nobody() {
-    let cloud = Cloud::start(2, 1).await.unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let setup = cloud.setup_of(folder.path(), "partition_by = \"event\"\nread = \"fan_out\"", "");
-    let cli = Cli::new(&setup).unwrap();
-    let checked = cli.run(&["check"]).await.unwrap();
-    assert_eq!(checked.code, 0, "{}{}", checked.stdout, checked.stderr);
-    assert_eq!(cloud.counts().of("kinesis:RegisterStreamConsumer"), 0);
-    assert!(cloud.counts().of("kinesis:DescribeStreamConsumer") > 0, "nobody was asked");
-    let node = Node::start(&setup).await.unwrap();
-    let every = Duration::from_millis(50);
-    let producing =
-        Producer { client: cloud.kinesis(), stream: STREAM.to_owned(), events: 2_000, every }.start();
-    let book = producing.book().await.unwrap();
-    node.drained(book.len() as u64, PATIENCE).await.unwrap();
-    node.tell("compact", &json!({})).await.unwrap();
-    node.stop().await.unwrap();
-    let rows = cli
-        .query("SELECT count(*) AS all_of_them, count(DISTINCT message_id) AS different FROM events")
-        .await
-        .unwrap();
-    assert_eq!(
-        (rows[0]["all_of_them"].as_u64(), rows[0]["different"].as_u64()),
-        (Some(book.len() as u64), Some(book.len() as u64))
-    );
-    assert!(cloud.counts().of("kinesis:SubscribeToShard") >= 2, "it polled");
-    let arn = format!("arn:aws:kinesis:us-east-1:000000000000:stream/{STREAM}");
-    let told = cloud.kinesis().list_stream_consumers().stream_arn(arn).send().await.unwrap();
-    assert_eq!(told.consumers()[0].consumer_name(), "shardmill-acme-lake-events-events");
 }

@@ -7,6 +7,7 @@ mod aws_check;
 mod aws_documents;
 mod aws_intake;
 mod aws_kinesis;
+mod aws_kinesis_consumer;
 mod aws_kinesis_fan_out;
 mod aws_redrive;
 mod aws_s3;
