@@ -59,13 +59,13 @@ async fn conform(session: &Session, can: Capabilities) {
 #[tokio::test(flavor = "multi_thread")]
 async fn ministack_conforms() {
     let server = Ministack::start().await.unwrap();
-    conform(&server.session(), Capabilities { old_receipts: true }).await;
+    conform(&server.session(), Capabilities { old_receipts: true, one_receiver: true }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn moto_conforms() {
     let server = Moto::start().await.unwrap();
-    conform(&server.session(), Capabilities { old_receipts: false }).await;
+    conform(&server.session(), Capabilities { old_receipts: false, one_receiver: false }).await;
 }
 
 /// A queue behind a proxy, as we see it and as another program sees it.
