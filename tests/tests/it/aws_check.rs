@@ -152,6 +152,49 @@ fn the_readme_names_every_call_and_no_other() {
     );
 }
 
+/// The actions that the README's table asks for: those it names, and `service:Call` where it says that they are called alike.
+fn actions_asked_for(readme: &str) -> BTreeSet<String> {
+    let services =
+        [("| Kinesis |", "kinesis:"), ("| S3 |", "s3:"), ("| SQS |", "sqs:"), ("| Athena |", "athena:")];
+    let mut asked = BTreeSet::new();
+    for line in readme.lines() {
+        let Some((_, prefix)) = services.iter().find(|(row, _)| line.starts_with(row)) else { continue };
+        let cells: Vec<&str> = line.split('|').collect();
+        let (calls, actions) = (cells[2], cells[3]);
+        if actions.contains("the same name") {
+            asked.extend(calls.split(',').map(|call| format!("{prefix}{}", call.trim())));
+        }
+        let named = actions.split('`').skip(1).step_by(2);
+        asked.extend(named.filter(|name| name.contains(':') && !name.ends_with(':')).map(str::to_owned));
+    }
+    // Below the table: Athena asks for it.
+    asked.insert("s3:GetBucketLocation".to_owned());
+    asked
+}
+
+/// The actions that the template's role allows on the services that the README's table is about.
+fn actions_allowed(template: &str) -> BTreeSet<String> {
+    let role = template.split_once("\n  NodeRole:\n").unwrap().1;
+    // The next resource begins with a name as far to the left as this one's.
+    let next = |line: &&str| line.as_bytes().get(2).is_some_and(u8::is_ascii_uppercase);
+    let items = role.lines().take_while(|line| !next(line)).filter_map(|line| line.trim().strip_prefix("- "));
+    let services = ["kinesis:", "s3:", "sqs:", "athena:", "glue:"];
+    items.filter(|item| services.iter().any(|service| item.starts_with(service))).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_role_allows_what_the_readme_asks_for_and_nothing_else() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let read = |name: &str| std::fs::read_to_string(root.join(name)).unwrap();
+    let allowed = actions_allowed(&read("deploy/cloudformation.yaml"));
+    assert!(allowed.len() > 30, "{allowed:?}");
+    assert_eq!(
+        allowed,
+        actions_asked_for(&read("README.md")),
+        "left: the role in deploy/cloudformation.yaml; right: the table of IAM actions in the README"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn names_that_lead_nowhere_are_all_told_at_once() {
     let mut site = Site::new(1).await;
