@@ -173,7 +173,9 @@ async fn stream(
 fn object(session: &Session, url: &str) -> Option<(Arc<dyn Objects>, String)> {
     let place = url.parse::<S3Place>().ok()?;
     let bucket = S3Place { bucket: place.bucket, prefix: String::new() };
-    Some((Arc::new(S3Objects::new(session, bucket, s3::Options::default())), place.prefix))
+    // As a place it ends with a `/`, which names no object.
+    let key = place.prefix.trim_end_matches('/').to_owned();
+    Some((Arc::new(S3Objects::new(session, bucket, s3::Options::default())), key))
 }
 
 async fn schema(
