@@ -185,21 +185,26 @@ impl Watcher {
     /// Everything that is the matter now.
     async fn look(&mut self) -> Result<Vec<Alarm>, Failure> {
         let world = self.shared.world.borrow().clone();
-        let mut found = hours(&world);
-        found.extend(self.destinations());
+        let leads = self.shared.cluster.leads();
+        let mut found = self.destinations(leads);
         found.extend(self.lanes());
         found.extend(self.rules());
-        found.extend(lost(&world, Millis::now()));
-        let depth = self.shared.ports.dead_letters.depth().await?;
-        found.extend(self.dead_letters(depth.visible + depth.in_flight, &world));
+        found.extend(self.stuck());
+        // What the documents say every node could tell: one does.
+        if leads {
+            found.extend(hours(&world));
+            found.extend(lost(&world, Millis::now()));
+            let depth = self.shared.ports.dead_letters.depth().await?;
+            found.extend(self.dead_letters(depth.visible + depth.in_flight, &world));
+        }
         Ok(found)
     }
 
-    fn destinations(&self) -> Vec<Alarm> {
+    fn destinations(&self, leads: bool) -> Vec<Alarm> {
         let mut found = Vec::new();
         for (name, handle) in self.shared.destinations.all() {
             let said = self.shared.destinations.said(&name);
-            if let Some(paused) = &said.paused {
+            if let Some(paused) = said.paused.as_ref().filter(|_| leads) {
                 let fix = match paused.by {
                     PausedBy::Operator => format!("`shardmill admin resume {name}` when it may go on"),
                     PausedBy::Unauthorized => format!(
@@ -237,6 +242,20 @@ impl Watcher {
             })
         };
         self.shared.lanes.all().into_iter().filter_map(near).collect()
+    }
+
+    fn stuck(&self) -> Vec<Alarm> {
+        let alarm = |shard| Alarm {
+            alarm: "no progress",
+            at: shard,
+            text: format!(
+                "it is read, but neither its position nor its watermark has moved for {} s; it is started anew, then tried elsewhere",
+                crate::progress::LIMIT.as_secs()
+            ),
+            fix: "`shardmill admin tree` tells which part of it waits for what".into(),
+            urgent: true,
+        };
+        self.shared.control.stuck_shards().into_iter().map(alarm).collect()
     }
 
     fn rules(&self) -> Vec<Alarm> {

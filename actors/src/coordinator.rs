@@ -1,28 +1,39 @@
-//! The coordinator: reads the documents, makes a document for every new shard, and says which shards and hours run here.
+//! The coordinator: looks who leads and what is planned, and has the work run here that is planned for this node.
 //!
-//! With one node it plans everything for itself; a shard or an hour that another living node holds is refused by its
-//! document, not by the plan.
+//! ```text
+//! every plan look   who leads, the plan                       -> start what is planned for this node, stop what is not
+//! every look        all documents, the streams' shards        -> a document for every new shard, the work there is
+//! as the leader     the work there is, the nodes that live    -> the plan
+//! ```
+//!
+//! Work that another living node holds is refused by its document, not by the plan.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use futures::FutureExt;
 use serde_json::{Value, json};
 use shardmill_cluster::Cell;
+use shardmill_cluster::leader::Role;
+use shardmill_cluster::plan::Plan;
 use shardmill_connectors::clock::Millis;
 use shardmill_connectors::failure::{Class, Failure};
-use shardmill_connectors::layout;
+use shardmill_connectors::hour::Hour;
+use shardmill_connectors::layout::documents;
 use shardmill_connectors::ports::{Shard, Start};
-use shardmill_connectors::record::ShardId;
+use shardmill_connectors::record::{Position, ShardId};
 
+use crate::admin::everywhere;
+use crate::progress::{self, Progress};
 use crate::shared::{Shared, StreamSettings};
 use crate::state::ShardState;
 use crate::supervision::registry::View;
 use crate::supervision::{Body, ChildSpec, Next, Worker};
 use crate::tree::Kind;
 use crate::world::{Reader, World};
-use crate::{hour, shard};
+use crate::{hour, load, shard};
 
 /// The coordinator as a child of the root.
 pub fn spec(shared: &Shared) -> ChildSpec {
@@ -30,7 +41,9 @@ pub fn spec(shared: &Shared) -> ChildSpec {
         let shared = shared.clone();
         Arc::new(move || {
             let world = shared.world.borrow().clone();
-            json!({"shards": world.shards.len(), "hours": world.hours.len(), "late_sources": world.late.len()})
+            let leader = shared.cluster.last().and_then(|look| look.plan.leader.clone());
+            json!({"leader": leader, "shards": world.shards.len(), "hours": world.hours.len(),
+                "late_sources": world.late.len()})
         })
     };
     let shared = shared.clone();
@@ -51,17 +64,33 @@ pub fn spec(shared: &Shared) -> ChildSpec {
 pub struct Coordinator {
     shared: Shared,
     reader: Reader,
-    running: BTreeSet<String>,
+    /// When the documents were last read.
+    read_at: Option<Instant>,
+    /// All the work there was then.
+    work: BTreeSet<String>,
+    /// The shards and hours that were planned for this node.
+    mine: BTreeSet<String>,
+    /// How far the shards of this node are.
+    progress: Progress<Mark>,
 }
+
+/// What moves in a shard that is read: its position, and without events its watermark.
+type Mark = (Option<Position>, Option<Millis>);
 
 impl Coordinator {
     fn new(shared: Shared) -> Self {
-        Coordinator { shared, reader: Reader::default(), running: BTreeSet::new() }
+        Coordinator {
+            shared,
+            reader: Reader::default(),
+            read_at: None,
+            work: BTreeSet::new(),
+            mine: BTreeSet::new(),
+            progress: Progress::new(progress::LIMIT),
+        }
     }
 
     /// Lists the shards of every stream, and makes documents for those that have none and whose parents have one.
-    async fn discover(&self, world: &mut World) -> Result<Vec<(StreamSettings, Shard)>, Failure> {
-        let mut listed = Vec::new();
+    async fn discover(&self, world: &mut World) -> Result<(), Failure> {
         for stream in self.shared.streams.values() {
             let shards = stream.stream.shards().await?;
             let known: BTreeSet<ShardId> = shards.iter().map(|shard| shard.id.clone()).collect();
@@ -79,10 +108,9 @@ impl Coordinator {
                     let state = self.create(stream, &shard, world).await?;
                     world.shards.insert(name, Arc::new(state));
                 }
-                listed.push((stream.clone(), shard));
             }
         }
-        Ok(listed)
+        Ok(())
     }
 
     async fn create(
@@ -97,7 +125,7 @@ impl Coordinator {
         // Resolved once: asked for again after a restart, "the newest" would be something else.
         state.since =
             (stream.start == Start::Latest && shard.parents.is_empty()).then(|| Millis::now().plus(-1000));
-        let key = layout::documents::shard(name, &shard.id);
+        let key = documents::shard(name, &shard.id);
         let mut cell: Cell<ShardState> = Cell::load(self.shared.ports.documents.clone(), key).await?;
         if cell.state().is_none() {
             match cell.replace(state).await {
@@ -109,39 +137,85 @@ impl Coordinator {
         cell.state().cloned().ok_or_else(|| Failure::transient("a shard's document vanished"))
     }
 
-    /// Starts the shards that can be read, stops those that are done.
-    fn run_shards(&mut self, world: &World, listed: &[(StreamSettings, Shard)]) {
-        let Some(shards) = self.shared.control.shards() else { return };
-        let mut wanted = BTreeSet::new();
-        for (stream, shard) in listed {
-            let name = format!("{}/{}", stream.stream.name(), shard.id);
-            if self.is_readable(world, &name) {
-                shards.add(shard::spec(&self.shared, stream, &shard.id));
-                wanted.insert(name);
-            }
-        }
-        for gone in self.running.difference(&wanted) {
-            shards.remove(gone.clone());
-        }
-        self.running = wanted;
+    /// Reads all documents, and makes those that are missing.
+    async fn survey(&mut self) -> Result<(), Failure> {
+        self.shared.cluster.meet(self.shared.ports.documents.as_ref()).await?;
+        let mut world = self.reader.read(self.shared.ports.documents.as_ref()).await?;
+        self.discover(&mut world).await?;
+        let shards = world.shards.iter().filter(|(name, _)| self.is_readable(&world, name));
+        let shards = shards.map(|(_, state)| documents::shard(&state.stream, &state.shard));
+        let hours = world.all_hours().into_iter().filter(|(table, hour)| is_busy(&world, table, *hour));
+        let hours = hours.map(|(table, hour)| documents::hour(&table, hour));
+        let intakes = self.shared.intakes.names().map(documents::intake);
+        self.work = shards.chain(hours).chain(intakes).collect();
+        self.read_at = Some(Instant::now());
+        self.shared.world.send_replace(Arc::new(world));
+        self.shared.show_lag();
+        self.shared.cluster.weighs(load::of(&self.shared));
+        self.mend().await;
+        Ok(())
     }
 
-    /// Starts a compactor for every hour that has something to do.
-    fn run_hours(&self, world: &World) {
-        let Some(hours) = self.shared.control.hours() else { return };
-        for (table, hour) in world.all_hours() {
-            let busy = match world.hours.get(&(table.clone(), hour)) {
-                None => true,
-                Some(state) => {
-                    !world.inputs(state).is_empty()
-                        || !state.garbage.is_empty()
-                        || (state.generation > 0 && !(state.complete && state.catalog.switched_at.is_some()))
-                }
-            };
-            if busy {
-                hours.add(hour::spec(&self.shared, &table, hour));
+    /// Starts shards anew that do not move, and has others try those that still do not.
+    async fn mend(&mut self) {
+        let world = self.shared.world.borrow().clone();
+        let me = Some(&self.shared.me);
+        let here =
+            world.shards.iter().filter(|(_, shard)| shard.ownership.owner.as_ref() == me && !shard.ended);
+        let marks = here.map(|(name, shard)| (name.clone(), (shard.position.clone(), shard.watermark)));
+        let found = self.progress.look(marks, Instant::now());
+        let stuck: BTreeSet<String> = self.progress.stuck().map(str::to_owned).collect();
+        self.shared.control.stuck(stuck);
+        for (shard, times) in found {
+            tracing::error!(%shard, times, "no progress for {} s: starting it anew", progress::LIMIT.as_secs());
+            if let Some(shards) = self.shared.control.pool(Kind::Shards) {
+                shards.remove(shard.clone());
+            }
+            if times == 2 {
+                everywhere::elsewhere(&self.shared, &format!("shards/{shard}")).await;
             }
         }
+    }
+
+    /// Starts what is planned for this node, and stops what is not any more.
+    fn run(&mut self, plan: &Plan, fresh: bool) {
+        let pool = |kind| self.shared.control.pool(kind);
+        let (Some(shards), Some(hours), Some(intakes)) =
+            (pool(Kind::Shards), pool(Kind::Hours), pool(Kind::Intakes))
+        else {
+            return;
+        };
+        let mine = plan.of(&self.shared.me);
+        for work in &mine {
+            match named(work) {
+                Some(Work::Shard(stream, id)) => {
+                    if let Some(settings) = self.shared.streams.get(stream) {
+                        shards.add(shard::spec(&self.shared, settings, &id.into()));
+                    }
+                }
+                // One that has just ended must not begin anew because an older survey says so.
+                Some(Work::Hour(table, hour)) if fresh && self.work.contains(work) => {
+                    hours.add(hour::spec(&self.shared, table, hour));
+                }
+                Some(Work::Intake(name)) => {
+                    self.shared
+                        .intakes
+                        .spec(&self.shared, name)
+                        .into_iter()
+                        .for_each(|spec| intakes.add(spec));
+                }
+                _ => {}
+            }
+        }
+        for gone in self.mine.difference(&mine) {
+            match named(gone) {
+                Some(Work::Shard(stream, id)) => shards.remove(format!("{stream}/{id}")),
+                Some(Work::Hour(table, hour)) => hours.remove(hour::name(table, hour)),
+                Some(Work::Intake(name)) => intakes.remove(name.to_owned()),
+                None => {}
+            }
+        }
+        self.mine = mine;
     }
 
     /// Whether a shard has something to do, and its parents have nothing left for the lake: order per key across resharding.
@@ -160,16 +234,50 @@ impl Coordinator {
     }
 }
 
+/// Whether an hour has something to do.
+fn is_busy(world: &World, table: &str, hour: Hour) -> bool {
+    world.hours.get(&(table.to_owned(), hour)).is_none_or(|state| {
+        !world.inputs(state).is_empty()
+            || !state.garbage.is_empty()
+            || (state.generation > 0 && !(state.complete && state.catalog.switched_at.is_some()))
+    })
+}
+
+/// A piece of work by its name.
+enum Work<'a> {
+    /// Of a stream, the shard.
+    Shard(&'a str, &'a str),
+    /// Of a table, the hour.
+    Hour(&'a str, Hour),
+    /// An intake.
+    Intake(&'a str),
+}
+
+fn named(work: &str) -> Option<Work<'_>> {
+    let mut parts = work.splitn(3, '/');
+    match (parts.next()?, parts.next()?, parts.next()) {
+        ("shards", stream, Some(shard)) => Some(Work::Shard(stream, shard)),
+        ("hours", table, Some(hour)) => Some(Work::Hour(table, hour.parse().ok()?)),
+        ("intakes", name, None) => Some(Work::Intake(name)),
+        _ => None,
+    }
+}
+
 #[async_trait]
 impl Worker for Coordinator {
     async fn step(&mut self) -> Result<Next, Failure> {
-        let mut world = self.reader.read(self.shared.ports.documents.as_ref()).await?;
-        let listed = self.discover(&mut world).await?;
-        self.run_shards(&world, &listed);
-        self.run_hours(&world);
-        self.shared.world.send_replace(Arc::new(world));
-        self.shared.show_lag();
-        Ok(Next::After(self.shared.schedule.look))
+        let mut look = self.shared.cluster.look().await?;
+        let due = self.read_at.is_none_or(|at| at.elapsed() >= self.shared.schedule.look);
+        if due {
+            self.survey().await?;
+        }
+        if matches!(look.role, Role::Leading(_)) && self.shared.cluster.lead(&self.work).await? {
+            self.shared.cluster.announce_plan();
+            look = self.shared.cluster.look().await?;
+        }
+        self.run(&look.plan, due);
+        self.shared.cluster.wait(self.shared.schedule.plan).await;
+        Ok(Next::Again)
     }
 }
 
@@ -181,7 +289,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// The pool of `kind` ([`Kind::Shards`] or [`Kind::Hours`]) as a child of the root.
+    /// The pool of `kind` ([`Kind::Shards`], [`Kind::Hours`] or [`Kind::Intakes`]) as a child of the root.
     pub fn spec(shared: &Shared, name: &str, kind: Kind) -> ChildSpec {
         let shared = shared.clone();
         let make =
@@ -201,10 +309,7 @@ impl crate::supervision::Group for Pool {
         &mut self,
         supervisor: &crate::supervision::SupervisorHandle,
     ) -> Result<Vec<ChildSpec>, Failure> {
-        match self.kind {
-            Kind::Hours => self.shared.control.hours_are(supervisor.clone()),
-            _ => self.shared.control.shards_are(supervisor.clone()),
-        }
+        self.shared.control.pool_is(self.kind, supervisor.clone());
         Ok(Vec::new())
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use shardmill_cluster::{Cell, Liveness, NodeId, Take, ownership};
+use shardmill_cluster::{Cell, Hold, Liveness, NodeId, Take, ownership};
 use shardmill_connectors::clock::Millis;
 use shardmill_connectors::crash;
 use shardmill_connectors::failure::Failure;
@@ -14,10 +14,29 @@ use shardmill_connectors::ports::Documents;
 use shardmill_connectors::record::Position;
 use tokio::sync::Mutex;
 
+use crate::cluster::may_act;
 use crate::state::lane::LaneCommit;
 use crate::state::shard::LakeCommit;
 use crate::state::{DeadFile, HourState, ShardState};
 use crate::telemetry;
+
+/// How long a take waits for the owner before to release the shard.
+const HANDED_OVER: Duration = Duration::from_secs(2);
+
+/// Who takes a shard.
+#[derive(Debug, Clone)]
+pub struct Taker {
+    /// Where the shard's document is.
+    pub documents: Arc<dyn Documents>,
+    /// The node.
+    pub me: NodeId,
+    /// Who knows whether the owner before is dead.
+    pub liveness: Arc<dyn Liveness>,
+    /// The node's right to do anything.
+    pub hold: Hold,
+    /// How often the document is looked at while its owner is about to release it.
+    pub look: Duration,
+}
 
 /// A change to a shard's document.
 #[derive(Debug, Clone)]
@@ -57,31 +76,40 @@ struct Inner {
 #[derive(Debug, Clone)]
 pub struct Ledger {
     documents: Arc<dyn Documents>,
+    hold: Hold,
     epoch: u64,
     inner: Arc<Mutex<Inner>>,
 }
 
 impl Ledger {
-    /// Takes the shard for `me`; its document must exist.
+    /// Takes the shard that the document `key` is of; it must exist.
     ///
     /// # Errors
-    /// `Transient` while another living node holds it.
-    pub async fn take(
-        documents: Arc<dyn Documents>,
-        key: &str,
-        me: &NodeId,
-        liveness: &dyn Liveness,
-    ) -> Result<Self, Failure> {
-        let mut cell: Cell<ShardState> = Cell::load(documents.clone(), key).await?;
-        match ownership::take(&mut cell, me, liveness).await? {
-            Take::HeldBy(owner) => Err(Failure::transient(format!("{key} is held by {owner}, which lives"))),
-            Take::Taken(epoch) => {
-                crash::point("shard.after-take");
-                tracing::info!(shard = %key, epoch, "shard taken");
-                let inner = Inner { cell, staged: Vec::new(), sent: 0, committed_at: Instant::now() };
-                Ok(Ledger { documents, epoch, inner: Arc::new(Mutex::new(inner)) })
+    /// `Transient` while this node is suspended, or another living node holds it.
+    pub async fn take(taker: &Taker, key: &str) -> Result<Self, Failure> {
+        let mut cell: Cell<ShardState> = Cell::load(taker.documents.clone(), key).await?;
+        let until = Instant::now() + HANDED_OVER;
+        loop {
+            may_act(&taker.hold)?;
+            let owner = match ownership::take(&mut cell, &taker.me, taker.liveness.as_ref()).await? {
+                Take::Taken(epoch) => return Ok(Ledger::new(taker, cell, epoch)),
+                Take::HeldBy(owner) => owner,
+            };
+            if Instant::now() >= until {
+                return Err(Failure::transient(format!("{key} is held by {owner}, which lives")));
             }
+            // Planned for this node: its owner is about to release it.
+            tokio::time::sleep(taker.look).await;
+            cell.refresh().await?;
         }
+    }
+
+    fn new(taker: &Taker, cell: Cell<ShardState>, epoch: u64) -> Self {
+        crash::point("shard.after-take");
+        tracing::info!(shard = %cell.key(), epoch, "shard taken");
+        let inner = Inner { cell, staged: Vec::new(), sent: 0, committed_at: Instant::now() };
+        let (documents, hold) = (taker.documents.clone(), taker.hold.clone());
+        Ledger { documents, hold, epoch, inner: Arc::new(Mutex::new(inner)) }
     }
 
     /// The epoch of this hold.
@@ -115,8 +143,12 @@ impl Ledger {
 
     /// Commits everything staged, and forgets segments that their hours have absorbed. After a failure other than `Fenced`
     /// the same changes stay staged, and the next call finds out first whether they were written.
+    ///
+    /// # Errors
+    /// `Transient` while this node is suspended, `Fenced` when the shard is another's, and what the store raises.
     pub async fn commit(&self) -> Result<(), Failure> {
         let mut inner = self.inner.lock().await;
+        may_act(&self.hold)?;
         inner.settle().await?;
         if inner.staged.is_empty() {
             return Ok(());
@@ -129,6 +161,8 @@ impl Ledger {
             apply(&mut next, change)?;
         }
         inner.sent = inner.staged.len();
+        // Between the first look and this one documents were read: that may have taken any time.
+        may_act(&self.hold)?;
         inner.cell.replace(next).await?;
         inner.clear();
         metrics::counter!(telemetry::COMMITS).increment(1);

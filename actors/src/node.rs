@@ -1,5 +1,7 @@
 //! A running node: the root of the tree and the handles to it.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use shardmill_connectors::failure::Failure;
 use tokio::sync::mpsc;
@@ -8,11 +10,14 @@ use crate::admin::{self, AdminHandle};
 use crate::alarms;
 use crate::coordinator::{self, Pool};
 use crate::destination::register;
-use crate::rules;
 use crate::shared::Shared;
 use crate::supervision::{ChildSpec, Group, SupervisorHandle, supervisor};
 use crate::sweeper;
 use crate::tree::Kind;
+use crate::{rates, rules};
+
+/// How often a node that drains looks whether it is done.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A running node.
 #[derive(Debug)]
@@ -45,12 +50,13 @@ impl Node {
             rules::spec(&shared),
             alarms::spec(&shared),
             register::spec(&shared),
+            rates::spec(&shared),
             Pool::spec(&shared, "shards", Kind::Shards),
             Pool::spec(&shared, "hours", Kind::Hours),
+            Pool::spec(&shared, "intake", Kind::Intakes),
             coordinator::spec(&shared),
             sweeper::spec(&shared),
         ];
-        children.extend(shared.intakes.specs(&shared));
         children.extend(shared.redrives.spec(&shared));
         let (send, fatal) = mpsc::unbounded_channel();
         let root = supervisor::root(Box::new(Root { children }), shared.registry.clone(), send).await?;
@@ -64,6 +70,34 @@ impl Node {
             // The root held the other end: it ended by a panic of its own, and every actor with it.
             None => Failure::crashed("the root supervisor is gone"),
         }
+    }
+
+    /// Hands all work over to the nodes that live, for `within` at most: they take each piece when it is released. Alone, there is
+    /// nobody to hand it to.
+    pub async fn drain(&self, within: Duration) {
+        let cluster = &self.shared.cluster;
+        let handing_over = async {
+            if !cluster.has_company(self.shared.ports.documents.as_ref()).await? {
+                return Ok(());
+            }
+            cluster.drain().await?;
+            while !self.is_idle() {
+                tokio::time::sleep(LOOK).await;
+            }
+            Ok::<(), Failure>(())
+        };
+        match tokio::time::timeout(within, handing_over).await {
+            Ok(Ok(())) => {}
+            Ok(Err(failure)) => tracing::warn!(%failure, "the work was not handed over"),
+            Err(_) => tracing::warn!("not everything was handed over in time"),
+        }
+    }
+
+    /// Whether nothing is planned here, and nothing runs here any more.
+    fn is_idle(&self) -> bool {
+        let planned =
+            self.shared.cluster.last().is_some_and(|look| !look.plan.of(&self.shared.me).is_empty());
+        !planned && self.shared.writers() == 0
     }
 
     /// Stops reading, commits what is held, releases every shard, ends.

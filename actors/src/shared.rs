@@ -1,6 +1,6 @@
 //! What all actors of a node share: ports, settings, budgets, and the places where they leave word for each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,13 +19,16 @@ use tokio::sync::watch;
 
 use crate::alarms::Alarms;
 use crate::budget::Budget;
+use crate::cluster::Cluster;
 use crate::destination::{self, Destinations};
 use crate::intake::Intakes;
 use crate::lane::LaneGauges;
+use crate::ledger::Taker;
 use crate::probing::Probing;
 use crate::redrives::Redrives;
 use crate::rules::RulesBook;
 use crate::supervision::{Registry, SupervisorHandle};
+use crate::tree::Kind;
 use crate::world::World;
 
 /// The stores of a node.
@@ -91,6 +94,8 @@ pub struct LakeSettings {
 /// How often documents are read and written: what a store charges for calls decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Schedule {
+    /// How often the plan, and who leads, are looked at.
+    pub plan: Duration,
     /// How often documents that others write are looked at.
     pub look: Duration,
     /// How often the document of a busy shard is written, at least when lanes have moved.
@@ -102,12 +107,14 @@ pub struct Schedule {
 impl Schedule {
     /// For a store on this machine: calls cost nothing.
     pub const LOCAL: Schedule = Schedule {
+        plan: Duration::from_millis(250),
         look: Duration::from_millis(250),
         commit_every: Duration::from_secs(1),
         idle_commit: Duration::from_secs(10),
     };
     /// For S3, where every call costs money: at two writes a minute a busy shard's document costs about $0.43 a month.
     pub const S3: Schedule = Schedule {
+        plan: Duration::from_secs(2),
         look: Duration::from_secs(10),
         commit_every: Duration::from_secs(30),
         idle_commit: Duration::from_secs(60),
@@ -162,8 +169,8 @@ impl Memory {
 pub struct Control {
     flush: AtomicU64,
     compact: AtomicU64,
-    shards: Mutex<Option<SupervisorHandle>>,
-    hours: Mutex<Option<SupervisorHandle>>,
+    pools: Mutex<HashMap<Kind, SupervisorHandle>>,
+    stuck: Mutex<BTreeSet<String>>,
 }
 
 impl Control {
@@ -187,22 +194,22 @@ impl Control {
         self.compact.load(Ordering::Acquire)
     }
 
-    /// The supervisor of shards, once it is open.
-    pub fn shards(&self) -> Option<SupervisorHandle> {
-        self.shards.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The supervisor of shards, of hours or of intakes, once it is open.
+    pub fn pool(&self, kind: Kind) -> Option<SupervisorHandle> {
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner).get(&kind).cloned()
     }
 
-    /// The supervisor of hours, once it is open.
-    pub fn hours(&self) -> Option<SupervisorHandle> {
-        self.hours.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The shards of this node that do not move.
+    pub fn stuck_shards(&self) -> BTreeSet<String> {
+        self.stuck.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(crate) fn shards_are(&self, handle: SupervisorHandle) {
-        *self.shards.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle);
+    pub(crate) fn stuck(&self, shards: BTreeSet<String>) {
+        *self.stuck.lock().unwrap_or_else(PoisonError::into_inner) = shards;
     }
 
-    pub(crate) fn hours_are(&self, handle: SupervisorHandle) {
-        *self.hours.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle);
+    pub(crate) fn pool_is(&self, kind: Kind, handle: SupervisorHandle) {
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner).insert(kind, handle);
     }
 }
 
@@ -245,6 +252,8 @@ pub struct Shared {
     pub memory: Memory,
     /// Who knows which nodes are gone.
     pub liveness: Arc<dyn Liveness>,
+    /// This node among the others.
+    pub cluster: Cluster,
     /// What every actor shows.
     pub registry: Registry,
     /// Words left for each other.
@@ -292,6 +301,22 @@ impl Shared {
         change(gauges.entry(shard.to_owned()).or_default());
     }
 
+    /// This node, as it takes shards.
+    pub fn taker(&self) -> Taker {
+        Taker {
+            documents: self.ports.documents.clone(),
+            me: self.me.clone(),
+            liveness: self.liveness.clone(),
+            hold: self.cluster.hold().clone(),
+            look: self.schedule.plan / 8,
+        }
+    }
+
+    /// A shard is no longer read here.
+    pub fn drop_gauge(&self, shard: &str) {
+        self.gauges.lock().unwrap_or_else(PoisonError::into_inner).remove(shard);
+    }
+
     /// The gauge of a shard.
     pub fn read_gauge(&self, shard: &str) -> Gauge {
         let gauges = self.gauges.lock().unwrap_or_else(PoisonError::into_inner);
@@ -328,7 +353,7 @@ impl Shared {
 
     /// Wakes the compactor of an hour, if it runs here.
     pub fn nudge_hour(&self, table: &str, hour: Hour) {
-        if let Some(hours) = self.control.hours() {
+        if let Some(hours) = self.control.pool(Kind::Hours) {
             hours.nudge(crate::hour::name(table, hour));
         }
     }

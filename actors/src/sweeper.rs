@@ -29,6 +29,9 @@ use crate::world::{Reader, World};
 /// How often the objects are swept.
 const EVERY: Duration = Duration::from_secs(600);
 
+/// How often a node that does not lead looks whether it does.
+const LEADING: Duration = Duration::from_secs(10);
+
 /// How often settled dead-letter files are looked for.
 const RETENTION_EVERY: Duration = Duration::from_secs(24 * 3_600);
 
@@ -62,6 +65,10 @@ pub struct Sweeper {
 #[async_trait]
 impl Worker for Sweeper {
     async fn step(&mut self) -> Result<Next, Failure> {
+        // One sweeps for all: looking at everything costs the same whoever does it.
+        if !self.shared.cluster.leads() {
+            return Ok(Next::After(LEADING));
+        }
         let survey = survey(&self.shared.ports).await?;
         for key in &survey.abandoned {
             self.shared.ports.objects.delete(key).await?;

@@ -9,7 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::{Value, json};
-use shardmill_cluster::{Liveness, NodeId, cell};
+use shardmill_cluster::membership::{About, Settings as Member};
+use shardmill_cluster::{Lease, Membership, NodeId, cell};
 use shardmill_connectors::destinations::{Answer, Batch, Destination, Limits, Refusal};
 use shardmill_connectors::embedded::{
     EmbeddedCatalog, EmbeddedDocuments, EmbeddedObjects, EmbeddedQueues, EmbeddedStream,
@@ -26,6 +27,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use crate::alarms::Alarms;
+use crate::cluster::Cluster;
 use crate::destination::{Destinations, OnOutage, OnUnknown, Settings};
 use crate::node::Node;
 use crate::rules::RulesBook;
@@ -137,17 +139,6 @@ impl Objects for Flaky {
     }
 }
 
-/// Nobody else lives here.
-#[derive(Debug)]
-struct Alone;
-
-#[async_trait]
-impl Liveness for Alone {
-    async fn is_dead(&self, _: &NodeId) -> Result<bool, Failure> {
-        Ok(true)
-    }
-}
-
 /// The configuration as it is now.
 #[derive(Debug, Default)]
 struct Configured(Mutex<Vec<Settings>>);
@@ -166,6 +157,7 @@ pub(crate) struct Site {
     pub(crate) objects: Arc<Flaky>,
     pub(crate) stream: Arc<EmbeddedStream>,
     configured: Arc<Configured>,
+    _membership: Membership,
     _folder: tempfile::TempDir,
 }
 
@@ -187,14 +179,20 @@ impl Site {
         let crm = Arc::new(ThirdParty::default());
         let configured = Arc::new(Configured(Mutex::new(vec![settings("crm", crm.clone())])));
         let destinations = Destinations::new(configured.destinations().await.unwrap(), lanes);
+        let (told, about) = watch::channel(About::default());
+        let me = Member { about, ..Member::new(NodeId::boot("node"), Lease::EMBEDDED) };
+        let (documents, own) = (ports.documents.clone(), EmbeddedDocuments::open(dir).unwrap());
+        let join = Membership::join(me.clone(), || async { Ok(Arc::new(own) as Arc<_>) });
+        let membership = join.await.unwrap();
         let shared = Shared {
-            me: NodeId::boot("node"),
+            me: me.me,
+            cluster: Cluster::new(documents, membership.view(), told),
+            liveness: membership.liveness(),
             ports,
             streams: Arc::new(BTreeMap::from([("events".to_owned(), stream_settings(&stream, retention))])),
             lake: Arc::new(lake()),
             schedule: Schedule { commit_every: Duration::from_millis(50), ..Schedule::LOCAL },
             memory: Memory::new(64 << 20),
-            liveness: Arc::new(Alone),
             registry: Registry::default(),
             control: Arc::new(Control::default()),
             world: watch::channel(Arc::default()).0,
@@ -208,7 +206,7 @@ impl Site {
             reload: configured.clone(),
         };
         let node = Node::start(shared).await.unwrap();
-        Site { node, crm, objects, stream, configured, _folder: folder }
+        Site { node, crm, objects, stream, configured, _membership: membership, _folder: folder }
     }
 
     /// Configures these destinations, all of them the one third party, and has the node read that.

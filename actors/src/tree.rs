@@ -70,6 +70,8 @@ pub enum Kind {
     /// One batch on its way to a destination: a task, not an actor; its failures are decided by this row, with the
     /// destination's own settings.
     Delivery,
+    /// Borrows this node's shares of the rates that all nodes share.
+    Rates,
     /// Re-reads the routing rules.
     Rules,
     /// Watches, and tells people.
@@ -84,6 +86,8 @@ pub enum Kind {
     Hours,
     /// The compactor of one hour of one table.
     Hour,
+    /// The supervisor of all intakes of this node.
+    Intakes,
     /// The supervisor of one intake.
     Intake,
     /// Receives one intake's notices.
@@ -251,6 +255,7 @@ pub const TREE: &[Row] = &[
     Row { kind: Kind::Roster, parent: Some(Kind::Shard), strategy: LANE },
     Row { kind: Kind::Lane, parent: Some(Kind::Shard), strategy: LANE },
     Row { kind: Kind::Delivery, parent: Some(Kind::Lane), strategy: DELIVERY },
+    Row { kind: Kind::Rates, parent: Some(Kind::Root), strategy: WORKER },
     Row { kind: Kind::Rules, parent: Some(Kind::Root), strategy: WORKER },
     Row { kind: Kind::Alarms, parent: Some(Kind::Root), strategy: WORKER },
     Row { kind: Kind::Destinations, parent: Some(Kind::Root), strategy: FIXED },
@@ -262,9 +267,10 @@ pub const TREE: &[Row] = &[
         parent: Some(Kind::Hours),
         strategy: Strategy { backoff: backoff(500, 300, 60), ..WORKER },
     },
+    Row { kind: Kind::Intakes, parent: Some(Kind::Root), strategy: FIXED },
     Row {
         kind: Kind::Intake,
-        parent: Some(Kind::Root),
+        parent: Some(Kind::Intakes),
         strategy: Strategy { backoff: backoff(500, 60, 60), ..WORKER },
     },
     Row { kind: Kind::Poller, parent: Some(Kind::Intake), strategy: WORKER },

@@ -1,6 +1,7 @@
 //! What the documents say, read in the one order that neither misses nor doubles rows.
 //!
-//! Late manifests first, shard documents second, the hours' documents last. An hour absorbs only what was listed before, so
+//! Intakes before late manifests: a manifest is there before its intake says so. Late manifests before shard documents, and the
+//! hours' documents last. An hour absorbs only what was listed before, so
 //! an hour's document read after the lists can only know more than they do.
 
 use std::collections::BTreeMap;
@@ -10,13 +11,16 @@ use shardmill_cluster::cell;
 use shardmill_connectors::clock::Millis;
 use shardmill_connectors::failure::Failure;
 use shardmill_connectors::hour::Hour;
+use shardmill_connectors::layout;
 use shardmill_connectors::ports::{Documents, Tag};
 
-use crate::state::{HourState, Manifest, ManifestEntry, Segment, ShardState};
+use crate::state::{HourState, IntakeState, Manifest, ManifestEntry, Segment, ShardState};
 
 /// The state documents at about one moment.
 #[derive(Debug, Clone, Default)]
 pub struct World {
+    /// How far intakes are, by name.
+    pub intakes: BTreeMap<String, Arc<IntakeState>>,
     /// Late manifests, by source.
     pub late: BTreeMap<String, Arc<Manifest>>,
     /// Shards, by `stream/shard`.
@@ -30,6 +34,7 @@ pub struct World {
 /// Documents kept from one reading to the next, so that only changed ones are read again.
 #[derive(Debug, Default)]
 pub struct Reader {
+    intakes: BTreeMap<String, (Tag, Arc<IntakeState>)>,
     late: BTreeMap<String, (Tag, Arc<Manifest>)>,
     shards: BTreeMap<String, (Tag, Arc<ShardState>)>,
     hours: BTreeMap<String, (Tag, Arc<HourState>)>,
@@ -38,10 +43,13 @@ pub struct Reader {
 impl Reader {
     /// Reads everything that changed since the last reading.
     pub async fn read(&mut self, documents: &dyn Documents) -> Result<World, Failure> {
+        refresh(documents, layout::documents::INTAKES, &mut self.intakes).await?;
         refresh(documents, "late/", &mut self.late).await?;
         refresh(documents, "shards/", &mut self.shards).await?;
         refresh(documents, "hours/", &mut self.hours).await?;
+        let named = |key: &String| key.trim_start_matches(layout::documents::INTAKES).to_owned();
         Ok(World {
+            intakes: self.intakes.iter().map(|(key, (_, intake))| (named(key), intake.clone())).collect(),
             late: self.late.values().map(|(_, late)| (late.source.clone(), late.clone())).collect(),
             shards: self.shards.values().map(|(_, shard)| (shard.name(), shard.clone())).collect(),
             hours: self

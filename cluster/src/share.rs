@@ -37,6 +37,11 @@ impl Shares {
         Shares { budget, lease, from: now.plus(lease), given: BTreeMap::new() }
     }
 
+    /// The same for a divider before whom there was none.
+    pub fn first(budget: u64, lease: Duration, now: Moment) -> Self {
+        Shares { from: now, ..Self::new(budget, lease, now) }
+    }
+
     /// Changes the budget. A smaller one holds for all when the leases that run now have ended.
     pub fn set_budget(&mut self, budget: u64) {
         self.budget = budget;

@@ -63,6 +63,14 @@ pub mod documents {
         format!("hours/{table}/{hour}")
     }
 
+    /// What the documents of intakes begin with.
+    pub const INTAKES: &str = "intakes/";
+
+    /// The document of an intake.
+    pub fn intake(name: &str) -> String {
+        format!("{INTAKES}{name}")
+    }
+
     /// The manifest of a late source.
     pub fn late(source: &str) -> String {
         format!("late/{source}")

@@ -6,6 +6,7 @@ pub mod collector;
 pub mod commands;
 pub mod config;
 pub mod deliveries;
+pub mod ec2;
 pub mod generate;
 pub mod heap;
 pub mod ops;

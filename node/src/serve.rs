@@ -10,6 +10,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Value, json};
 use shardmill_actors::Node;
 use shardmill_actors::admin::AdminHandle;
+use shardmill_cluster::Transport;
 use shardmill_connectors::Failure;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -24,6 +25,9 @@ use crate::wire;
 /// How long open requests may take to end when the node stops.
 const LAST_REQUESTS: Duration = Duration::from_secs(10);
 
+/// How long other nodes may take to take this one's work over. What is left then is released all the same.
+const HAND_OVER: Duration = Duration::from_secs(15);
+
 /// A running node with its listeners.
 #[derive(Debug)]
 pub struct Running {
@@ -33,10 +37,22 @@ pub struct Running {
     pub collector: SocketAddr,
     /// Where operators are served.
     pub ops: SocketAddr,
+    /// Where other nodes are served.
+    pub cluster: SocketAddr,
     health: Arc<Health>,
     stop: watch::Sender<bool>,
     servers: Vec<JoinHandle<std::io::Result<()>>>,
     hold: wire::Hold,
+    transport: Arc<Transport>,
+}
+
+/// Why a node cannot go on.
+#[derive(Debug)]
+pub enum Ended {
+    /// It failed.
+    Failed(Failure),
+    /// Others have declared it dead: what it holds is theirs, and it may do nothing more under this identity.
+    Dead(Failure),
 }
 
 /// The admin actor as the ops listener asks it, and what only the process knows.
@@ -62,10 +78,12 @@ impl Running {
     /// Starts a node.
     pub async fn start(config: &Config, metrics: PrometheusHandle) -> Result<Running, Error> {
         let stores = wire::open(config).await?;
-        let (shared, hold) = wire::shared(config, &stores).await?;
+        let (shared, hold, transport) = wire::shared(config, &stores).await?;
         let collector = listen(config.collector.listen, "the collector").await?;
         let ops = listen(config.ops.listen, "the ops listener").await?;
         let addresses = (address(&collector)?, address(&ops)?);
+        let cluster = transport.address();
+        shared.cluster.is_at(Some(cluster.to_string()), Some(addresses.1.to_string()));
         let node = Node::start(shared).await?;
         let health = Arc::new(Health::default());
         let (stop, stopped) = watch::channel(false);
@@ -86,27 +104,29 @@ impl Running {
         ];
         health.ready();
         let (collector, ops) = addresses;
-        Ok(Running { node, collector, ops, health, stop, servers, hold })
+        Ok(Running { node, collector, ops, cluster, health, stop, servers, hold, transport })
     }
 
-    /// Stops taking events, commits what is held, releases everything, ends.
+    /// Hands its work over, stops taking events, commits what is held, releases everything, ends.
     pub async fn stop(self) {
         self.health.not_ready("stopping");
+        self.node.drain(HAND_OVER).await;
         self.stop.send_replace(true);
         let ended = futures::future::join_all(self.servers);
         if tokio::time::timeout(LAST_REQUESTS, ended).await.is_err() {
             tracing::warn!("requests were still open when the node stopped");
         }
         self.node.stop().await;
+        self.transport.stop().await;
         let hold = self.hold;
         let _ = tokio::task::spawn_blocking(move || hold.leave()).await;
     }
 
     /// Waits until the node cannot go on.
-    pub async fn failed(&mut self) -> Failure {
+    pub async fn ended(&mut self) -> Ended {
         tokio::select! {
-            failure = self.node.failed() => failure,
-            failure = self.hold.lost() => failure,
+            failure = self.node.failed() => Ended::Failed(failure),
+            failure = self.hold.lost() => Ended::Dead(failure),
         }
     }
 }

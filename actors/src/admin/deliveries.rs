@@ -34,7 +34,7 @@ fn row(shared: &Shared, name: &str, shard: &ShardState, destination: &str, lane:
         (false, state) => state,
     };
     json!({
-        "stream": shard.stream, "shard": shard.shard, "destination": destination,
+        "stream": shard.stream, "shard": shard.shard, "owner": shard.ownership.owner, "destination": destination,
         "position": lane.position, "lag_ms": gauge.lag_ms, "state": state, "parked_keys": parked_keys(lane),
         "routed": counts.routed, "delivered": counts.delivered, "retried": counts.retried,
         "dead_lettered": counts.dead_lettered, "skipped": counts.skipped,

@@ -64,6 +64,13 @@ pub struct Settings {
     pub fingerprint: u128,
 }
 
+impl Settings {
+    /// The events a second that all nodes together may send; `None`: as many as they can.
+    pub fn budget(&self) -> Option<f64> {
+        least(self.rate, self.limits.events_per_second)
+    }
+}
+
 /// A destination of this node. Lives as long as its configuration stays the same.
 #[derive(Debug)]
 pub struct Handle {
@@ -84,9 +91,11 @@ impl Handle {
     /// A destination that sends nothing before its document has been read.
     pub fn new(settings: Settings, memory: Budget) -> Self {
         let now = Instant::now();
-        let rate = least(settings.rate, settings.limits.events_per_second);
+        let rate = settings.budget();
         let mut gate = Gate::new(settings.limits.concurrency, rate, settings.strategy.backoff, now);
         gate.pause_for(Pause::Operator, now);
+        // The rate is not this node's alone.
+        gate.lend(0.0, now, now);
         Handle {
             settings,
             memory,
@@ -114,6 +123,12 @@ impl Handle {
     /// How many requests the destination has answered well.
     pub fn fines(&self) -> u64 {
         self.gate_mut().fines()
+    }
+
+    /// Lends this node so many events a second of the destination's rate, until then.
+    pub fn lend(&self, rate: f64, until: Instant) {
+        self.gate_mut().lend(rate, until, Instant::now());
+        self.changed.notify_waiters();
     }
 
     /// Whether nobody can send now, whatever the rate allows.

@@ -78,7 +78,11 @@ impl Compactor {
     }
 
     /// The hour's document, taken for this node.
+    ///
+    /// # Errors
+    /// `Transient` while the node is suspended, or another living node holds the hour.
     async fn take(&mut self) -> Result<&mut Cell<HourState>, Failure> {
+        self.shared.cluster.may_act()?;
         if self.cell.is_none() {
             let documents = self.shared.ports.documents.clone();
             let mut cell = Cell::load(documents, layout::documents::hour(&self.table, self.hour)).await?;
@@ -95,6 +99,15 @@ impl Compactor {
         let cell = self.cell.as_mut().ok_or_else(|| Failure::crashed("the hour was not taken"))?;
         cell.settle().await?;
         Ok(cell)
+    }
+
+    /// Gives the hour back: whoever is planned for it next need not wait for this node to end.
+    async fn release(&mut self) -> Result<(), Failure> {
+        let Some(cell) = &mut self.cell else { return Ok(()) };
+        let epoch = cell.state().map_or(0, |state| state.ownership.epoch);
+        ownership::release(cell, &self.shared.me, epoch).await?;
+        self.cell = None;
+        Ok(())
     }
 
     /// The streams whose events land in this table.
@@ -116,7 +129,7 @@ impl Worker for Compactor {
         let grace = i64::try_from(self.shared.lake.late_grace.as_millis()).unwrap_or(i64::MAX);
         let intakes = &self.shared.intakes;
         let complete = world.is_complete(self.hour, &self.streams(), grace)
-            && intakes.have_passed(&self.table, self.hour);
+            && intakes.have_passed(&world, &self.table, self.hour);
         let facts = Facts {
             state: &state,
             inputs: &inputs,
@@ -146,7 +159,11 @@ impl Worker for Compactor {
                 let wait = Duration::from_millis(u64::try_from(ms).unwrap_or(0));
                 Ok(Next::After(wait.min(LOOK)))
             }
-            Step::Done => Ok(Next::Done),
+            Step::Done => self.release().await.map(|()| Next::Done),
         }
+    }
+
+    async fn stop(&mut self) -> Result<(), Failure> {
+        self.release().await
     }
 }

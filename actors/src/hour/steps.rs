@@ -121,6 +121,8 @@ impl Compactor {
         };
         let catalog = self.shared.ports.catalog.clone();
         let columns = self.columns(state).await?;
+        // What a node says that has lost the hour meanwhile would be heard all the same.
+        self.shared.cluster.may_act()?;
         catalog.ensure_table(&self.table, &columns).await?;
         catalog.set_location(&self.table, self.hour, &location).await?;
         if catalog.location(&self.table, self.hour).await?.as_ref() != Some(&location) {

@@ -30,6 +30,8 @@ struct State {
     notices: Hand<BTreeMap<usize, Millis>>,
     counts: Counts,
     empty_at: Option<Millis>,
+    /// An empty queue tells nothing before.
+    trusted_from: Millis,
     begun: u64,
 }
 
@@ -91,7 +93,16 @@ impl Desk {
 
     /// The queue was empty at this moment.
     pub(super) fn was_empty(&self, at: Millis) {
-        self.state().empty_at = Some(at);
+        let mut state = self.state();
+        if at >= state.trusted_from {
+            state.empty_at = Some(at);
+        }
+    }
+
+    /// Notices may be hidden until `at`: only then does an empty queue mean that there are none.
+    pub(super) fn trust_from(&self, at: Millis) {
+        let mut state = self.state();
+        (state.trusted_from, state.empty_at) = (at, None);
     }
 
     /// See [`watermark`].

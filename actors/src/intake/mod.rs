@@ -12,6 +12,7 @@
 //! file that cannot be read is tried again by its row of the [tree](crate::tree) and then becomes a dead letter that points to
 //! it. Nothing of a file counts before all of it was read. Other files go on meanwhile.
 
+mod claim;
 mod commit;
 mod desk;
 mod file;
@@ -35,6 +36,7 @@ use shardmill_connectors::failure::Failure;
 use shardmill_connectors::hour::Hour;
 use shardmill_connectors::ports::{Queue, RawFiles};
 
+use self::claim::Claim;
 use self::desk::Desk;
 use self::poller::Poller;
 use crate::hand::Hidden;
@@ -42,6 +44,7 @@ use crate::shared::{Shared, StreamSettings};
 use crate::supervision::registry::View;
 use crate::supervision::{Body, ChildSpec, Group, SupervisorHandle, Worker};
 use crate::tree::Kind;
+use crate::world::World;
 
 /// One configured intake.
 #[derive(Debug, Clone)]
@@ -88,10 +91,17 @@ impl Intakes {
         self.all.values().any(|(settings, _)| settings.table.table == table)
     }
 
-    /// Whether no file of `hour` is known to be missing in `table`: every intake that feeds it has passed the hour.
-    pub fn have_passed(&self, table: &str, hour: Hour) -> bool {
-        let mine = self.all.values().filter(|(settings, _)| settings.table.table == table);
-        mine.map(|(_, desk)| desk.watermark()).all(|at| at.is_some_and(|at| at >= hour.end()))
+    /// Whether no file of `hour` is known to be missing in `table`: every intake that feeds it has passed the hour, wherever
+    /// its queue is polled.
+    pub fn have_passed(&self, world: &World, table: &str, hour: Hour) -> bool {
+        let mut mine = self.all.values().filter(|(settings, _)| settings.table.table == table);
+        let watermark = |name: &str| world.intakes.get(name).and_then(|state| state.watermark);
+        mine.all(|(settings, _)| watermark(&settings.name).is_some_and(|at| at >= hour.end()))
+    }
+
+    /// The intakes configured.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.all.keys().map(String::as_str)
     }
 
     /// What rows are from, by the name they have as `_stream`.
@@ -104,9 +114,9 @@ impl Intakes {
         self.all.values().map(|(settings, desk)| status(settings, desk)).collect()
     }
 
-    /// A child of the root for each intake.
-    pub fn specs(&self, shared: &Shared) -> Vec<ChildSpec> {
-        self.all.values().map(|(settings, desk)| spec(shared, settings, desk)).collect()
+    /// An intake as a child of their supervisor.
+    pub fn spec(&self, shared: &Shared, name: &str) -> Option<ChildSpec> {
+        self.all.get(name).map(|(settings, desk)| spec(shared, settings, desk))
     }
 }
 
@@ -125,11 +135,11 @@ fn spec(shared: &Shared, settings: &Settings, desk: &Arc<Desk>) -> ChildSpec {
         let (settings, desk) = (settings.clone(), desk.clone());
         Arc::new(move || status(&settings, &desk))
     };
-    let name = format!("intake/{}", settings.name);
+    let name = settings.name.clone();
     let parts = (shared.clone(), settings.clone(), desk.clone());
     let make = move || -> Box<dyn Group> {
         let (shared, settings, desk) = parts.clone();
-        Box::new(Intake { shared, settings, desk })
+        Box::new(Intake { shared, settings, desk, claim: None })
     };
     ChildSpec { name, kind: Kind::Intake, body: Body::Group(Arc::new(make)), view }
 }
@@ -140,6 +150,7 @@ struct Intake {
     shared: Shared,
     settings: Settings,
     desk: Arc<Desk>,
+    claim: Option<Claim>,
 }
 
 #[async_trait]
@@ -147,11 +158,17 @@ impl Group for Intake {
     async fn open(&mut self, supervisor: &SupervisorHandle) -> Result<Vec<ChildSpec>, Failure> {
         // What an earlier opening had in hand comes again, when its time is over.
         self.desk.clear();
+        let (claim, clean) = Claim::take(&self.shared, &self.settings.name).await?;
+        // Until then the queue may look empty for notices that whoever polled it before has not settled.
+        let hidden = if clean { Duration::ZERO } else { self.settings.visibility };
+        self.desk.trust_from(Millis::now().plus(i64::try_from(hidden.as_millis()).unwrap_or(i64::MAX)));
+        self.claim = Some(claim.clone());
         let parts = Parts {
             shared: self.shared.clone(),
             settings: self.settings.clone(),
             desk: self.desk.clone(),
             siblings: supervisor.clone(),
+            claim,
         };
         let make = move || {
             let poller = Poller::new(parts.clone());
@@ -163,7 +180,11 @@ impl Group for Intake {
     }
 
     async fn close(&mut self) -> Result<(), Failure> {
-        self.settings.hidden().hand_back(self.desk.clear()).await
+        self.settings.hidden().hand_back(self.desk.clear()).await?;
+        match self.claim.take() {
+            Some(claim) => claim.release(&self.shared).await,
+            None => Ok(()),
+        }
     }
 }
 
@@ -174,4 +195,5 @@ struct Parts {
     settings: Settings,
     desk: Arc<Desk>,
     siblings: SupervisorHandle,
+    claim: Claim,
 }

@@ -144,6 +144,8 @@ impl Worker for Poller {
         for message in messages {
             self.begin(message).await?;
         }
+        // Only now is everything that was received in hand, and holds the watermark.
+        self.parts.claim.tell(&self.parts.shared, self.parts.desk.watermark()).await?;
         Ok(Next::Again)
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::FutureExt;
+use shardmill_cluster::Hold;
 use shardmill_connectors::clock::Millis;
 use shardmill_connectors::crash;
 use shardmill_connectors::destinations::{Answer, Batch, Event, Outcome, Refusal};
@@ -15,7 +16,6 @@ use super::window::Flight;
 use crate::destination::gate::Verdict;
 use crate::destination::{Handle, Permit};
 use crate::telemetry;
-use crate::trace::Links;
 
 /// A batch that has come back.
 #[derive(Debug)]
@@ -28,21 +28,24 @@ pub struct Landed {
     pub at: Instant,
 }
 
-/// Makes the attempt.
+/// Makes the attempt, unless this node's lease is over: what it holds may be another's by now.
 pub async fn fly(
     handle: Arc<Handle>,
+    hold: Hold,
     flight: Flight,
     events: Vec<Event>,
     permit: Permit,
-    links: Links,
 ) -> Landed {
     let destination = handle.settings.name.clone();
     let span = tracing::info_span!(telemetry::DELIVER, %destination, events = events.len());
-    links.add_to(&span);
     let asked = Instant::now();
     let batch = Batch { events: &events, at: Millis::now() };
     let attempt = async {
         batch.events.iter().for_each(|event| crash::poison("delivery", &event.data));
+        if !hold.is_current() {
+            let suspended = Failure::transient("not sent: this node could not renew its lease");
+            return Answer::refused(events.len(), &Refusal::from(suspended));
+        }
         handle.settings.connector.deliver(batch).await
     };
     let attempt = AssertUnwindSafe(attempt).catch_unwind();

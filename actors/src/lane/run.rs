@@ -25,7 +25,6 @@ use crate::probing::Turn;
 use crate::shard::place::Place;
 use crate::shard::{Batch, Parts};
 use crate::supervision::{Next, Worker};
-use crate::trace::Links;
 
 /// How long a step waits for something to happen.
 const TICK: Duration = Duration::from_millis(100);
@@ -116,6 +115,9 @@ impl Lane {
     /// Sends what may be sent.
     pub(super) fn launch(&mut self) -> bool {
         let (now, mut any) = (Instant::now(), false);
+        if !self.parts.shared.cluster.hold().is_current() {
+            return false;
+        }
         self.ask_at = None;
         self.window.wake(now);
         while self.window.batch_due(&self.handle.settings.limits).is_some_and(|due| due <= now) {
@@ -143,7 +145,8 @@ impl Lane {
             unit.attempted_at.push(at);
             unit.fresh = false;
         });
-        self.flights.spawn(fly(self.handle.clone(), flight, events, permit, Links::default()));
+        let hold = self.parts.shared.cluster.hold().clone();
+        self.flights.spawn(fly(self.handle.clone(), hold, flight, events, permit));
     }
 
     /// Judges what has come back.

@@ -107,8 +107,7 @@ pub fn spec(shared: &Shared, stream: &StreamSettings, shard: &ShardId) -> ChildS
 impl Group for ShardGroup {
     async fn open(&mut self, supervisor: &SupervisorHandle) -> Result<Vec<ChildSpec>, Failure> {
         let key = layout::documents::shard(self.stream.stream.name(), &self.shard);
-        let documents = self.shared.ports.documents.clone();
-        let ledger = Ledger::take(documents, &key, &self.shared.me, self.shared.liveness.as_ref()).await?;
+        let ledger = Ledger::take(&self.shared.taker(), &key).await?;
         self.ledger = Some(ledger.clone());
         // What an earlier opening held is read again.
         self.shared.gauge(&format!("{}/{}", self.stream.stream.name(), self.shard), |gauge| {
@@ -138,6 +137,7 @@ impl Group for ShardGroup {
     }
 
     async fn close(&mut self) -> Result<(), Failure> {
+        self.shared.drop_gauge(&format!("{}/{}", self.stream.stream.name(), self.shard));
         match &self.ledger {
             Some(ledger) => ledger.release().await,
             None => Ok(()),

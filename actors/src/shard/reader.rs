@@ -160,6 +160,8 @@ impl Reader {
 #[async_trait]
 impl Worker for Reader {
     async fn step(&mut self) -> Result<Next, Failure> {
+        // Suspended, it reads nothing: the shard may be another's by now, and if it is not, it goes on where it was.
+        self.parts.shared.cluster.hold().current().await?;
         if self.cursor.is_none() {
             self.open().await?;
         }

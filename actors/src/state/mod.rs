@@ -3,12 +3,14 @@
 
 pub mod caution;
 pub mod hour;
+pub mod intake;
 pub mod lane;
 pub mod late;
 pub mod shard;
 
 pub use caution::Caution;
 pub use hour::{Absorbed, HourState};
+pub use intake::IntakeState;
 pub use lane::{Counts, LaneState};
 pub use late::{Manifest, ManifestEntry};
 pub use shard::{DeadFile, Segment, ShardState};

@@ -92,6 +92,11 @@ impl Membership {
         Ok(Membership { view, stop, thread: Some(thread) })
     }
 
+    /// For the rest of the node to ask.
+    pub fn view(&self) -> View {
+        self.view.clone()
+    }
+
     /// Takes the node's document away, so that nobody waits for its lease to end. Work must have been released before.
     pub fn leave(mut self) {
         self.end();

@@ -49,6 +49,7 @@ pub(super) fn dns_name(name: &str, cluster: &str) -> String {
 /// What a node shows to others and accepts of them.
 #[derive(Clone)]
 pub struct Identity {
+    name: String,
     cluster: String,
     cookie: String,
     folder: PathBuf,
@@ -90,13 +91,18 @@ impl Identity {
         verifier
             .verify_client_cert(&own, chain.get(1..).unwrap_or_default(), now)
             .map_err(|error| wrong(&folder.join(CERTIFICATE), error))?;
-        let cluster = cluster_of(&own).ok_or_else(|| {
+        let (name, cluster) = named(&own).ok_or_else(|| {
             wrong(&folder.join(CERTIFICATE), "no name in it is like `<node>.node.<cluster>.shardmill`")
         })?;
         let files = Files { roots, chain, key, provider };
         let (acceptor, connector) =
             configs(files, verifier).map_err(|error| wrong(&folder.join(KEY), error))?;
-        Ok(Identity { cluster, cookie, folder: folder.to_owned(), own, acceptor, connector })
+        Ok(Identity { name, cluster, cookie, folder: folder.to_owned(), own, acceptor, connector })
+    }
+
+    /// The name of the node the certificate is for.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The cluster the certificate is for.
@@ -173,11 +179,12 @@ fn configs(
 }
 
 /// The cluster in a certificate's name.
-fn cluster_of(certificate: &CertificateDer<'_>) -> Option<String> {
+/// The node and the cluster that a certificate names.
+fn named(certificate: &CertificateDer<'_>) -> Option<(String, String)> {
     let parsed = webpki::EndEntityCert::try_from(certificate).ok()?;
     parsed.valid_dns_names().find_map(|name| {
-        let (_, cluster) = name.strip_suffix(".shardmill")?.rsplit_once(".node.")?;
-        Some(cluster.to_owned())
+        let (node, cluster) = name.strip_suffix(".shardmill")?.rsplit_once(".node.")?;
+        Some((node.to_owned(), cluster.to_owned()))
     })
 }
 

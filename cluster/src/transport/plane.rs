@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -76,7 +76,7 @@ pub struct Transport {
     handlers: Handlers,
     trace: fn() -> Option<String>,
     agent: ActorRef<Wire>,
-    listening: Option<JoinHandle<()>>,
+    listening: Mutex<Option<JoinHandle<()>>>,
     failed: CancellationToken,
 }
 
@@ -124,7 +124,7 @@ impl Transport {
         let _ = carrier.server.cast(subscribe);
         let failed = CancellationToken::new();
         tokio::spawn(watch_over(door.clone(), carrier, agent_ended, failed.clone()));
-        let listening = Some(tokio::spawn(accept::serve(door.clone(), listener)));
+        let listening = Mutex::new(Some(tokio::spawn(accept::serve(door.clone(), listener))));
         tokio::spawn(dial::follow(door.clone(), peers.clone()));
         tokio::spawn(attend(door.clone(), news, peers));
         Ok(Transport { door, address, handlers, trace, agent, listening, failed })
@@ -147,9 +147,10 @@ impl Transport {
     }
 
     /// Stops listening and ends the sessions, in this order: whoever loses one then finds out that this node is gone.
-    pub async fn stop(mut self) {
+    pub async fn stop(&self) {
         self.door.stop.cancel();
-        if let Some(listening) = self.listening.take() {
+        let listening = self.listening.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(listening) = listening {
             let _ = listening.await;
         }
         let links = self.door.table.links();

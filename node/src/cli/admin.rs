@@ -115,6 +115,29 @@ pub enum AdminCommand {
         #[arg(value_name = "NAME")]
         destination: String,
     },
+    /// Want a shard on a node, as long as that node lives
+    Move {
+        /// The shard, as `admin shards` lists it
+        #[arg(value_name = "STREAM/SHARD")]
+        shard: String,
+        /// The node; left out: wherever there is room again
+        #[arg(long, value_name = "NODE")]
+        to: Option<String>,
+    },
+    /// Forget every move, and place the work evenly
+    Rebalance,
+    /// Have a node hand its work over; it takes none until it is started anew
+    Drain {
+        /// The node; default: the one that is asked
+        #[arg(long, value_name = "NODE")]
+        node: Option<String>,
+    },
+    /// Who asked for which change
+    Audit {
+        /// How many, the newest first
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        limit: u32,
+    },
     /// Read the destinations of the configuration file, and the rules, anew
     Reload,
     /// Compact now what has something to absorb, whatever the minimum interval

@@ -23,6 +23,9 @@ pub struct RunArgs {
     /// Where other nodes are served; port 0 picks a free one
     #[arg(long, value_name = "ADDR")]
     pub cluster: Option<SocketAddr>,
+    /// End as soon as standard input does: with the process that started this one
+    #[arg(long, hide = true)]
+    pub tied: bool,
 }
 
 /// Flags of `demo`.

@@ -15,7 +15,8 @@ const SHARDS: &[&str] =
 const HOURS: &[&str] =
     &["table", "hour", "state", "generation", "files", "rows", "bytes", "fresh_segments", "late_inputs"];
 /// The columns people see of `admin nodes`.
-const NODES: &[&str] = &["node", "state", "leader", "address", "shards", "uptime_s", "version"];
+const NODES: &[&str] =
+    &["node", "state", "leader", "answers", "address", "ops", "shards", "uptime_s", "version", "reason"];
 
 /// The columns people see of `admin lanes`.
 const LANES: &[&str] = &[
@@ -51,6 +52,8 @@ const DESTINATIONS: &[&str] = &[
 ];
 /// The columns people see of `admin alarms`.
 const ALARMS: &[&str] = &["alarm", "at", "since", "text", "fix"];
+/// The columns people see of `admin audit`.
+const AUDIT: &[&str] = &["at", "by", "node", "command", "arguments"];
 
 /// Asks or changes, and prints the answer.
 pub async fn admin(args: AdminArgs, json: bool) -> Result<(), Error> {
@@ -76,6 +79,12 @@ pub async fn admin(args: AdminArgs, json: bool) -> Result<(), Error> {
             (client.change("resume", &json!({"destination": destination})).await?, &[])
         }
         AdminCommand::Reload => (client.change("reload", &json!({})).await?, &[]),
+        AdminCommand::Move { shard, to } => {
+            (client.change("move", &json!({"shard": shard, "to": to})).await?, &[])
+        }
+        AdminCommand::Rebalance => (client.change("rebalance", &json!({})).await?, &[]),
+        AdminCommand::Drain { node } => (client.change("drain", &json!({"node": node})).await?, &[]),
+        AdminCommand::Audit { limit } => (client.ask("audit", &[("limit", limit.to_string())]).await?, AUDIT),
         AdminCommand::Tree => {
             let answer = client.ask("tree", &[]).await?;
             if !json {

@@ -45,7 +45,11 @@ impl OpsClient {
 
     /// Changes something.
     pub async fn change(&self, command: &str, arguments: &Value) -> Result<Value, Failure> {
-        let mut request = self.client.post(format!("{}/api/{command}", self.base)).json(arguments);
+        let mut arguments = arguments.clone();
+        if let Some(arguments) = arguments.as_object_mut() {
+            arguments.insert("by".to_owned(), operator().into());
+        }
+        let mut request = self.client.post(format!("{}/api/{command}", self.base)).json(&arguments);
         if let Some(token) = &self.token {
             request = request.bearer_auth(token.reveal());
         }
@@ -67,6 +71,14 @@ impl OpsClient {
         let detail = message.map_or_else(|| format!("{} answered {status}", self.base), str::to_owned);
         Err(Failure::new(class_of(status), detail))
     }
+}
+
+/// Who asks, for the audit log: as good as the word of whoever has the token.
+fn operator() -> String {
+    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname");
+    let host = host.as_deref().map(str::trim).unwrap_or("?");
+    format!("{}@{host}", user.as_deref().unwrap_or("?"))
 }
 
 fn class_of(status: StatusCode) -> Class {

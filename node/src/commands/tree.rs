@@ -26,7 +26,14 @@ const CLASSES: [&str; 6] = ["transient", "throttled", "rejected", "unauthorized"
 
 /// Draws what the admin actor answers to `tree`, as of `now`.
 pub(super) fn draw(tree: &Value, now: Millis) -> String {
-    let mut out = actors(&tree["actors"], now);
+    let mut out = String::new();
+    for (node, running) in tree["nodes"].as_object().into_iter().flatten() {
+        let _ = writeln!(out, "{node}");
+        actors(running, now).lines().for_each(|line| _ = writeln!(out, "  {line}"));
+    }
+    for (node, reason) in tree["silent"].as_object().into_iter().flatten() {
+        let _ = writeln!(out, "{node}  does not answer  [{}]", reason.as_str().unwrap_or_default());
+    }
     let mut rows: Vec<Value> = tree["table"].as_array().into_iter().flatten().map(row).collect();
     rows.extend(tree["deliveries"].as_object().into_iter().flatten().map(|(name, strategy)| {
         row(&json!({"kind": format!("delivery to {name}"), "parent": "lane", "strategy": strategy}))
@@ -147,9 +154,17 @@ root                running
 
     #[test]
     fn the_table_that_runs_is_drawn_whole() {
-        let tree = json!({"table": shardmill_actors::tree::TREE, "actors": []});
+        let tree = json!({"table": shardmill_actors::tree::TREE, "nodes": {"a-1": []}, "silent": {"b-1": "no session"}});
         let drawn = draw(&tree, Millis(0));
-        for part in ["coordinator", "500ms..300s, 60s", "20 in 300s: pause", "escalate", "all"] {
+        for part in [
+            "a-1\n",
+            "b-1  does not answer  [no session]",
+            "coordinator",
+            "500ms..300s, 60s",
+            "20 in 300s: pause",
+            "escalate",
+            "all",
+        ] {
             assert!(drawn.contains(part), "{part} in {drawn}");
         }
         let until = json!({"answer": "resume", "attempts": 5, "max_age": "10s", "exhausted": "dead_letter"});

@@ -21,7 +21,7 @@ pub use check::check;
 pub use destination::{Destination, LaneStart, OnOutage, OnUnknown, Retry};
 pub use model::{
     Alarms, Athena, Backend, Cluster, Collector, Compression, Config, DeadLetters, Documents, Fields, Flush,
-    Intake, Lake, Memory, Ops, PartitionBy, ReadBy, StartAt, Stream, Table, TimeField,
+    Intake, Lake, Memory, Ops, PartitionBy, ReadBy, StartAt, Stream, Table, TimeField, loopback,
 };
 pub use problem::Problem;
 pub use secret::Settings;

@@ -268,6 +268,8 @@ pub struct Ops {
 /// How nodes find each other.
 #[derive(Debug, Clone, Serialize)]
 pub struct Cluster {
+    /// What this node is called; default: as its certificate says, else `node`.
+    pub name: Option<String>,
     /// Where this node listens for others; default `127.0.0.1:4710`.
     pub listen: SocketAddr,
     /// The folder with the certificates for mutual TLS.
@@ -275,7 +277,7 @@ pub struct Cluster {
 }
 
 /// An address on loopback.
-pub(super) const fn loopback(port: u16) -> SocketAddr {
+pub const fn loopback(port: u16) -> SocketAddr {
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), port)
 }
 
@@ -344,7 +346,7 @@ impl Default for Ops {
 
 impl Default for Cluster {
     fn default() -> Self {
-        Cluster { listen: loopback(4710), certificates: None }
+        Cluster { name: None, listen: loopback(4710), certificates: None }
     }
 }
 

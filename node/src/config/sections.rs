@@ -304,6 +304,7 @@ fn cluster(mut section: Section<'_>) -> Cluster {
     let cluster = Cluster {
         listen: listen(&mut section, Cluster::default().listen),
         certificates: section.text("certificates").map(PathBuf::from),
+        name: section.text("name"),
     };
     if !cluster.listen.ip().is_loopback() && cluster.certificates.is_none() {
         let fix =

@@ -29,6 +29,7 @@ pub const READS: &[&str] = &[
     "lanes",
     "destinations",
     "alarms",
+    "audit",
     "dlq/list",
     "dlq/show",
     "lake/files",

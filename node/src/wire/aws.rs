@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use shardmill_actors::patience;
 use shardmill_actors::shared::{Ports, StreamSettings};
-use shardmill_cluster::membership::Settings;
-use shardmill_cluster::{Lease, Liveness, Membership, NodeId};
+use shardmill_cluster::membership::{About, Settings};
+use shardmill_cluster::{Lease, Membership, NodeId};
 use shardmill_connectors::Failure;
 use shardmill_connectors::aws::Session;
 use shardmill_connectors::aws::athena::{self, AthenaCatalog};
@@ -16,7 +16,9 @@ use shardmill_connectors::aws::session::Place;
 use shardmill_connectors::aws::sqs::SqsQueue;
 use shardmill_connectors::ports::{Objects, Queue, RawFiles, Stream};
 use shardmill_connectors::schema::TableSchema;
+use tokio::sync::watch;
 
+use super::peers::Departed;
 use super::{Hold, Opened, intake, streams, unopened};
 use crate::config::{self, Config, Problem, schema_file};
 
@@ -28,15 +30,20 @@ pub(super) struct Home {
 
 impl Home {
     /// This node's document, renewed by a thread with a client of its own.
-    pub(super) async fn hold(&self, me: &NodeId) -> Result<(Hold, Arc<dyn Liveness>), Failure> {
+    pub(super) async fn hold(
+        &self,
+        me: &NodeId,
+        about: watch::Receiver<About>,
+        departed: Departed,
+    ) -> Result<Hold, Failure> {
         let place = self.place.clone();
         let open = move || async move {
             let session = Session::load(&Place::default()).await;
             Ok(Arc::new(S3Documents::new(&session, place, s3::Options::default())) as Arc<_>)
         };
-        let membership = Membership::join(Settings::new(me.clone(), Lease::S3), open).await?;
-        let liveness = membership.liveness();
-        Ok((Hold::Member(membership), liveness))
+        let gone = Arc::new(departed);
+        let settings = Settings { about, gone, ..Settings::new(me.clone(), Lease::S3) };
+        Ok(Hold { membership: Membership::join(settings, open).await?, lock: None })
     }
 }
 

@@ -5,14 +5,17 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use shardmill_actors::shared::Ports;
-use shardmill_cluster::{Liveness, NodeId};
+use shardmill_cluster::membership::{About, Settings};
+use shardmill_cluster::{Gone, Lease, Membership, NodeId};
 use shardmill_connectors::Failure;
 use shardmill_connectors::embedded::{
     EmbeddedCatalog, EmbeddedDocuments, EmbeddedObjects, EmbeddedQueues, EmbeddedRaw, EmbeddedStream,
     NodeLock,
 };
-use shardmill_connectors::ports::{Objects, Queue, RawFiles};
+use shardmill_connectors::ports::{Documents, Objects, Queue, RawFiles};
+use tokio::sync::watch;
 
+use super::peers::Departed;
 use super::{Hold, Home, Opened, intake, streams};
 use crate::config::{self, Config, Problem};
 
@@ -72,21 +75,34 @@ pub(super) fn queue(config: &Config, name: &str) -> Result<Arc<dyn Queue>, Failu
     Ok(Arc::new(EmbeddedQueues::open(&config.data_dir)?.queue(name)))
 }
 
-/// The lock of this node, and who knows of the locks of others.
-pub(super) fn hold(folder: &Path, me: &NodeId) -> Result<(Hold, Arc<dyn Liveness>), Failure> {
+/// The lock of this node and its document, renewed by a thread with a client of its own.
+pub(super) async fn hold(
+    folder: &Path,
+    me: &NodeId,
+    about: watch::Receiver<About>,
+    departed: Departed,
+) -> Result<Hold, Failure> {
     let lock = NodeLock::acquire(folder, me.as_str())?;
-    Ok((Hold::Lock(lock), Arc::new(Locks { data_dir: folder.to_owned() })))
+    let dir = folder.to_owned();
+    let open = {
+        let dir = dir.clone();
+        move || async move { Ok(Arc::new(EmbeddedDocuments::open(&dir)?) as Arc<dyn Documents>) }
+    };
+    let gone = Arc::new(Locks { data_dir: dir, departed });
+    let settings = Settings { about, gone, ..Settings::new(me.clone(), Lease::EMBEDDED) };
+    Ok(Hold { membership: Membership::join(settings, open).await?, lock: Some(lock) })
 }
 
-/// Who lives, by the locks that the kernel lets go of when a process ends.
+/// Who has ended, by the locks that the kernel lets go of then.
 #[derive(Debug)]
 struct Locks {
     data_dir: PathBuf,
+    departed: Departed,
 }
 
 #[async_trait]
-impl Liveness for Locks {
-    async fn is_dead(&self, node: &NodeId) -> Result<bool, Failure> {
-        Ok(!NodeLock::is_alive(&self.data_dir, node.as_str()))
+impl Gone for Locks {
+    async fn is_gone(&self, node: &NodeId, _: &About) -> bool {
+        self.departed.contains(node) || !NodeLock::is_alive(&self.data_dir, node.as_str())
     }
 }

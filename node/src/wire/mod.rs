@@ -4,6 +4,7 @@
 mod aws;
 mod embedded;
 mod intake;
+mod peers;
 mod streams;
 
 use std::collections::BTreeMap;
@@ -12,14 +13,16 @@ use std::sync::Arc;
 
 use shardmill_actors::Shared;
 use shardmill_actors::alarms::Alarms;
+use shardmill_actors::cluster::Cluster;
 use shardmill_actors::destination::{self, Destinations};
 use shardmill_actors::intake::Intakes;
 use shardmill_actors::lane::LaneGauges;
 use shardmill_actors::redrives::Redrives;
 use shardmill_actors::shared::{Control, LakeSettings, Memory, Ports, Schedule, StreamSettings};
 use shardmill_actors::supervision::Registry;
-use shardmill_cluster::membership::Standing;
-use shardmill_cluster::{Liveness, Membership, NodeId};
+use shardmill_cluster::membership::{About, Standing};
+use shardmill_cluster::{Membership, NodeId, Transport};
+use shardmill_connectors::Millis;
 use shardmill_connectors::destinations::sender::Sender;
 use shardmill_connectors::embedded::NodeLock;
 use shardmill_connectors::parquet::{Compression, WriteOptions};
@@ -27,6 +30,7 @@ use shardmill_connectors::ports::Queue;
 use shardmill_connectors::{Class, Failure};
 use tokio::sync::watch;
 
+use self::peers::{Departed, Place};
 use crate::commands::Error;
 use crate::config::{self, Backend, Config, Problem};
 use crate::deliveries::{self, Reloading};
@@ -123,18 +127,17 @@ fn unopened(config: &Config, key: &str, failure: Failure) -> Problem {
 
 /// What shows others that this node lives: hold it as long as the node runs.
 #[derive(Debug)]
-pub enum Hold {
-    /// A lock that the kernel lets go of when the process ends.
-    Lock(NodeLock),
-    /// A document that is renewed.
-    Member(Membership),
+pub struct Hold {
+    /// Its document, which is renewed.
+    membership: Membership,
+    /// In a data directory, a lock besides, that the kernel lets go of when the process ends.
+    lock: Option<NodeLock>,
 }
 
 impl Hold {
     /// Waits until this node must end because another has declared it dead. Its work is others' then.
     pub async fn lost(&self) -> Failure {
-        let Hold::Member(membership) = self else { return std::future::pending().await };
-        let mut standing = membership.standing();
+        let mut standing = self.membership.standing();
         match standing.wait_for(|standing| matches!(standing, Standing::Dead(_))).await.as_deref() {
             Ok(Standing::Dead(why)) => {
                 Failure::fenced(format!("another node has declared this one dead: {why}"))
@@ -145,24 +148,35 @@ impl Hold {
 
     /// Tells others that this node has ended. Blocks until that is written, or has failed.
     pub fn leave(self) {
-        match self {
-            Hold::Lock(lock) => drop(lock),
-            Hold::Member(membership) => membership.leave(),
-        }
+        self.membership.leave();
+        drop(self.lock);
     }
 }
 
-/// What the actors of a node share, and what shows others that it lives.
-pub async fn shared(config: &Config, stores: &Stores) -> Result<(Shared, Hold), Error> {
-    let me = NodeId::boot("node");
-    let (hold, liveness): (Hold, Arc<dyn Liveness>) = match &stores.home {
-        Home::Folder(folder) => embedded::hold(folder, &me)?,
-        Home::Documents(home) => home.hold(&me).await?,
+/// What the actors of a node share, what shows others that it lives, and what they reach it by.
+pub async fn shared(config: &Config, stores: &Stores) -> Result<(Shared, Hold, Arc<Transport>), Error> {
+    let place = Place::of(config)?;
+    let me = NodeId::boot(&place.name);
+    let (told, about) = watch::channel(About {
+        name: place.name.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_at: Millis::now(),
+        ..About::default()
+    });
+    let departed = Departed::default();
+    let hold = match &stores.home {
+        Home::Folder(folder) => embedded::hold(folder, &me, about, departed.clone()).await?,
+        Home::Documents(home) => home.hold(&me, about, departed.clone()).await?,
     };
+    let view = hold.membership.view();
+    let documents = view.calls().counted(stores.ports.documents.clone());
+    let cluster = Cluster::new(documents.clone(), view.clone(), told);
+    let transport = place.open(&cluster, &me).await?;
+    departed.follow(&transport, view.clone());
     let memory = Memory::new(config.memory.limit.0);
     let shared = Shared {
         me,
-        ports: stores.ports.clone(),
+        ports: Ports { documents, ..stores.ports.clone() },
         streams: Arc::new(stores.streams.clone()),
         lake: Arc::new(lake(config)),
         schedule: match config.backend {
@@ -179,7 +193,8 @@ pub async fn shared(config: &Config, stores: &Stores) -> Result<(Shared, Hold), 
             config: config.clone(),
             sender: stores.sender.clone(),
         }),
-        liveness,
+        liveness: view.liveness(),
+        cluster,
         registry: Registry::default(),
         control: Arc::new(Control::default()),
         world: watch::channel(Arc::default()).0,
@@ -187,7 +202,7 @@ pub async fn shared(config: &Config, stores: &Stores) -> Result<(Shared, Hold), 
         intakes: Intakes::new(stores.intakes.clone()),
         redrives: Redrives::new(stores.redrives.clone()),
     };
-    Ok((shared, hold))
+    Ok((shared, hold, transport))
 }
 
 /// How the lake is written.

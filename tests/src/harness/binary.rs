@@ -17,8 +17,8 @@ fn build() -> Result<PathBuf, String> {
         .args([
             "build",
             "--release",
-            "--package",
-            "shardmill",
+            // As the tests themselves are built: for one package alone, features differ and much is compiled a second time.
+            "--workspace",
             "--bin",
             "shardmill",
             "--manifest-path",

@@ -23,6 +23,7 @@ pub mod order_under_failure;
 pub mod poison;
 pub mod real_input;
 pub mod reshard;
+pub mod schedules;
 pub mod wrong_token;
 
 use std::path::PathBuf;
@@ -77,6 +78,11 @@ pub const PROOFS: &[Proof] = &[
         name: "reshard-embedded",
         shows: "splits and merges under load, two levels deep, with kills and a destination that is out of service: nothing lost or doubled in the lake, every event delivered or a dead letter, order per key kept",
         run: |options| reshard::run(options).boxed(),
+    },
+    Proof {
+        name: "schedules",
+        shows: "membership, leader, plan and ownership in random schedules in virtual time, with lost replies, late writes, kills, pauses and skewed clocks: one owner, nothing committed twice, no send by who is suspended, and in the end everything where it is planned",
+        run: |options| schedules::run(options).boxed(),
     },
     Proof {
         name: "demo",

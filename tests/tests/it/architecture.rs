@@ -43,6 +43,11 @@ const PURE: &[&str] = &[
     "actors/src/state/shard.rs",
     "actors/src/state/hour.rs",
     "actors/src/tree.rs",
+    "cluster/src/placement/mod.rs",
+    "cluster/src/placement/weights.rs",
+    "cluster/src/share.rs",
+    "cluster/src/membership/watch.rs",
+    "cluster/src/membership/watched.rs",
 ];
 
 fn root() -> PathBuf {
@@ -50,18 +55,7 @@ fn root() -> PathBuf {
 }
 
 /// What stands at the top, apart from hidden files of tools.
-const TOP: &[&str] = &[
-    "Cargo.lock",
-    "Cargo.toml",
-    "LICENSE",
-    "README.md",
-    "actors",
-    "cluster",
-    "connectors",
-    "deploy",
-    "node",
-    "tests",
-];
+const TOP: &str = "Cargo.lock Cargo.toml LICENSE README.md actors cluster connectors deploy node tests";
 
 /// What builds and nodes leave there; not the project's.
 const LEFT_BEHIND: &[&str] = &["target", "shardmill-data"];
@@ -133,7 +127,7 @@ fn the_top_is_tidy() {
     let entries =
         std::fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().file_name().display().to_string());
     let known = |name: &String| {
-        name.starts_with('.') || TOP.contains(&name.as_str()) || LEFT_BEHIND.contains(&name.as_str())
+        name.starts_with('.') || TOP.split(' ').any(|top| top == name) || LEFT_BEHIND.contains(&name.as_str())
     };
     let wrong: Vec<String> = entries.filter(|name| !known(name)).collect();
     none(

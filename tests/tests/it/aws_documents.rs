@@ -1,11 +1,12 @@
 //! Documents on S3 when replies are lost: the cell's and the ledger's rules against a real server.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use shardmill_actors::ledger::{Change, Ledger};
+use shardmill_actors::ledger::{Change, Ledger, Taker};
 use shardmill_actors::state::shard::{DeadFile, LakeCommit, ShardState};
-use shardmill_cluster::{Cell, Liveness, NodeId};
+use shardmill_cluster::{Cell, Hold, Liveness, NodeId};
 use shardmill_connectors::failure::{Class, Failure};
 use shardmill_connectors::ports::Documents;
 use shardmill_connectors::setsum::Tally;
@@ -121,8 +122,14 @@ async fn a_shards_ledger_commits_once_through_lost_replies() {
     proxy.rules(unreliable());
     let lossy = documents(&through, place);
     let take = async |name: &str| {
-        let me = NodeId::from(name);
-        until_clear(async || Ledger::take(lossy.clone(), "shards/web/0", &me, &Dead).await).await.unwrap()
+        let taker = Taker {
+            documents: lossy.clone(),
+            me: NodeId::from(name),
+            liveness: Arc::new(Dead),
+            hold: Hold::always(),
+            look: Duration::from_millis(100),
+        };
+        until_clear(async || Ledger::take(&taker, "shards/web/0").await).await.unwrap()
     };
     let first = take("one").await;
     for number in 0..COMMITS {

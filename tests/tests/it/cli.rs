@@ -75,7 +75,7 @@ async fn wrong_usage_and_failures_have_their_own_codes() {
         &["no-such-folder", "--data-dir"],
     );
     says(&wrong(2, &["admin", "stauts"]).await, &["status"]);
-    says(&wrong(2, &["demo", "--nodes", "2", "--once"]).await, &["one node"]);
+    says(&wrong(2, &["demo", "--nodes", "17", "--once"]).await, &["17", "--nodes"]);
     says(
         &wrong(1, &["admin", "status", "--ops", "http://127.0.0.1:1"]).await,
         &["no node answers at http://127.0.0.1:1"],
@@ -167,7 +167,8 @@ async fn a_running_node_answers_operators() {
     has(&admin("nodes", true).await.json().unwrap()[0], "node state leader address shards uptime_s version");
     // How wide the columns are does not matter; how deep an actor stands does.
     let tree = admin("tree", false).await.stdout;
-    for actor in ["root ", "  coordinator ", "    events/shard-000000000000 ", "      writer "] {
+    // Below its node's name.
+    for actor in ["  root ", "    coordinator ", "      events/shard-000000000000 ", "        writer "] {
         let shown = |line: &str| line.starts_with(actor) && line.contains(" running");
         assert!(tree.lines().any(shown), "`{actor}` is not shown as running in: {tree}");
     }

@@ -17,6 +17,9 @@ use shardmill_connectors::failure::Class;
 use crate::supervision::backoff::delay;
 use crate::supervision::strategy::Backoff;
 
+/// How soon a node without a share of the rate looks whether it has one.
+const UNLENT: Duration = Duration::from_millis(200);
+
 /// Failures in a row that open the breaker.
 pub const TRIPS_AFTER: u32 = 5;
 
@@ -89,6 +92,8 @@ pub struct Gate {
     rate: Option<f64>,
     tokens: f64,
     filled_at: Instant,
+    /// When the rate ends that was lent to this node; `None`: it is its own.
+    lent_until: Option<Instant>,
     /// Requests allowed under way, between 1 and `most`.
     window: f64,
     most: f64,
@@ -118,6 +123,7 @@ impl Gate {
             rate,
             tokens: rate.unwrap_or_default().max(1.0),
             filled_at: now,
+            lent_until: None,
             window: most.min(4.0),
             most,
             under_way: 0,
@@ -232,6 +238,9 @@ impl Gate {
     /// When the bucket will have enough; `None`: it has. A batch larger than the bucket waits for a full one.
     fn empty_until(&mut self, events: usize, now: Instant) -> Option<Instant> {
         let rate = self.rate?;
+        if rate <= 0.0 || self.lent_until.is_some_and(|until| until <= now) {
+            return Some(now + UNLENT);
+        }
         let full = self.full();
         let elapsed = now.saturating_duration_since(self.filled_at).as_secs_f64();
         (self.tokens, self.filled_at) = ((self.tokens + elapsed * rate).min(full), now);
@@ -239,6 +248,17 @@ impl Gate {
         let needed = (events as f64).min(full);
         let missing = needed - self.tokens;
         (missing > 1e-6).then(|| now + Duration::from_secs_f64(missing / rate))
+    }
+
+    /// Lends this node so much of a rate that nodes share, until then. A destination without a rate has nothing to share.
+    pub fn lend(&mut self, rate: f64, until: Instant, now: Instant) {
+        if self.rate.is_none() {
+            return;
+        }
+        // What came in until now came at the rate before.
+        self.empty_until(0, now);
+        (self.rate, self.lent_until) = (Some(rate.max(0.0)), Some(until));
+        (self.tokens, self.filled_at) = (self.tokens.min(self.full()), now);
     }
 
     /// What was taken of the rate and is not needed.

@@ -1,11 +1,12 @@
-//! `demo`: an embedded node fed with generated sessions through its own collector, which delivers them to an unreliable
-//! third party of its own and to a file.
+//! `demo`: an embedded node, or several, fed with generated sessions through the collector, which deliver them to an unreliable
+//! third party of the demo's own and to a file.
 
+mod others;
 mod receiver;
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -15,7 +16,7 @@ use shardmill_connectors::{Failure, Millis};
 
 use super::Error;
 use crate::cli::DemoArgs;
-use crate::config::{Config, Destination, PartitionBy, Period};
+use crate::config::Config;
 use crate::generate::{self, Plan};
 use crate::output;
 use crate::serve::Running;
@@ -44,12 +45,9 @@ struct Sent {
 
 /// Runs the demo.
 pub async fn demo(args: DemoArgs, json: bool) -> Result<(), Error> {
-    if args.nodes > 1 {
-        return Err(Error::Usage("this build runs one node: a cluster of several is not built yet".into()));
-    }
     let kept = args.data_dir.is_some();
     let dir = args.data_dir.clone().unwrap_or_else(temporary);
-    let config = configured(&args, dir.clone(), receiver::start().await?);
+    let config = configured(&args, &dir, receiver::start().await?)?;
     let metrics = telemetry::metrics()?;
     let running = Running::start(&config, metrics).await?;
     let tell = Tell { quiet: json };
@@ -57,11 +55,16 @@ pub async fn demo(args: DemoArgs, json: bool) -> Result<(), Error> {
         "a node is up: collector http://{}, dashboard http://{}/",
         running.collector, running.ops
     ));
+    let others = others::start(&config, args.nodes - 1).await?;
+    for other in others.iter() {
+        tell.say(&format!("another one: collector {}, dashboard {}/", other.collector, other.ops));
+    }
     let outcome = show(&args, &running, &config, &tell).await;
     if outcome.is_ok() && !args.once {
         tell.say(&format!("\nstill up for looking around; try\n  shardmill query --data-dir {} \"SELECT event, count(*) FROM events GROUP BY event\"\n  shardmill admin tree --ops http://{}\nend with Ctrl-C", dir.display(), running.ops));
         let _ = tokio::signal::ctrl_c().await;
     }
+    others.stop().await;
     running.stop().await;
     if !kept {
         let _ = std::fs::remove_dir_all(&dir);
@@ -73,31 +76,44 @@ fn temporary() -> PathBuf {
     std::env::temp_dir().join(format!("shardmill-demo-{}", uuid::Uuid::new_v4().simple()))
 }
 
-fn configured(args: &DemoArgs, dir: PathBuf, receiver: SocketAddr) -> Config {
-    let mut config = Config::embedded_default();
-    config.data_dir = dir;
-    config.lake.flush.every = Period::seconds(2);
-    config.destinations.insert("crm".into(), crm(receiver));
-    for stream in config.streams.values_mut() {
-        stream.partition_by = PartitionBy::Event;
-    }
+/// The configuration, as a file that all nodes read: retried soon, and a key that goes on failing is parked soon, for a demo is
+/// short.
+fn configured(args: &DemoArgs, dir: &Path, receiver: SocketAddr) -> Result<Config, Error> {
+    let text = format!(
+        r#"# What `shardmill demo` has run with.
+[streams.events]
+partition_by = "event"
+
+[lake]
+flush = {{ every = "2s" }}
+
+# The demo's own receiver, as unreliable as real ones.
+[destinations.crm]
+kind = "webhook"
+url = "http://{receiver}/in"
+concurrency = 32
+park_after = "1s"
+retry = {{ base = "100ms", max = "2s" }}
+
+[destinations.log]
+kind = "file"
+path = "deliveries.ndjson"
+"#
+    );
+    let file = dir.join("demo.toml");
+    let unwritten = |error: std::io::Error| {
+        Failure::unauthorized(format!("{} cannot be written: {error}", file.display()))
+    };
+    std::fs::create_dir_all(dir).map_err(unwritten)?;
+    std::fs::write(&file, text).map_err(unwritten)?;
+    let mut config = Config::load(&file)?;
+    config.data_dir = dir.to_owned();
     if args.once {
         // Nothing outside talks to it: any free port will do.
         config.collector.listen.set_port(0);
         config.ops.listen.set_port(0);
     }
-    config
-}
-
-/// The unreliable third party: retried soon, and a key that goes on failing is parked soon, for a demo is short.
-fn crm(receiver: SocketAddr) -> Destination {
-    let settings = [("url".to_owned(), json!(format!("http://{receiver}/in")))];
-    let mut crm = Destination::new("webhook", settings.into_iter().collect());
-    crm.concurrency = Some(32);
-    crm.park_after = Some(Period::seconds(1));
-    crm.retry.base = Some(Period::of_millis(100));
-    crm.retry.max = Some(Period::seconds(2));
-    crm
+    Ok(config)
 }
 
 struct Tell {
