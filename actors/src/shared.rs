@@ -226,6 +226,8 @@ pub struct Gauge {
     pub records_per_s: f64,
     /// Bytes per second, lately.
     pub bytes_per_s: f64,
+    /// The same over a minute: what work is placed by.
+    pub steady: crate::load::Steady,
     /// Records that are with the writer and not yet committed.
     pub uncommitted: u64,
     /// The reader has reached the tip.

@@ -117,9 +117,10 @@ impl Running {
             tracing::warn!("requests were still open when the node stopped");
         }
         self.node.stop().await;
-        self.transport.stop().await;
+        // First of all: a port that refuses would make the others declare this node dead, and they need not.
         let hold = self.hold;
         let _ = tokio::task::spawn_blocking(move || hold.leave()).await;
+        self.transport.stop().await;
     }
 
     /// Waits until the node cannot go on.

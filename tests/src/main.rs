@@ -7,6 +7,7 @@ use std::time::Instant;
 use clap::{Parser, Subcommand};
 use serde_json::json;
 use shardmill_tests::compare::{self, Peer, Plan};
+use shardmill_tests::prove::cluster::cut_off;
 use shardmill_tests::prove::{Options, PROOFS, Proof, hostile};
 
 /// The proofs of shardmill's claims, and comparisons with others.
@@ -53,6 +54,16 @@ enum Command {
         #[command(subcommand)]
         work: Peer,
     },
+    /// The part of the proof `store-outage` that needs a network of its own
+    #[command(hide = true)]
+    CutOff {
+        /// A size that fits continuous integration
+        #[arg(long)]
+        short: bool,
+        /// What makes chance repeatable
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
     /// The node under attack in the proof `hostile`
     #[command(hide = true)]
     Victim {
@@ -88,6 +99,17 @@ async fn execute(command: Command) -> ExitCode {
             false => print!("{}", compare::table(&result)),
         }),
         Command::Peer { work } => compare::peer(work).await,
+        Command::CutOff { short, seed } => match cut_off::run(Options { short, seed, data: None }).await {
+            Ok(figures) => {
+                println!("{figures}");
+                Ok(())
+            }
+            Err(error) => {
+                // Who started it reads what it prints.
+                println!("{error}");
+                Err(error)
+            }
+        },
         Command::Victim { certificates } => hostile::be(certificates).await,
     };
     match done {

@@ -152,6 +152,7 @@ impl Reader {
             gauge.at_tip = fetched.complete_until.is_some() || fetched.ended;
             if let Some((records_per_s, bytes_per_s)) = rate {
                 (gauge.records_per_s, gauge.bytes_per_s) = (records_per_s, bytes_per_s);
+                gauge.steady.take_in(elapsed, (records_per_s, bytes_per_s));
             }
         });
     }

@@ -62,6 +62,14 @@ impl Cloud {
         self.storage.session()
     }
 
+    /// A further proxy in front of S3 and SQS, for one node alone.
+    ///
+    /// # Errors
+    /// As [`FaultProxy::start`].
+    pub async fn proxy(&self, seed: u64) -> Result<FaultProxy, String> {
+        FaultProxy::start(self.storage.url(), seed).await
+    }
+
     /// Kinesis itself, past the proxy.
     pub fn kinesis(&self) -> aws_sdk_kinesis::Client {
         self.kinesis.session().kinesis()

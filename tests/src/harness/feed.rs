@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
@@ -56,6 +57,8 @@ pub struct Feed {
     pub together: u64,
     /// Different keys.
     pub keys: u64,
+    /// What the keys are called; `k0`, `k1`, … when it is empty.
+    pub names: Arc<[String]>,
     /// What makes the events.
     pub seed: u64,
     /// From the beginning of a sender's request to the beginning of its next, at least.
@@ -75,6 +78,7 @@ impl fmt::Debug for Feed {
 pub struct Feeding {
     /// How many events are acknowledged.
     pub progress: watch::Receiver<u64>,
+    enough: Arc<AtomicBool>,
     task: JoinHandle<Result<Book, String>>,
 }
 
@@ -82,6 +86,12 @@ impl Feeding {
     /// Whether everything is sent, or sending has failed.
     pub fn is_finished(&self) -> bool {
         self.task.is_finished()
+    }
+
+    /// Sends nothing more and waits for the last answers: the book.
+    pub async fn enough(self) -> Result<Book, String> {
+        self.enough.store(true, Ordering::Release);
+        self.book().await
     }
 
     /// Waits for the end: the book.
@@ -98,6 +108,7 @@ impl Feed {
             events,
             together: 50,
             keys,
+            names: Arc::default(),
             seed,
             every: Duration::ZERO,
             shape: Arc::new(|_, _| {}),
@@ -114,10 +125,11 @@ impl Feed {
     pub fn start(&self, collector: watch::Receiver<String>) -> Feeding {
         let feed = self.clone();
         let (progress, seen) = watch::channel(0);
-        let progress = Arc::new(progress);
+        let (progress, enough) = (Arc::new(progress), Arc::new(AtomicBool::new(false)));
+        let told = enough.clone();
         let task = tokio::spawn(async move {
             let senders: Vec<_> = (0..feed.senders)
-                .map(|sender| Sender::new(&feed, sender))
+                .map(|sender| Sender { enough: told.clone(), ..Sender::new(&feed, sender) })
                 .map(|sender| tokio::spawn(sender.run(collector.clone(), progress.clone())))
                 .collect();
             let mut book = Book::new();
@@ -126,7 +138,7 @@ impl Feed {
             }
             Ok(book)
         });
-        Feeding { progress: seen, task }
+        Feeding { progress: seen, enough, task }
     }
 
     /// Sends everything to one collector.
@@ -143,12 +155,14 @@ struct Sender {
     made: u64,
     chance: StdRng,
     book: Book,
+    /// Nothing more is wanted.
+    enough: Arc<AtomicBool>,
 }
 
 impl Sender {
     fn new(feed: &Feed, sender: u64) -> Sender {
         let chance = StdRng::seed_from_u64(feed.seed.wrapping_mul(1_000).wrapping_add(sender));
-        Sender { feed: feed.clone(), sender, made: 0, chance, book: Book::new() }
+        Sender { feed: feed.clone(), sender, made: 0, chance, book: Book::new(), enough: Arc::default() }
     }
 
     async fn run(
@@ -161,7 +175,7 @@ impl Sender {
         let mut pace = (!self.feed.every.is_zero()).then(|| tokio::time::interval(self.feed.every));
         let (mut done, mut since) = (0, Instant::now());
         let (mut at, mut door) = (String::new(), None);
-        while done < share {
+        while done < share && !self.enough.load(Ordering::Acquire) {
             if let Some(pace) = &mut pace {
                 pace.tick().await;
             }
@@ -200,7 +214,9 @@ impl Sender {
     fn event(&mut self) -> (Offered, String) {
         let feed = &self.feed;
         let own = (feed.keys / feed.senders).max(1);
-        let key = format!("k{}", self.made % own * feed.senders + self.sender);
+        let turn = self.made % own * feed.senders + self.sender;
+        let named = usize::try_from(turn).ok().and_then(|turn| feed.names.get(turn)).cloned();
+        let key = named.unwrap_or_else(|| format!("k{turn}"));
         let (number, index) = (self.made / own, self.made * feed.senders + self.sender);
         self.made += 1;
         let sent = Millis::now();

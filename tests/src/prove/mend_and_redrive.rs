@@ -395,7 +395,14 @@ mod tests {
     fn only_the_failed_deliveries_are_sent_again_and_once() {
         let entry = |epoch, at, id: &str, reply| {
             let event = Came { id: id.into(), key: "k".into(), number: 0, sent: Millis(0) };
-            Entry { at: Millis(at), epoch, id: Some(id.into()), events: [event].into(), reply }
+            Entry {
+                at: Millis(at),
+                epoch,
+                via: "".into(),
+                id: Some(id.into()),
+                events: [event].into(),
+                reply,
+            }
         };
         let refused = BTreeSet::from(["a".to_owned(), "b".to_owned()]);
         let judged = |later: Vec<Entry>| {

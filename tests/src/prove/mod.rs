@@ -3,6 +3,7 @@
 pub mod aws;
 pub mod bad_input;
 mod broken_files;
+pub mod cluster;
 mod crash_intake;
 mod crash_lanes;
 pub mod crash_points;
@@ -143,6 +144,36 @@ pub const PROOFS: &[Proof] = &[
         name: "hostile",
         shows: "garbage, huge lengths, wrong and missing certificates, stalled handshakes, exhausted descriptors and a meddling relay at the port for nodes: every request is answered, memory and logs stay small, nothing forged is done",
         run: |options| hostile::run(options).boxed(),
+    },
+    Proof {
+        name: "failover",
+        shows: "SIGKILL of workers and leaders under load, on both backends: all their shards are read by others within seconds, nothing is lost, keys stay in order",
+        run: |options| cluster::failover::run(options).boxed(),
+    },
+    Proof {
+        name: "zombie",
+        shows: "a node stopped for longer than its lease loses its shards; when it wakes up it commits nothing, starts no request, and comes back as another",
+        run: |options| cluster::zombie::run(options).boxed(),
+    },
+    Proof {
+        name: "rolling-restart",
+        shows: "all nodes in turn end in good order and start again, under load: events once in the lake, in order per key, nothing delivered twice, no shard unread for long",
+        run: |options| cluster::rolling_restart::run(options).boxed(),
+    },
+    Proof {
+        name: "scale",
+        shows: "from one node to five and back: work is spread evenly, by load where loads differ, and no shard moves that need not",
+        run: |options| cluster::scale::run(options).boxed(),
+    },
+    Proof {
+        name: "store-outage",
+        shows: "documents away for everybody: nobody is declared dead, collectors go on, all resume with unchanged epochs; away for one node, or peers cut off: never two owners, no hand is needed",
+        run: |options| cluster::store_outage::run(options).boxed(),
+    },
+    Proof {
+        name: "blocked-sink",
+        shows: "a destination that takes connections and never answers: no lease is lost, memory is bounded, and when it answers it gets everything in order",
+        run: |options| cluster::blocked_sink::run(options).boxed(),
     },
     Proof {
         name: "aws",

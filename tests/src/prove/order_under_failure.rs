@@ -162,7 +162,7 @@ mod tests {
 
     fn entry(id: &str, number: u64, reply: Reply) -> Entry {
         let event = Came { id: id.into(), key: "k".into(), number, sent: Millis(0) };
-        Entry { at: Millis(0), epoch: 0, id: Some(id.into()), events: [event].into(), reply }
+        Entry { at: Millis(0), epoch: 0, via: "".into(), id: Some(id.into()), events: [event].into(), reply }
     }
 
     #[test]

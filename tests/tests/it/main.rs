@@ -14,6 +14,7 @@ mod aws_s3;
 mod aws_session;
 mod aws_sqs;
 mod cli;
+mod cluster;
 mod conformance;
 mod intake;
 mod lake;

@@ -19,7 +19,7 @@ pub use record::{Came, Entry, Record, Tally};
 
 use faults::Asked;
 use http::{Connection, Request};
-use record::Recorder;
+use record::{Recorder, Source};
 
 /// How long an answer is withheld when the client does not give up earlier.
 const WITHHELD: Duration = Duration::from_secs(120);
@@ -68,6 +68,11 @@ impl Receiver {
     /// Where events are to be posted.
     pub fn url(&self) -> String {
         format!("http://{}/in", self.address)
+    }
+
+    /// The same for one of several senders: [`Entry::via`] says which.
+    pub fn url_of(&self, sender: &str) -> String {
+        format!("{}/{sender}", self.url())
     }
 
     /// Changes the behaviour from now on.
@@ -256,7 +261,8 @@ fn take<'a>(
         let before = recorder.came(name);
         let authorization = request.authorization.as_deref();
         let reply = script.reply(Asked { name, before, authorization, body: &request.body, events: &events });
-        (reply, recorder.add(epoch, request.id.as_deref(), &payloads, reply))
+        let via = request.path.strip_prefix("/in/").unwrap_or_default();
+        (reply, recorder.add(Source { epoch, via, id: request.id.as_deref() }, &payloads, reply))
     };
     (reply, UnderWay::new(shared, taken, fresh))
 }

@@ -29,6 +29,8 @@ pub struct Entry {
     pub at: Millis,
     /// How many marks there were when its connection was opened.
     pub epoch: usize,
+    /// What its path has behind `/in/`: who sent it, where several do.
+    pub via: Arc<str>,
     /// The header `webhook-id`.
     pub id: Option<Arc<str>>,
     /// Its events, in order.
@@ -105,6 +107,17 @@ pub(super) fn payloads(body: &[u8]) -> Vec<Payload> {
     }
 }
 
+/// Where a request comes from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Source<'a> {
+    /// As [`Entry::epoch`].
+    pub epoch: usize,
+    /// As [`Entry::via`].
+    pub via: &'a str,
+    /// As [`Entry::id`].
+    pub id: Option<&'a str>,
+}
+
 /// A record that grows.
 #[derive(Debug, Default)]
 pub(super) struct Recorder {
@@ -127,14 +140,9 @@ impl Recorder {
     }
 
     /// Remembers a request; how many events were taken by it, and how many of those for the first time.
-    pub(super) fn add(
-        &mut self,
-        epoch: usize,
-        id: Option<&str>,
-        payloads: &[Payload],
-        reply: Reply,
-    ) -> (u64, u64) {
-        let id = id.map(|id| self.text(id));
+    pub(super) fn add(&mut self, from: Source<'_>, payloads: &[Payload], reply: Reply) -> (u64, u64) {
+        let Source { epoch, via, id } = from;
+        let (via, id) = (self.text(via), id.map(|id| self.text(id)));
         let came = |event: &Payload| Came {
             id: self.text(&event.id),
             key: self.text(&event.key),
@@ -147,7 +155,7 @@ impl Recorder {
             events.iter().for_each(|event| fresh += u64::from(self.taken.insert(event.id.clone())));
         }
         let taken = if reply.is_taken() { events.len() as u64 } else { 0 };
-        self.record.entries.push(Entry { at: Millis::now(), epoch, id, events, reply });
+        self.record.entries.push(Entry { at: Millis::now(), epoch, via, id, events, reply });
         (taken, fresh)
     }
 
@@ -190,11 +198,12 @@ mod tests {
     #[test]
     fn repeats_are_counted_and_texts_are_kept_once() {
         let mut recorder = Recorder::default();
+        let from = Source { epoch: 0, via: "", id: Some("a") };
         let event = |id: &str| payloads(json!({"messageId": id, "userId": "k"}).to_string().as_bytes());
         assert_eq!((recorder.came("a"), recorder.came("a"), recorder.came("b")), (0, 1, 0));
-        assert_eq!(recorder.add(0, Some("a"), &event("a"), Reply::Unavailable), (0, 0));
-        assert_eq!(recorder.add(0, Some("a"), &event("a"), Reply::Withheld), (1, 1));
-        assert_eq!(recorder.add(0, Some("a"), &event("a"), Reply::Accepted), (1, 0));
+        assert_eq!(recorder.add(from, &event("a"), Reply::Unavailable), (0, 0));
+        assert_eq!(recorder.add(from, &event("a"), Reply::Withheld), (1, 1));
+        assert_eq!(recorder.add(from, &event("a"), Reply::Accepted), (1, 0));
         let entries = &recorder.record.entries;
         assert_eq!(entries.len(), 3);
         assert!(Arc::ptr_eq(&entries[0].events[0].id, &entries[2].events[0].id));

@@ -66,7 +66,7 @@ mod tests {
     fn only_the_first_arrival_counts() {
         let entry = |at, id: &str, sent, reply| {
             let event = Came { id: id.into(), key: "k".into(), number: 0, sent: Millis(sent) };
-            Entry { at: Millis(at), epoch: 0, id: None, events: [event].into(), reply }
+            Entry { at: Millis(at), epoch: 0, via: "".into(), id: None, events: [event].into(), reply }
         };
         let entries = vec![
             entry(10, "a", 4, Reply::Unavailable),

@@ -96,8 +96,8 @@ fn first_time_in_order(record: &Record) -> Wrong {
 
 fn one_at_a_time(record: &Record) -> Wrong {
     let mut wrong = Wrong::new();
-    // The events of a key that were tried and have no answer yet that ends it, per epoch.
-    let mut open: HashMap<(usize, &str), BTreeMap<u64, &Came>> = HashMap::new();
+    // The events of a key that were tried and have no answer yet that ends it, per epoch and sender.
+    let mut open: HashMap<(usize, &str, &str), BTreeMap<u64, &Came>> = HashMap::new();
     for entry in &record.entries {
         let ended = entry.reply == Reply::Accepted || entry.reply.is_refusal();
         let mut first: BTreeMap<&str, &Came> = BTreeMap::new();
@@ -109,7 +109,8 @@ fn one_at_a_time(record: &Record) -> Wrong {
             }
         }
         for (key, event) in first {
-            let waiting = open.get(&(entry.epoch, key)).and_then(|waiting| waiting.first_key_value());
+            let waiting =
+                open.get(&(entry.epoch, &*entry.via, key)).and_then(|waiting| waiting.first_key_value());
             if let Some((number, before)) = waiting
                 && *number < event.number
             {
@@ -117,7 +118,7 @@ fn one_at_a_time(record: &Record) -> Wrong {
             }
         }
         for event in &entry.events {
-            let waiting = open.entry((entry.epoch, &event.key)).or_default();
+            let waiting = open.entry((entry.epoch, &entry.via, &event.key)).or_default();
             if ended {
                 waiting.remove(&event.number);
             } else {

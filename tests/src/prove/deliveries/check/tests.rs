@@ -14,7 +14,7 @@ fn came(key: &str, number: u64) -> Came {
 
 fn entry(epoch: usize, at: i64, events: &[Came], reply: Reply) -> Entry {
     let id = events.first().map(|event| event.id.clone());
-    Entry { at: Millis(at), epoch, id, events: events.into(), reply }
+    Entry { at: Millis(at), epoch, via: "".into(), id, events: events.into(), reply }
 }
 
 fn record(marks: &[i64], requests: &[One]) -> Record {
