@@ -10,7 +10,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures::FutureExt;
@@ -59,11 +59,15 @@ pub fn spec(shared: &Shared) -> ChildSpec {
     }
 }
 
+/// How long after its beginning a node looks more often than it has to.
+const YOUNG: Duration = Duration::from_secs(30);
+
 /// See the [module](self).
 #[derive(Debug)]
 pub struct Coordinator {
     shared: Shared,
     reader: Reader,
+    began: Instant,
     /// When the documents were last read.
     read_at: Option<Instant>,
     /// All the work there was then.
@@ -82,6 +86,7 @@ impl Coordinator {
         Coordinator {
             shared,
             reader: Reader::default(),
+            began: Instant::now(),
             read_at: None,
             work: BTreeSet::new(),
             mine: BTreeSet::new(),
@@ -135,6 +140,13 @@ impl Coordinator {
             }
         }
         cell.state().cloned().ok_or_else(|| Failure::transient("a shard's document vanished"))
+    }
+
+    /// How long until the plan is looked at again. A node that has just begun is about to be given work, and may have no session
+    /// yet by which it is told.
+    fn pause(&self) -> Duration {
+        let plan = self.shared.schedule.plan;
+        if self.began.elapsed() < YOUNG { plan / 8 } else { plan }
     }
 
     /// Reads all documents, and makes those that are missing.
@@ -276,7 +288,7 @@ impl Worker for Coordinator {
             look = self.shared.cluster.look().await?;
         }
         self.run(&look.plan, due);
-        self.shared.cluster.wait(self.shared.schedule.plan).await;
+        self.shared.cluster.wait(self.pause()).await;
         Ok(Next::Again)
     }
 }
