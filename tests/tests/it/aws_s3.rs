@@ -16,6 +16,7 @@ use shardmill_connectors::aws::s3::{
 use shardmill_connectors::failure::{Class, Failure};
 use shardmill_connectors::ports::{Documents, Objects, Put, Written};
 use shardmill_tests::conformance;
+use shardmill_tests::conformance::objects::{ALL, Capabilities};
 use shardmill_tests::harness::proxy::{Fault, FaultProxy, Rule};
 use shardmill_tests::harness::servers::{Ministack, Moto, ministack};
 
@@ -45,16 +46,16 @@ pub(crate) async fn behind_proxy(seed: u64) -> (Ministack, FaultProxy, Session, 
     (server, proxy, direct, through)
 }
 
-async fn conform(session: &Session, options: &Options) {
+async fn conform(session: &Session, options: &Options, can: Capabilities) {
     ministack::bucket(session, BUCKET).await.unwrap();
     let objects = |place| Arc::new(S3Objects::new(session, place, options.clone())) as Arc<dyn Objects>;
     let documents = |place| Arc::new(S3Documents::new(session, place, options.clone())) as Arc<dyn Documents>;
-    conformance::objects::objects(async || objects(place())).await;
+    conformance::objects::objects(async || objects(place()), can).await;
     let both = async || {
         let place = place();
         [objects(place.clone()), objects(place)]
     };
-    conformance::objects::objects_shared(both).await;
+    conformance::objects::objects_shared(both, can).await;
     conformance::documents::documents(async || documents(place())).await;
     let both = async || {
         let place = place();
@@ -68,7 +69,7 @@ async fn conform(session: &Session, options: &Options) {
 #[tokio::test(flavor = "multi_thread")]
 async fn ministack_conforms() {
     let server = Ministack::start().await.unwrap();
-    conform(&server.session(), &Options::default()).await;
+    conform(&server.session(), &Options::default(), ALL).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,7 +77,7 @@ async fn moto_conforms() {
     let server = Moto::start().await.unwrap();
     // moto gives the CRC32 of an object in parts as its CRC64NVME, and the SDK rightly refuses that.
     let options = Options { checksum: Checksum::Crc32, ..Options::default() };
-    conform(&server.session(), &options).await;
+    conform(&server.session(), &options, Capabilities { one_creator: false }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

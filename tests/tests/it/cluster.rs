@@ -66,9 +66,9 @@ async fn commands_reach_whom_they_concern_and_are_written_down() {
     let folder = tempfile::tempdir().unwrap();
     let cluster = three(&folder).await;
     let [first, second, third] = [0, 1, 2].map(|place| cluster.is(place).unwrap().node);
-    let shards = cluster.ask(0, "shards").await.unwrap();
-    let theirs = shards.as_array().unwrap().iter().find(|row| row["owner"] == json!(third)).unwrap();
-    let shard = theirs["shard"].as_str().unwrap();
+    let third_owns = |rows: &[Value]| rows.iter().any(|row| row["owner"] == json!(third));
+    let shards = until(&cluster, 0, "shards", third_owns).await;
+    let shard = row(&shards, "owner", &third)["shard"].as_str().unwrap();
     // Whoever is asked, the leader plans.
     let wanted = json!({"shard": format!("events/{shard}"), "to": second, "by": "a test"});
     let (status, answer) = tell(&cluster, 2, "move", wanted).await;

@@ -17,6 +17,7 @@ use shardmill_connectors::hour::Hour;
 use shardmill_connectors::ports::{Catalog, Documents, Objects, Put, QueryResult, Queue, Snapshot, Stream};
 use shardmill_tests::conformance;
 use shardmill_tests::conformance::destinations::{SECRET, Subject};
+use shardmill_tests::conformance::objects::ALL;
 use shardmill_tests::conformance::receiver::{Received, Reply};
 use tempfile::TempDir;
 
@@ -103,8 +104,8 @@ async fn embedded_documents() {
 #[tokio::test(flavor = "multi_thread")]
 async fn embedded_objects() {
     let dirs = Dirs::default();
-    conformance::objects::objects(async || dirs.fresh(objects)).await;
-    conformance::objects::objects_shared(async || dirs.fresh(|dir| [objects(dir), objects(dir)])).await;
+    conformance::objects::objects(async || dirs.fresh(objects), ALL).await;
+    conformance::objects::objects_shared(async || dirs.fresh(|dir| [objects(dir), objects(dir)]), ALL).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
