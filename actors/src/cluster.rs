@@ -225,10 +225,21 @@ impl Cluster {
     /// # Errors
     /// What the documents raise.
     pub async fn has_company(&self, documents: &dyn Documents) -> Result<bool, Failure> {
+        Ok(self.company(documents).await?.next().is_some())
+    }
+
+    /// The other nodes that live and take work.
+    ///
+    /// # Errors
+    /// What the documents raise.
+    pub async fn company(
+        &self,
+        documents: &dyn Documents,
+    ) -> Result<impl Iterator<Item = NodeState>, Failure> {
         let takes = |node: &NodeState| {
             !node.dead && node.about.state == Activity::Active && node.node != *self.view.me()
         };
-        Ok(self.nodes(documents).await?.iter().any(takes))
+        Ok(self.nodes(documents).await?.into_iter().filter(takes))
     }
 
     /// Every node that has a document, by the documents themselves.

@@ -47,7 +47,7 @@ impl Reader {
         refresh(documents, "late/", &mut self.late).await?;
         refresh(documents, "shards/", &mut self.shards).await?;
         refresh(documents, "hours/", &mut self.hours).await?;
-        let named = |key: &String| key.trim_start_matches(layout::documents::INTAKES).to_owned();
+        let named = |key: &String| key.strip_prefix(layout::documents::INTAKES).unwrap_or(key).to_owned();
         Ok(World {
             intakes: self.intakes.iter().map(|(key, (_, intake))| (named(key), intake.clone())).collect(),
             late: self.late.values().map(|(_, late)| (late.source.clone(), late.clone())).collect(),

@@ -28,6 +28,9 @@ const LAST_REQUESTS: Duration = Duration::from_secs(10);
 /// How long other nodes may take to take this one's work over. What is left then is released all the same.
 const HAND_OVER: Duration = Duration::from_secs(15);
 
+/// How long the actors may take to commit and release what they hold. What is not committed then is read again.
+const LAST_COMMITS: Duration = Duration::from_secs(20);
+
 /// A running node with its listeners.
 #[derive(Debug)]
 pub struct Running {
@@ -116,7 +119,11 @@ impl Running {
         if tokio::time::timeout(LAST_REQUESTS, ended).await.is_err() {
             tracing::warn!("requests were still open when the node stopped");
         }
-        self.node.stop().await;
+        if tokio::time::timeout(LAST_COMMITS, self.node.stop()).await.is_err() {
+            tracing::warn!(
+                "not everything was committed and released in time: others take it over once this node is gone"
+            );
+        }
         // First of all: a port that refuses would make the others declare this node dead, and they need not.
         let hold = self.hold;
         let _ = tokio::task::spawn_blocking(move || hold.leave()).await;

@@ -1,30 +1,21 @@
-//! The same of all nodes, put together.
-//!
-//! What a document says any node can tell; what only the owner of a shard knows, its lag above all, replaces that.
+//! Asking all nodes, and having all nodes do something.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use shardmill_cluster::NodeId;
 use shardmill_cluster::leader::Role;
-use shardmill_cluster::membership::{Activity, NodeState};
 use shardmill_cluster::transport::Refusal;
 use shardmill_connectors::clock::Millis;
 use shardmill_connectors::failure::Failure;
 
+use super::answers::Answers;
 use super::here::{Here, kind};
 use super::{audit, compact};
 use crate::shared::Shared;
 
 /// How long a peer may take to answer. One that hangs must not make the answer of the others worthless.
 const DEADLINE: Duration = Duration::from_secs(3);
-/// What counts of a destination are added up over its lanes.
-const COUNTS: &[&str] =
-    &["routed", "delivered", "retried", "dead_lettered", "skipped", "pending", "parked_keys"];
-/// The states of a destination, the one that matters most first.
-const STATES: &[&str] = &["paused", "open", "running", "removed", "not configured"];
-
 /// Answers `command` for the cluster.
 pub(super) async fn respond(here: &Here, command: &str, mut arguments: Value) -> Result<Value, Failure> {
     let known =
@@ -50,13 +41,6 @@ pub(super) async fn respond(here: &Here, command: &str, mut arguments: Value) ->
     }
 }
 
-/// What every node says, this one first.
-struct Answers {
-    all: Vec<(NodeId, Value)>,
-    /// Who did not answer, and why.
-    silent: Map<String, Value>,
-}
-
 async fn ask(here: &Here, command: &str, arguments: &Value) -> Result<Answers, Failure> {
     let (cluster, kind) = (&here.shared.cluster, kind(command));
     let (mine, others) =
@@ -74,144 +58,17 @@ async fn ask(here: &Here, command: &str, arguments: &Value) -> Result<Answers, F
 async fn asked(here: &Here, command: &str, arguments: &Value) -> Result<Value, Failure> {
     // What is counted per destination is known lane by lane.
     let lanes = match command {
-        "destinations" => by_owner(ask(here, "lanes", arguments).await?),
+        "destinations" => ask(here, "lanes", arguments).await?.by_owner(),
         _ => Vec::new(),
     };
     let answers = ask(here, command, arguments).await?;
     Ok(match command {
-        "status" => status(answers),
-        "tree" => tree(answers),
-        "alarms" => alarms(answers),
-        "destinations" => destinations(answers, &lanes),
-        _ => by_owner(answers).into(),
+        "status" => answers.status(),
+        "tree" => answers.tree(),
+        "alarms" => answers.alarms(),
+        "destinations" => answers.destinations(&lanes),
+        _ => answers.by_owner().into(),
     })
-}
-
-/// Rows about shards, each as the shard's owner tells it.
-fn by_owner(answers: Answers) -> Vec<Value> {
-    let name = |row: &Value| ["stream", "shard", "destination"].map(|key| row[key].to_string());
-    let mut rows: BTreeMap<[String; 3], Value> = BTreeMap::new();
-    for (at, (node, answer)) in answers.all.into_iter().enumerate() {
-        for row in answer.as_array().into_iter().flatten() {
-            let owned = row["owner"] == json!(node);
-            if at == 0 || owned {
-                rows.insert(name(row), row.clone());
-            }
-        }
-    }
-    rows.into_values().collect()
-}
-
-/// The status of the node that was asked, with what is to be known of all.
-fn status(answers: Answers) -> Value {
-    let of =
-        |key: &str| answers.all.iter().filter_map(|(_, answer)| answer[key].as_i64()).collect::<Vec<_>>();
-    let (lags, uncommitted) = (of("lag_ms"), of("uncommitted"));
-    let nodes: Map<String, Value> = answers
-        .all
-        .iter()
-        .map(|(node, said)| {
-            (
-                node.to_string(),
-                json!({"lag_ms": said["lag_ms"], "calls_per_minute": said["calls_per_minute"]}),
-            )
-        })
-        .collect();
-    let mut status = answers.all[0].1.clone();
-    status["lag_ms"] = lags.into_iter().max().into();
-    status["uncommitted"] = uncommitted.into_iter().sum::<i64>().into();
-    status["intakes"] = intakes(&answers);
-    (status["cluster"], status["silent"]) = (nodes.into(), answers.silent.clone().into());
-    status["alarms"] = alarms(answers);
-    status
-}
-
-/// What all nodes together have done for each intake. One polls its queue at a time.
-fn intakes(answers: &Answers) -> Value {
-    const ADDED: &[&str] = &["in_hand", "files", "rows", "dead_letters", "files_given_up", "repeated"];
-    let mut all: BTreeMap<String, Value> = BTreeMap::new();
-    for said in answers.all.iter().flat_map(|(_, status)| status["intakes"].as_array().into_iter().flatten())
-    {
-        match all.get_mut(said["intake"].as_str().unwrap_or_default()) {
-            None => _ = all.insert(said["intake"].as_str().unwrap_or_default().to_owned(), said.clone()),
-            Some(one) => {
-                for count in ADDED {
-                    one[*count] = (one[*count].as_u64().unwrap_or_default()
-                        + said[*count].as_u64().unwrap_or_default())
-                    .into();
-                }
-                if one["watermark"].is_null() {
-                    one["watermark"] = said["watermark"].clone();
-                }
-            }
-        }
-    }
-    all.into_values().collect()
-}
-
-/// Everything that somebody should look at, once, with the nodes that say so.
-fn alarms(answers: Answers) -> Value {
-    let mut all: BTreeMap<String, Value> = BTreeMap::new();
-    for (node, answer) in &answers.all {
-        let alarms = if answer.is_array() { answer } else { &answer["alarms"] };
-        for alarm in alarms.as_array().into_iter().flatten() {
-            let name = format!("{}/{}", alarm["alarm"], alarm["at"]);
-            let entry = all.entry(name).or_insert_with(|| {
-                let mut alarm = alarm.clone();
-                alarm["nodes"] = json!([]);
-                alarm
-            });
-            if let Some(nodes) = entry["nodes"].as_array_mut() {
-                nodes.push(json!(node));
-            }
-        }
-    }
-    all.into_values().collect()
-}
-
-/// The table, and the actors of every node.
-fn tree(mut answers: Answers) -> Value {
-    let mut whole = answers.all[0].1.clone();
-    let nodes = answers.all.iter_mut().map(|(node, tree)| (node.to_string(), tree["actors"].take()));
-    whole["nodes"] = nodes.collect::<Map<_, _>>().into();
-    whole["silent"] = answers.silent.into();
-    whole
-}
-
-fn destinations(answers: Answers, lanes: &[Value]) -> Value {
-    let mut all: BTreeMap<String, Value> = BTreeMap::new();
-    for (node, answer) in &answers.all {
-        for said in answer.as_array().into_iter().flatten() {
-            let name = said["destination"].as_str().unwrap_or_default();
-            let one = all.entry(name.to_owned()).or_insert_with(|| {
-                let mut one = said.clone();
-                COUNTS.iter().for_each(|count| one[*count] = 0.into());
-                (one["caught_up"], one["nodes"]) = (true.into(), json!({}));
-                one
-            });
-            let place = |state: &Value| STATES.iter().position(|known| state == *known);
-            if place(&said["state"]) < place(&one["state"]) {
-                for key in ["state", "reason", "breaker"] {
-                    one[key] = said[key].clone();
-                }
-            }
-            one["nodes"][node.as_str()] = json!({
-                "state": said["state"], "breaker": said["breaker"], "concurrency": said["concurrency"],
-                "under_way": said["under_way"],
-            });
-        }
-    }
-    for lane in lanes {
-        let Some(one) = all.get_mut(lane["destination"].as_str().unwrap_or_default()) else { continue };
-        for count in COUNTS {
-            let sum = one[*count].as_u64().unwrap_or_default() + lane[*count].as_u64().unwrap_or_default();
-            one[*count] = sum.into();
-        }
-        if lane["caught_up"] != true {
-            one["caught_up"] = false.into();
-        }
-    }
-    all.into_values().collect()
 }
 
 /// The nodes that the documents name, and whether each answers.
@@ -284,10 +141,8 @@ async fn living(here: &Here, wanted: &str) -> Result<NodeId, Failure> {
 /// Has another node try work that does not move here: the first that takes work, as long as it lives.
 pub(crate) async fn elsewhere(shared: &Shared, work: &str) {
     let asked = async {
-        let nodes = shared.cluster.nodes(shared.ports.documents.as_ref()).await?;
-        let takes =
-            |node: &&NodeState| !node.dead && node.about.state == Activity::Active && node.node != shared.me;
-        let Some(other) = nodes.iter().find(takes) else { return Ok(()) };
+        let mut company = shared.cluster.company(shared.ports.documents.as_ref()).await?;
+        let Some(other) = company.next() else { return Ok(()) };
         let here = Here { shared: shared.clone(), since: Millis::now() };
         led(&here, "move", &json!({"work": work, "to": other.node})).await.map(drop)
     };

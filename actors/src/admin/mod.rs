@@ -6,9 +6,10 @@
 //! ```text
 //! here.rs        what this node knows, does, and tells its peers      audit.rs    who asked for which change
 //! deliveries.rs  of that, what is about lanes and destinations        compact.rs  one change that takes its time
-//! everywhere.rs  the same of all nodes, put together
+//! everywhere.rs  asking all nodes                                 answers.rs  what they say, put together
 //! ```
 
+mod answers;
 mod audit;
 mod compact;
 mod deliveries;

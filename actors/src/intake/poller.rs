@@ -133,6 +133,8 @@ fn spec(parts: &Parts, notice: &str, index: usize, unit: Unit) -> ChildSpec {
 #[async_trait]
 impl Worker for Poller {
     async fn step(&mut self) -> Result<Next, Failure> {
+        // A node that is suspended receives nothing: what it had in hand comes again elsewhere.
+        self.parts.shared.cluster.hold().current().await?;
         self.keep().await?;
         let room = IN_HAND.saturating_sub(self.parts.desk.in_hand());
         if room == 0 {

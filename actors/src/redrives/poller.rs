@@ -90,7 +90,9 @@ fn spec(parts: &Parts, target: &str) -> ChildSpec {
 #[async_trait]
 impl Worker for Poller {
     async fn step(&mut self) -> Result<Next, Failure> {
-        let Parts { settings, desk, .. } = &self.parts;
+        let Parts { shared, settings, desk, .. } = &self.parts;
+        // A node that is suspended receives nothing: what it had in hand comes again elsewhere.
+        shared.cluster.hold().current().await?;
         let hidden = settings.hidden();
         hidden
             .keep(desk.older_than(hidden.age()), |message, receipt| desk.extended(message, receipt))

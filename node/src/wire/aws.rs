@@ -19,7 +19,7 @@ use shardmill_connectors::schema::TableSchema;
 use tokio::sync::watch;
 
 use super::peers::Departed;
-use super::{Hold, Opened, intake, streams, unopened};
+use super::{Hold, Opened, intake, streams, unopened, unread};
 use crate::config::{self, Config, Problem, schema_file};
 
 /// Where nodes find each other's documents.
@@ -193,10 +193,10 @@ async fn schema(
     let Some((url, (objects, key))) = name.and_then(|name| Some((name, object(session, name)?))) else {
         return config.schema(name);
     };
-    let unread =
-        |detail: String| vec![Problem::of_file(url, detail, "name an object that exists and may be read")];
-    let bytes = objects.get(&key).await.map_err(|failure| unread(failure.detail))?;
-    let text = std::str::from_utf8(&bytes).map_err(|error| unread(format!("is not text: {error}")))?;
+    let unread = |failure| vec![unread(url, failure, "name an object that exists and may be read")];
+    let bytes = objects.get(&key).await.map_err(unread)?;
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|error| unread(Failure::rejected(format!("is not text: {error}"))))?;
     schema_file::compile(url, text).map(Arc::new)
 }
 

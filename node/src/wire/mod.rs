@@ -110,16 +110,22 @@ pub async fn probe(config: &Config) -> Vec<Problem> {
     }
 }
 
+/// What to do about a service that did not answer, or asked to be spared.
+const MAY_PASS: &str = "it may pass: try again, and see that the service can be reached from this machine";
+
+/// A text of the configuration that could not be read, and what to do: `fix`, unless the service that has it did not answer.
+fn unread(name: &str, failure: Failure, fix: &str) -> Problem {
+    let fix = if matches!(failure.class, Class::Transient | Class::Throttled) { MAY_PASS } else { fix };
+    Problem::of_file(name, failure.detail, fix)
+}
+
 /// A store that cannot be opened, and the key that names it. What to do about wrong credentials and wrong names is in the
 /// failure's own words.
 fn unopened(config: &Config, key: &str, failure: Failure) -> Problem {
     let file = config.file.as_deref().map(|file| file.display().to_string()).unwrap_or_default();
     let (message, fix) = match (failure.class, failure.detail.rsplit_once("; ")) {
         (Class::Unauthorized, Some((message, fix))) => (message.to_owned(), fix.to_owned()),
-        (Class::Transient | Class::Throttled, _) => {
-            let fix = "it may pass: try again, and see that the service can be reached from this machine";
-            (failure.detail, fix.to_owned())
-        }
+        (Class::Transient | Class::Throttled, _) => (failure.detail, MAY_PASS.to_owned()),
         _ => (failure.detail, "mend it and start again".to_owned()),
     };
     Problem { file, line: config.line(key), key: key.to_owned(), message, fix }

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use shardmill_actors::rules::RulesBook;
 use shardmill_actors::shared::{PartitionBy, StreamSettings};
-use shardmill_connectors::Failure;
 use shardmill_connectors::fields::{Fields, TimePointer};
 use shardmill_connectors::ports::{Objects, Start, Stream, Text, TextFile, TextObject};
 use shardmill_connectors::routing::RuleProblem;
 use shardmill_connectors::schema::TableSchema;
 
+use super::unread;
 use crate::config::{self, Config, Problem};
 
 /// The store and the key of an object by the name it has in a configuration; `None`: that names a file.
@@ -62,9 +62,7 @@ pub(super) async fn rules(
         None => Arc::new(TextFile(config.resolve(rules))),
     };
     let shown = source.name();
-    let unread = |failure: Failure| {
-        vec![Problem::of_file(&shown, failure.detail, "name a readable file, or an object that exists")]
-    };
+    let unread = |failure| vec![unread(&shown, failure, "name a readable file, or an object that exists")];
     let text = source.read().await.map_err(unread)?;
     RulesBook::new(source, text).map_err(|found| {
         let of = |found: RuleProblem| Problem {

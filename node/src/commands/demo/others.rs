@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use shardmill_connectors::Failure;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 
 use super::Error;
 use crate::config::Config;
@@ -20,6 +20,8 @@ pub(super) struct Other {
     pub(super) collector: String,
     pub(super) ops: String,
     child: Child,
+    /// Kept open: a node that starts over says again that it is ready, and would end if nobody could hear it.
+    _said: Lines<BufReader<ChildStdout>>,
 }
 
 /// All of them. Each ends with the demo, however that ends.
@@ -45,11 +47,12 @@ async fn one(config: &Config) -> Result<Other, Failure> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
     let mut child = command.spawn().map_err(wrong)?;
     let said = child.stdout.take().ok_or_else(|| Failure::crashed("another node has no output"))?;
-    let ready = BufReader::new(said).lines().next_line().await.map_err(wrong)?;
+    let mut said = BufReader::new(said).lines();
+    let ready = said.next_line().await.map_err(wrong)?;
     let ready: Value = serde_json::from_str(&ready.unwrap_or_default())
         .map_err(|_| Failure::crashed("another node ended before it was ready; see what it said above"))?;
     let url = |name: &str| ready[name].as_str().unwrap_or_default().to_owned();
-    Ok(Other { collector: url("collector"), ops: url("ops"), child })
+    Ok(Other { collector: url("collector"), ops: url("ops"), child, _said: said })
 }
 
 impl Others {
