@@ -15,7 +15,7 @@ use shardmill_connectors::notify::{Notice, Notifier};
 use crate::destination::PausedBy;
 use crate::destination::gate::Breaker;
 use crate::shared::Shared;
-use crate::supervision::{Body, ChildSpec, Next, Worker};
+use crate::supervision::{Body, ChildSpec, Next, Stall, Worker};
 use crate::tree::Kind;
 use crate::world::World;
 
@@ -245,17 +245,17 @@ impl Watcher {
     }
 
     fn stuck(&self) -> Vec<Alarm> {
-        let alarm = |shard| Alarm {
+        let alarm = |stall: Stall| Alarm {
             alarm: "no progress",
-            at: shard,
+            at: stall.path,
             text: format!(
-                "it is read, but neither its position nor its watermark has moved for {} s; it is started anew, then tried elsewhere",
-                crate::progress::LIMIT.as_secs()
+                "{}; it was started anew {} time(s), and is tried elsewhere then",
+                stall.reason, stall.times
             ),
             fix: "`shardmill admin tree` tells which part of it waits for what".into(),
             urgent: true,
         };
-        self.shared.control.stuck_shards().into_iter().map(alarm).collect()
+        self.shared.registry.stalls().into_iter().map(alarm).collect()
     }
 
     fn rules(&self) -> Vec<Alarm> {

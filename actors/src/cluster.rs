@@ -23,6 +23,8 @@ use tokio::sync::{Mutex, Notify, watch};
 
 /// What the leader tells the others when it has written a plan.
 const PLANNED: &str = "plan/changed";
+/// How long somebody who asks waits for the end of a suspension at a time.
+const SUSPENDED: Duration = Duration::from_secs(20);
 
 /// See the [module](self). Cheap to clone.
 #[derive(Debug, Clone)]
@@ -55,6 +57,17 @@ impl Cluster {
     /// Whether this node may begin what only an owner may.
     pub fn hold(&self) -> &Hold {
         &self.hold
+    }
+
+    /// Waits until this node may act, though not for ever, so that a step that waits here does not look stuck: `false`, ask again.
+    ///
+    /// # Errors
+    /// As [`Hold::current`].
+    pub async fn wait_until_current(&self) -> Result<bool, Failure> {
+        match tokio::time::timeout(SUSPENDED, self.hold.current()).await {
+            Ok(outcome) => outcome.map(|()| true),
+            Err(_) => Ok(false),
+        }
     }
 
     /// Asked before every commit.

@@ -8,7 +8,7 @@
 //!
 //! Work that another living node holds is refused by its document, not by the plan.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -76,6 +76,8 @@ pub struct Coordinator {
     mine: BTreeSet<String>,
     /// How far the shards of this node are.
     progress: Progress<Mark>,
+    /// How often work here had stalled when another node was asked to try it.
+    passed_on: BTreeMap<String, u32>,
 }
 
 /// What moves in a shard that is read: its position, and without events its watermark.
@@ -91,6 +93,7 @@ impl Coordinator {
             work: BTreeSet::new(),
             mine: BTreeSet::new(),
             progress: Progress::new(progress::LIMIT),
+            passed_on: BTreeMap::new(),
         }
     }
 
@@ -168,7 +171,7 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Starts shards anew that do not move, and has others try those that still do not.
+    /// Starts shards anew that do not move, and has others try what stalls again and again, whatever part of it does.
     async fn mend(&mut self) {
         let world = self.shared.world.borrow().clone();
         let me = Some(&self.shared.me);
@@ -176,17 +179,30 @@ impl Coordinator {
             world.shards.iter().filter(|(_, shard)| shard.ownership.owner.as_ref() == me && !shard.ended);
         let marks = here.map(|(name, shard)| (name.clone(), (shard.position.clone(), shard.watermark)));
         let found = self.progress.look(marks, Instant::now());
-        let stuck: BTreeSet<String> = self.progress.stuck().map(str::to_owned).collect();
-        self.shared.control.stuck(stuck);
-        for (shard, times) in found {
-            tracing::error!(%shard, times, "no progress for {} s: starting it anew", progress::LIMIT.as_secs());
+        for shard in found {
+            let (limit, registry) = (progress::LIMIT, &self.shared.registry);
+            let reason = format!(
+                "no progress for {} s: it is read, and neither its position nor its watermark moves",
+                limit.as_secs()
+            );
+            tracing::error!(%shard, reason, "starting it anew");
+            registry.stalled(&format!("root/shards/{shard}"), limit, reason);
             if let Some(shards) = self.shared.control.pool(Kind::Shards) {
-                shards.remove(shard.clone());
-            }
-            if times == 2 {
-                everywhere::elsewhere(&self.shared, &format!("shards/{shard}")).await;
+                shards.remove(shard);
             }
         }
+        let mut stalled: BTreeMap<String, u32> = BTreeMap::new();
+        for stall in self.shared.registry.stalls() {
+            work_of(&stall.path)
+                .into_iter()
+                .for_each(|work| *stalled.entry(work).or_default() += stall.times);
+        }
+        for (work, times) in &stalled {
+            if *times > self.passed_on.get(work).copied().unwrap_or(1) {
+                everywhere::elsewhere(&self.shared, work).await;
+            }
+        }
+        self.passed_on = stalled.into_iter().filter(|(_, times)| *times > 1).collect();
     }
 
     /// Starts what is planned for this node, and stops what is not any more.
@@ -253,6 +269,17 @@ fn is_busy(world: &World, table: &str, hour: Hour) -> bool {
             || !state.garbage.is_empty()
             || (state.generation > 0 && !(state.complete && state.catalog.switched_at.is_some()))
     })
+}
+
+/// The work that the actor at `path` belongs to, if it can be done elsewhere.
+fn work_of(path: &str) -> Option<String> {
+    let mut parts = path.strip_prefix("root/")?.split('/');
+    match (parts.next()?, parts.next()?, parts.next()) {
+        ("shards", stream, Some(shard)) => Some(format!("shards/{stream}/{shard}")),
+        ("hours", table, Some(hour)) => Some(documents::hour(table, hour.parse().ok()?)),
+        ("intake", name, _) => Some(documents::intake(name)),
+        _ => None,
+    }
 }
 
 /// A piece of work by its name.
@@ -323,5 +350,26 @@ impl crate::supervision::Group for Pool {
     ) -> Result<Vec<ChildSpec>, Failure> {
         self.shared.control.pool_is(self.kind, supervisor.clone());
         Ok(Vec::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_part_stalls_the_work_it_belongs_to_is_known_by_its_document() {
+        for (path, work) in [
+            ("root/shards/web/shard-000", Some("shards/web/shard-000")),
+            ("root/shards/web/shard-000/lane to crm", Some("shards/web/shard-000")),
+            ("root/hours/web/2026-11-21T22", Some("hours/web/2026-11-21T22")),
+            ("root/intake/raw/poller", Some("intakes/raw")),
+            ("root/sweeper", None),
+            ("root/shards", None),
+        ] {
+            let found = work_of(path);
+            assert_eq!(found.as_deref(), work);
+            assert!(found.iter().all(|work| named(work).is_some()), "{found:?} is no work");
+        }
     }
 }

@@ -12,7 +12,6 @@ const BLIND: Duration = Duration::from_secs(60);
 struct Entry<M> {
     mark: M,
     since: Instant,
-    times: u32,
 }
 
 /// What stands where, and since when.
@@ -29,9 +28,8 @@ impl<M: PartialEq> Progress<M> {
         Progress { limit, entries: BTreeMap::new(), looked: None }
     }
 
-    /// Looks at all the work there is at `now`. What has stood still for the limit, or for yet another one, with how often that
-    /// has happened in a row.
-    pub fn look(&mut self, marks: impl Iterator<Item = (String, M)>, now: Instant) -> Vec<(String, u32)> {
+    /// Looks at all the work there is at `now`. What has stood still for the limit, or for yet another one.
+    pub fn look(&mut self, marks: impl Iterator<Item = (String, M)>, now: Instant) -> Vec<String> {
         let blind = self.looked.replace(now).is_none_or(|at| now.duration_since(at) > BLIND);
         let mut before = std::mem::take(&mut self.entries);
         let mut stuck = Vec::new();
@@ -39,20 +37,15 @@ impl<M: PartialEq> Progress<M> {
             let mut entry = match before.remove(&name) {
                 Some(entry) if entry.mark == mark && !blind => entry,
                 Some(entry) if entry.mark == mark => Entry { since: now, ..entry },
-                _ => Entry { mark, since: now, times: 0 },
+                _ => Entry { mark, since: now },
             };
             if now.duration_since(entry.since) >= self.limit {
-                (entry.since, entry.times) = (now, entry.times + 1);
-                stuck.push((name.clone(), entry.times));
+                entry.since = now;
+                stuck.push(name.clone());
             }
             self.entries.insert(name, entry);
         }
         stuck
-    }
-
-    /// What has not moved since it was found stuck.
-    pub fn stuck(&self) -> impl Iterator<Item = &str> {
-        self.entries.iter().filter(|(_, entry)| entry.times > 0).map(|(name, _)| name.as_str())
     }
 }
 
@@ -66,20 +59,18 @@ mod tests {
         let start = Instant::now();
         let mut look = |seconds: u64, marks: &[(&str, u64)]| {
             let marks: Vec<_> = marks.iter().map(|(name, mark)| ((*name).to_owned(), *mark)).collect();
-            let found = progress.look(marks.into_iter(), start + Duration::from_secs(seconds));
-            (found, progress.stuck().map(str::to_owned).collect::<Vec<_>>())
+            progress.look(marks.into_iter(), start + Duration::from_secs(seconds))
         };
-        let nothing = (Vec::new(), Vec::<String>::new());
         for seconds in (0..100).step_by(25) {
-            assert_eq!(look(seconds, &[("a", 1), ("b", seconds)]), nothing);
+            assert!(look(seconds, &[("a", 1), ("b", seconds)]).is_empty());
         }
-        assert_eq!(look(100, &[("a", 1), ("b", 100)]), (vec![("a".into(), 1)], vec!["a".into()]));
-        assert_eq!(look(150, &[("a", 1), ("b", 150)]), (Vec::new(), vec!["a".into()]));
-        assert_eq!(look(200, &[("a", 1), ("b", 200)]), (vec![("a".into(), 2)], vec!["a".into()]));
-        assert_eq!(look(225, &[("a", 2), ("b", 225)]), nothing, "it moves again");
+        assert_eq!(look(100, &[("a", 1), ("b", 100)]), ["a"]);
+        assert!(look(150, &[("a", 1), ("b", 150)]).is_empty());
+        assert_eq!(look(200, &[("a", 1), ("b", 200)]), ["a"]);
+        assert!(look(225, &[("a", 2), ("b", 225)]).is_empty(), "it moves again");
         // Nobody looked for long: nothing is known of that time.
-        assert_eq!(look(900, &[("a", 2), ("b", 225)]), nothing);
-        assert_eq!(look(950, &[("a", 2)]), nothing);
-        assert_eq!(look(1_000, &[("a", 2), ("b", 225)]).0, vec![("a".to_owned(), 1)], "b was gone meanwhile");
+        assert!(look(900, &[("a", 2), ("b", 225)]).is_empty());
+        assert!(look(950, &[("a", 2)]).is_empty());
+        assert_eq!(look(1_000, &[("a", 2), ("b", 225)]), ["a"], "b was gone meanwhile");
     }
 }

@@ -1,6 +1,6 @@
 //! What all actors of a node share: ports, settings, budgets, and the places where they leave word for each other.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -170,7 +170,6 @@ pub struct Control {
     flush: AtomicU64,
     compact: AtomicU64,
     pools: Mutex<HashMap<Kind, SupervisorHandle>>,
-    stuck: Mutex<BTreeSet<String>>,
 }
 
 impl Control {
@@ -197,15 +196,6 @@ impl Control {
     /// The supervisor of shards, of hours or of intakes, once it is open.
     pub fn pool(&self, kind: Kind) -> Option<SupervisorHandle> {
         self.pools.lock().unwrap_or_else(PoisonError::into_inner).get(&kind).cloned()
-    }
-
-    /// The shards of this node that do not move.
-    pub fn stuck_shards(&self) -> BTreeSet<String> {
-        self.stuck.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(crate) fn stuck(&self, shards: BTreeSet<String>) {
-        *self.stuck.lock().unwrap_or_else(PoisonError::into_inner) = shards;
     }
 
     pub(crate) fn pool_is(&self, kind: Kind, handle: SupervisorHandle) {

@@ -136,6 +136,7 @@ const WORKER: Strategy = Strategy {
     backoff: backoff(100, 30, 30),
     intensity: intensity(5, 300, Answer::Pause),
     scope: Scope::One,
+    limit: Some(seconds(300)),
 };
 
 /// What a part of a shard does: what it cannot mend itself restarts the shard as a whole, from the last commit.
@@ -175,6 +176,8 @@ const DELIVERY: Strategy = Strategy {
     backoff: backoff(1_000, 900, 60),
     intensity: intensity(u32::MAX, 1, Answer::Resume),
     scope: Scope::One,
+    // Connectors have shorter deadlines of their own: this ends what theirs has not.
+    limit: Some(seconds(1_200)),
 };
 
 /// What is done about a call to a store that may be made again: eight times in all, within half a minute. What then still fails is
@@ -189,6 +192,7 @@ pub const CALL: Strategy = Strategy {
     backoff: backoff(50, 5, 60),
     intensity: intensity(u32::MAX, 1, Answer::Resume),
     scope: Scope::One,
+    limit: None,
 };
 
 /// Between two attempts to put records that their stream had no room for.
@@ -231,11 +235,15 @@ pub fn delivery(retry: Retry) -> Strategy {
 pub const TREE: &[Row] = &[
     Row { kind: Kind::Root, parent: None, strategy: FIXED },
     Row { kind: Kind::Admin, parent: Some(Kind::Root), strategy: FIXED },
-    Row { kind: Kind::Coordinator, parent: Some(Kind::Root), strategy: FIXED },
+    Row {
+        kind: Kind::Coordinator,
+        parent: Some(Kind::Root),
+        strategy: Strategy { limit: Some(seconds(600)), ..FIXED },
+    },
     Row {
         kind: Kind::Sweeper,
         parent: Some(Kind::Root),
-        strategy: Strategy { backoff: backoff(1_000, 300, 60), ..WORKER },
+        strategy: Strategy { backoff: backoff(1_000, 300, 60), limit: Some(seconds(3_600)), ..WORKER },
     },
     Row { kind: Kind::Shards, parent: Some(Kind::Root), strategy: FIXED },
     Row {
@@ -248,8 +256,9 @@ pub const TREE: &[Row] = &[
             ..WORKER
         },
     },
-    Row { kind: Kind::Reader, parent: Some(Kind::Shard), strategy: PART },
-    Row { kind: Kind::Writer, parent: Some(Kind::Shard), strategy: PART },
+    // Each waits for the other when it has to: the coordinator watches what both together get done.
+    Row { kind: Kind::Reader, parent: Some(Kind::Shard), strategy: Strategy { limit: None, ..PART } },
+    Row { kind: Kind::Writer, parent: Some(Kind::Shard), strategy: Strategy { limit: None, ..PART } },
     Row { kind: Kind::Forwarder, parent: Some(Kind::Shard), strategy: PART },
     Row { kind: Kind::CatchUp, parent: Some(Kind::Shard), strategy: LANE },
     Row { kind: Kind::Roster, parent: Some(Kind::Shard), strategy: LANE },
@@ -265,7 +274,8 @@ pub const TREE: &[Row] = &[
     Row {
         kind: Kind::Hour,
         parent: Some(Kind::Hours),
-        strategy: Strategy { backoff: backoff(500, 300, 60), ..WORKER },
+        // A step may be the merge of a large hour.
+        strategy: Strategy { backoff: backoff(500, 300, 60), limit: Some(seconds(1_800)), ..WORKER },
     },
     Row { kind: Kind::Intakes, parent: Some(Kind::Root), strategy: FIXED },
     Row {
@@ -298,6 +308,8 @@ pub const TREE: &[Row] = &[
             crashed: Rule::until(Answer::Restart, 3, Answer::DeadLetter),
             backoff: backoff(500, 300, 60),
             intensity: intensity(u32::MAX, 1, Answer::Resume),
+            // A step is a whole file.
+            limit: Some(seconds(3_600)),
             ..WORKER
         },
     },
@@ -326,6 +338,12 @@ pub const TREE: &[Row] = &[
 pub fn strategy(kind: Kind) -> &'static Strategy {
     static FALLBACK: Strategy = FIXED;
     TREE.iter().find(|row| row.kind == kind).map_or(&FALLBACK, |row| &row.strategy)
+}
+
+/// Whether a child ends while its siblings still work. A lane waits for its requests under way, and a third party that takes its
+/// time must not keep the lake from being read meanwhile.
+pub const fn ends_before_its_siblings(kind: Kind) -> bool {
+    matches!(kind, Kind::Lane)
 }
 
 #[cfg(test)]

@@ -134,7 +134,9 @@ fn spec(parts: &Parts, notice: &str, index: usize, unit: Unit) -> ChildSpec {
 impl Worker for Poller {
     async fn step(&mut self) -> Result<Next, Failure> {
         // A node that is suspended receives nothing: what it had in hand comes again elsewhere.
-        self.parts.shared.cluster.hold().current().await?;
+        if !self.parts.shared.cluster.wait_until_current().await? {
+            return Ok(Next::Again);
+        }
         self.keep().await?;
         let room = IN_HAND.saturating_sub(self.parts.desk.in_hand());
         if room == 0 {

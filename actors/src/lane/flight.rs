@@ -16,6 +16,7 @@ use super::window::Flight;
 use crate::destination::gate::Verdict;
 use crate::destination::{Handle, Permit};
 use crate::telemetry;
+use crate::tree::{self, Kind};
 
 /// A batch that has come back.
 #[derive(Debug)]
@@ -46,7 +47,7 @@ pub async fn fly(
             let suspended = Failure::transient("not sent: this node could not renew its lease");
             return Answer::refused(events.len(), &Refusal::from(suspended));
         }
-        handle.settings.connector.deliver(batch).await
+        within(Kind::Delivery, handle.settings.connector.deliver(batch), events.len()).await
     };
     let attempt = AssertUnwindSafe(attempt).catch_unwind();
     let answer = attempt.instrument(span).await.unwrap_or_else(|_| {
@@ -59,6 +60,16 @@ pub async fn fly(
     metrics::histogram!(telemetry::DELIVERY_SECONDS, "destination" => destination)
         .record(asked.elapsed().as_secs_f64());
     Landed { flight, answer, at: Instant::now() }
+}
+
+/// One attempt, which ends by its row's limit if the connector has not ended it: it may have arrived.
+async fn within(kind: Kind, attempt: impl Future<Output = Answer>, events: usize) -> Answer {
+    let Some(limit) = tree::strategy(kind).limit else { return attempt.await };
+    tokio::time::timeout(limit, attempt).await.unwrap_or_else(|_| {
+        let text =
+            format!("no answer and no failure within {} s: the connector has no deadline", limit.as_secs());
+        Answer::refused(events, &Refusal { unknown: true, ..Failure::transient(text).into() })
+    })
 }
 
 /// A connector that answers for more or fewer events than it was given has a bug; nothing is taken for delivered.
@@ -87,4 +98,18 @@ fn verdict(answer: &Answer) -> (Verdict, Option<String>) {
     };
     let failure = &refusal.failure;
     (Verdict::of(failure.class, failure.retry_after), Some(failure.detail.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connector_that_never_answers_holds_its_keys_for_a_bounded_time() {
+        let Answer::Each(outcomes) = within(Kind::Delivery, std::future::pending(), 2).await else {
+            panic!("an outcome for each event")
+        };
+        assert_eq!(outcomes.len(), 2);
+        assert!(outcomes.iter().all(|outcome| outcome.as_ref().is_err_and(|refusal| refusal.unknown)));
+    }
 }

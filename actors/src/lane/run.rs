@@ -59,6 +59,10 @@ pub(super) struct Lane {
     /// Something of this lane waits for the shard's next commit.
     staged: bool,
     tidied_at: Instant,
+    /// Counts what gets done.
+    moves: u64,
+    /// The gate, or the turn of another suspect, holds back what is due.
+    held_back: bool,
 }
 
 impl Lane {
@@ -84,6 +88,8 @@ impl Lane {
             turn: None,
             staged: false,
             tidied_at: Instant::now(),
+            moves: 0,
+            held_back: false,
         }
     }
 
@@ -115,7 +121,8 @@ impl Lane {
     /// Sends what may be sent.
     pub(super) fn launch(&mut self) -> bool {
         let (now, mut any) = (Instant::now(), false);
-        if !self.parts.shared.cluster.hold().is_current() {
+        self.held_back = !self.parts.shared.cluster.hold().is_current();
+        if self.held_back {
             return false;
         }
         self.ask_at = None;
@@ -128,7 +135,10 @@ impl Lane {
                     self.ask_at = Some(at);
                     break;
                 }
-                Err(_) => break,
+                Err(_) => {
+                    self.held_back = true;
+                    break;
+                }
             };
             let Some((flight, events)) = self.window.batch(&self.handle.settings.limits, now) else { break };
             permit.needs_only(most, events.len());
@@ -141,6 +151,7 @@ impl Lane {
     /// Sends a batch on its way.
     pub(super) fn spawn(&mut self, flight: Flight, events: Vec<Event>, permit: Permit) {
         let at = Millis::now();
+        self.moves += 1;
         self.window.units_mut(&flight, |_, unit| {
             unit.attempted_at.push(at);
             unit.fresh = false;
@@ -316,6 +327,15 @@ impl Worker for Lane {
             self.land(landed)?;
         }
         Ok(Next::Again)
+    }
+
+    /// What is due and nobody holds back must move. A request under way ends by its own deadline.
+    fn progress(&self) -> Option<u64> {
+        let due =
+            self.window.batch_due(&self.handle.settings.limits).is_some_and(|due| due <= Instant::now());
+        let waits = !self.flights.is_empty() || self.held_back || self.ask_at.is_some();
+        let cautious = self.books.state().caution.limit().is_some();
+        (due && !waits && !cautious).then_some(self.moves)
     }
 
     async fn stop(&mut self) -> Result<(), Failure> {

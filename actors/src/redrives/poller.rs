@@ -92,7 +92,9 @@ impl Worker for Poller {
     async fn step(&mut self) -> Result<Next, Failure> {
         let Parts { shared, settings, desk, .. } = &self.parts;
         // A node that is suspended receives nothing: what it had in hand comes again elsewhere.
-        shared.cluster.hold().current().await?;
+        if !shared.cluster.wait_until_current().await? {
+            return Ok(Next::Again);
+        }
         let hidden = settings.hidden();
         hidden
             .keep(desk.older_than(hidden.age()), |message, receipt| desk.extended(message, receipt))

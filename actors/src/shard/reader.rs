@@ -162,7 +162,9 @@ impl Reader {
 impl Worker for Reader {
     async fn step(&mut self) -> Result<Next, Failure> {
         // Suspended, it reads nothing: the shard may be another's by now, and if it is not, it goes on where it was.
-        self.parts.shared.cluster.hold().current().await?;
+        if !self.parts.shared.cluster.wait_until_current().await? {
+            return Ok(Next::Again);
+        }
         if self.cursor.is_none() {
             self.open().await?;
         }

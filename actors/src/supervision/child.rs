@@ -11,6 +11,7 @@ use super::history::History;
 use super::registry::Registry;
 use super::supervisor::{Body, ChildSpec, Message, Opening, Supervisor};
 use super::worker::{Order, Start, WorkerActor};
+use crate::tree;
 
 /// How long a worker may take to end in good order before it is killed.
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
@@ -70,9 +71,9 @@ impl Child {
         let running = match &self.spec.body {
             Body::Worker(make) => {
                 let worker = guarded(async { make().await }).await?;
-                spawn(myself, WorkerActor, Start { name, worker, parent: myself.clone() })
-                    .await
-                    .map(Running::Worker)
+                let limit = tree::strategy(self.spec.kind).limit;
+                let start = Start { name, worker, parent: myself.clone(), limit };
+                spawn(myself, WorkerActor, start).await.map(Running::Worker)
             }
             Body::Group(make) => {
                 let opening = Opening {
@@ -96,7 +97,8 @@ impl Child {
         let Some(running) = self.running else { return };
         let deadline = match running {
             Running::Worker(_) => STOP_DEADLINE,
-            Running::Group(_) => STOP_DEADLINE + PER_LEVEL * LEVELS.saturating_sub(level).max(1),
+            // Some of those below end before the others.
+            Running::Group(_) => STOP_DEADLINE * 2 + PER_LEVEL * LEVELS.saturating_sub(level).max(1),
         };
         let (reply, answer) = ractor::concurrency::oneshot();
         running.order(Order::Stop(reply.into()));

@@ -82,6 +82,7 @@ mod tests {
         },
         intensity: Intensity { restarts: 2, period: Duration::from_secs(10), exceeded: Answer::Escalate },
         scope: Scope::One,
+        limit: None,
     };
 
     /// A step of a script: seconds since the start, the class (or `None`: a success), the directive expected.

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
 use shardmill_connectors::clock::Millis;
+use tokio::time::Instant;
 
+use super::stalls::{Stall, Stalls};
 use crate::tree::Kind;
 
 /// How an actor is doing.
@@ -62,6 +65,7 @@ struct Entry {
 #[derive(Clone, Default)]
 pub struct Registry {
     entries: Arc<Mutex<BTreeMap<String, Entry>>>,
+    stalls: Arc<Mutex<Stalls>>,
 }
 
 impl fmt::Debug for Registry {
@@ -95,6 +99,17 @@ impl Registry {
         if let Some(entry) = self.entries().get_mut(path) {
             change(&mut entry.status);
         }
+    }
+
+    /// Notes that an actor has not moved for `limit`. It is remembered when the actor is gone.
+    pub fn stalled(&self, path: &str, limit: Duration, reason: String) {
+        let mut stalls = self.stalls.lock().unwrap_or_else(PoisonError::into_inner);
+        stalls.enter(path, limit, reason, Instant::now());
+    }
+
+    /// Every actor that did not move lately.
+    pub fn stalls(&self) -> Vec<Stall> {
+        self.stalls.lock().unwrap_or_else(PoisonError::into_inner).recent(Instant::now())
     }
 
     /// Removes an actor and all below it.

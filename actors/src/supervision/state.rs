@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures::FutureExt;
 use ractor::{ActorCell, ActorId, ActorRef, RpcReplyPort};
 use shardmill_connectors::clock::Millis;
 use shardmill_connectors::failure::Failure;
@@ -13,10 +14,14 @@ use super::backoff::delay;
 use super::child::{Above, Child, gone, guarded};
 use super::decide::{Directive, decide};
 use super::registry::{Phase, Status};
+use super::stalls::Stalled;
 use super::strategy::Scope;
 use super::supervisor::{ChildSpec, Message, Opening, SupervisorHandle};
 use super::worker::Order;
 use crate::tree;
+
+/// How long a group may take to open.
+const OPENING: Duration = Duration::from_secs(300);
 
 pub(crate) struct State {
     opening: Opening,
@@ -61,6 +66,11 @@ impl State {
         Some((name.clone(), child.turn))
     }
 
+    /// A child ended because it did not move.
+    pub(super) fn stalled(&self, name: &str, stalled: Stalled) {
+        self.opening.registry.stalled(&self.path_of(name), stalled.limit, stalled.to_string());
+    }
+
     /// Opens the group (anew, when children are left from before) and starts its children; a failure goes to the
     /// supervisor above.
     pub(super) async fn open(&mut self, myself: &ActorRef<Message>, turn: u64) {
@@ -73,7 +83,13 @@ impl State {
             self.opening.registry.leave(&self.path_of(&name));
         }
         let handle = SupervisorHandle { actor: myself.clone() };
-        match guarded(self.opening.group.open(&handle)).await {
+        let opened =
+            guarded(tokio::time::timeout(OPENING, self.opening.group.open(&handle)).map(|outcome| {
+                outcome.unwrap_or_else(|_| {
+                    Err(Failure::crashed(format!("not open after {} s", OPENING.as_secs())))
+                })
+            }));
+        match opened.await {
             Ok(specs) => {
                 for spec in specs {
                     self.add(myself, spec).await;
@@ -306,10 +322,16 @@ impl State {
     }
 
     pub(super) async fn stop(&mut self, myself: &ActorRef<Message>, reply: RpcReplyPort<()>) {
-        let (children, level) = (std::mem::take(&mut self.children), self.opening.level);
-        let ending = std::mem::take(&mut self.ending).into_values();
-        let stopping = futures::future::join_all(children.into_values().map(|child| child.end(level)));
-        futures::future::join(stopping, futures::future::join_all(ending)).await;
+        let level = self.opening.level;
+        let ending = futures::future::join_all(std::mem::take(&mut self.ending).into_values());
+        let (first, rest): (Vec<Child>, Vec<Child>) = std::mem::take(&mut self.children)
+            .into_values()
+            .partition(|child| tree::ends_before_its_siblings(child.spec.kind));
+        let end = |children: Vec<Child>| {
+            futures::future::join_all(children.into_iter().map(move |child| child.end(level)))
+        };
+        futures::future::join(end(first), ending).await;
+        end(rest).await;
         if let Err(failure) = guarded(self.opening.group.close()).await {
             tracing::warn!(actor = %self.opening.path, %failure, "closing left work to the next owner");
         }

@@ -13,6 +13,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use shardmill_connectors::failure::Failure;
 
 use super::registry::{Registry, View};
+use super::stalls::Stalled;
 use super::state::State;
 use super::worker::{Order, Worker};
 use crate::tree::Kind;
@@ -209,14 +210,18 @@ impl Actor for Supervisor {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         // Children that were stopped or killed are no longer known by their actor; whoever is and has ended has crashed.
-        let (cell, failure) = match event {
-            SupervisionEvent::ActorFailed(cell, error) => (cell, format!("panic: {error}")),
+        let (cell, stalled, failure) = match event {
+            SupervisionEvent::ActorFailed(cell, error) => match error.downcast_ref::<Stalled>().copied() {
+                Some(stalled) => (cell, Some(stalled), stalled.to_string()),
+                None => (cell, None, format!("panic: {error}")),
+            },
             SupervisionEvent::ActorTerminated(cell, _, reason) => {
-                (cell, format!("it ended by itself: {}", reason.unwrap_or_default()))
+                (cell, None, format!("it ended by itself: {}", reason.unwrap_or_default()))
             }
             _ => return Ok(()),
         };
         if let Some((name, turn)) = state.lost(cell.get_id()) {
+            stalled.iter().for_each(|stalled| state.stalled(&name, *stalled));
             state.failed(&myself, &name, turn, Failure::crashed(failure)).await;
         }
         Ok(())

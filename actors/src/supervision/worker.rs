@@ -6,7 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use shardmill_connectors::failure::Failure;
+use tokio::time::Instant;
 
+use super::stalls::Stalled;
 use super::supervisor::Message as SupervisorMessage;
 
 /// When a worker wants its next step.
@@ -25,6 +27,12 @@ pub enum Next {
 pub trait Worker: Send + 'static {
     /// Does one unit of work.
     async fn step(&mut self) -> Result<Next, Failure>;
+
+    /// A number that changes when work gets done; `None` while there is none, or while what it waits for is known. A worker whose
+    /// number stays the same for its row's limit has stalled.
+    fn progress(&self) -> Option<u64> {
+        None
+    }
 
     /// Gives the present unit up: records it durably as a dead letter and moves past it.
     async fn dead_letter(&mut self, failure: &Failure) -> Result<(), Failure> {
@@ -71,6 +79,8 @@ pub(crate) struct Start {
     pub(crate) name: String,
     pub(crate) worker: Box<dyn Worker>,
     pub(crate) parent: ActorRef<SupervisorMessage>,
+    /// How long it may stand still.
+    pub(crate) limit: Option<Duration>,
 }
 
 pub(crate) struct State {
@@ -84,6 +94,9 @@ pub(crate) struct State {
     failed: bool,
     /// The supervisor waits to hear of a success: at the start, and after a failure.
     expected: bool,
+    limit: Option<Duration>,
+    /// What the worker's progress was, and since when.
+    stood: Option<(u64, Instant)>,
 }
 
 impl Actor for WorkerActor {
@@ -92,8 +105,9 @@ impl Actor for WorkerActor {
     type Arguments = Start;
 
     async fn pre_start(&self, _: ActorRef<Order>, start: Start) -> Result<State, ActorProcessingErr> {
-        let Start { name, worker, parent } = start;
-        Ok(State { name, worker, parent, turn: 0, waiting: None, failed: false, expected: true })
+        let Start { name, worker, parent, limit } = start;
+        let (turn, waiting, failed, expected) = (0, None, false, true);
+        Ok(State { name, worker, parent, turn, waiting, failed, expected, limit, stood: None })
     }
 
     async fn handle(
@@ -104,22 +118,22 @@ impl Actor for WorkerActor {
     ) -> Result<(), ActorProcessingErr> {
         match order {
             Order::Step { turn } if turn < state.turn || (turn == state.turn && state.failed) => {}
-            Order::Step { turn } => state.step(&myself, turn).await,
+            Order::Step { turn } => state.step(&myself, turn).await?,
             Order::Nudge => {
                 if let Some(waiting) = state.waiting.take() {
                     waiting.abort();
-                    state.step(&myself, state.turn).await;
+                    state.step(&myself, state.turn).await?;
                 }
             }
             Order::DeadLetter { turn, .. } if turn < state.turn => {}
             Order::DeadLetter { turn, failure } => {
                 state.turn = turn;
-                match state.worker.dead_letter(&failure).await {
+                match within(state.limit, state.worker.dead_letter(&failure)).await? {
                     Ok(()) => {
                         // Said at once: a failure of the next unit must not be taken for one of this burial.
                         state.expected = false;
                         state.tell(turn, false);
-                        state.step(&myself, turn).await;
+                        state.step(&myself, turn).await?;
                     }
                     Err(failure) => state.report(turn, failure),
                 }
@@ -137,12 +151,14 @@ impl Actor for WorkerActor {
 }
 
 impl State {
-    async fn step(&mut self, myself: &ActorRef<Order>, turn: u64) {
+    async fn step(&mut self, myself: &ActorRef<Order>, turn: u64) -> Result<(), Stalled> {
         if let Some(waiting) = self.waiting.take() {
             waiting.abort();
         }
         (self.turn, self.failed) = (turn, false);
-        match self.worker.step().await {
+        let outcome = within(self.limit, self.worker.step()).await?;
+        self.must_move()?;
+        match outcome {
             Ok(next) => {
                 if std::mem::take(&mut self.expected) || next == Next::Done {
                     self.tell(turn, next == Next::Done);
@@ -161,6 +177,19 @@ impl State {
             }
             Err(failure) => self.report(turn, failure),
         }
+        Ok(())
+    }
+
+    /// Whether there has been work for the limit, and none got done.
+    fn must_move(&mut self) -> Result<(), Stalled> {
+        let (now, before) = (Instant::now(), self.stood.take());
+        let Some((limit, mark)) = self.limit.zip(self.worker.progress()) else { return Ok(()) };
+        let since = before.filter(|(known, _)| *known == mark).map_or(now, |(_, since)| since);
+        self.stood = Some((mark, since));
+        match now.duration_since(since) < limit {
+            true => Ok(()),
+            false => Err(Stalled { limit, within_a_step: false }),
+        }
     }
 
     fn tell(&self, turn: u64, done: bool) {
@@ -171,6 +200,12 @@ impl State {
         (self.failed, self.expected) = (true, true);
         let _ = self.parent.cast(SupervisorMessage::Failed { name: self.name.clone(), turn, failure });
     }
+}
+
+/// Runs one step, which may take `limit`.
+async fn within<T>(limit: Option<Duration>, step: impl Future<Output = T>) -> Result<T, Stalled> {
+    let Some(limit) = limit else { return Ok(step.await) };
+    tokio::time::timeout(limit, step).await.map_err(|_| Stalled { limit, within_a_step: true })
 }
 
 impl Drop for State {

@@ -20,6 +20,7 @@ const TABLE: &[&str] = &[
     "backoff",
     "intensity",
     "scope",
+    "limit",
 ];
 /// The classes of failures, each a rule of a strategy.
 const CLASSES: [&str; 6] = ["transient", "throttled", "rejected", "unauthorized", "fenced", "crashed"];
@@ -90,7 +91,9 @@ fn told(actor: &Value, now: Millis) -> String {
 
 fn row(row: &Value) -> Value {
     let strategy = &row["strategy"];
-    let mut short = json!({"kind": row["kind"], "parent": row["parent"], "scope": strategy["scope"]});
+    let mut short = json!({
+        "kind": row["kind"], "parent": row["parent"], "scope": strategy["scope"], "limit": strategy["limit"],
+    });
     for class in CLASSES {
         short[class] = json!(rule(&strategy[class]));
     }

@@ -78,6 +78,8 @@ impl fmt::Debug for Feed {
 pub struct Feeding {
     /// How many events are acknowledged.
     pub progress: watch::Receiver<u64>,
+    /// Where each sender sends to; empty before and after.
+    doors: watch::Receiver<Vec<String>>,
     enough: Arc<AtomicBool>,
     task: JoinHandle<Result<Book, String>>,
 }
@@ -86,6 +88,12 @@ impl Feeding {
     /// Whether everything is sent, or sending has failed.
     pub fn is_finished(&self) -> bool {
         self.task.is_finished()
+    }
+
+    /// Waits until nobody sends to another collector than this, and what was sent elsewhere is answered.
+    pub async fn goes_only_to(&self, url: &str) -> Result<(), String> {
+        let only = |doors: &Vec<String>| doors.iter().all(|door| door.is_empty() || door == url);
+        self.doors.clone().wait_for(only).await.map(drop).map_err(|error| error.to_string())
     }
 
     /// Sends nothing more and waits for the last answers: the book.
@@ -125,11 +133,17 @@ impl Feed {
     pub fn start(&self, collector: watch::Receiver<String>) -> Feeding {
         let feed = self.clone();
         let (progress, seen) = watch::channel(0);
+        let (doors, open) = watch::channel(vec![String::new(); usize::try_from(feed.senders).unwrap_or(0)]);
+        let doors = Arc::new(doors);
         let (progress, enough) = (Arc::new(progress), Arc::new(AtomicBool::new(false)));
         let told = enough.clone();
         let task = tokio::spawn(async move {
             let senders: Vec<_> = (0..feed.senders)
-                .map(|sender| Sender { enough: told.clone(), ..Sender::new(&feed, sender) })
+                .map(|sender| Sender {
+                    enough: told.clone(),
+                    doors: doors.clone(),
+                    ..Sender::new(&feed, sender)
+                })
                 .map(|sender| tokio::spawn(sender.run(collector.clone(), progress.clone())))
                 .collect();
             let mut book = Book::new();
@@ -138,7 +152,7 @@ impl Feed {
             }
             Ok(book)
         });
-        Feeding { progress: seen, enough, task }
+        Feeding { progress: seen, doors: open, enough, task }
     }
 
     /// Sends everything to one collector.
@@ -157,12 +171,15 @@ struct Sender {
     book: Book,
     /// Nothing more is wanted.
     enough: Arc<AtomicBool>,
+    /// Where each sender sends to, for those who wait until none sends elsewhere.
+    doors: Arc<watch::Sender<Vec<String>>>,
 }
 
 impl Sender {
     fn new(feed: &Feed, sender: u64) -> Sender {
         let chance = StdRng::seed_from_u64(feed.seed.wrapping_mul(1_000).wrapping_add(sender));
-        Sender { feed: feed.clone(), sender, made: 0, chance, book: Book::new(), enough: Arc::default() }
+        let (enough, doors) = (Arc::default(), Arc::new(watch::channel(Vec::new()).0));
+        Sender { feed: feed.clone(), sender, made: 0, chance, book: Book::new(), enough, doors }
     }
 
     async fn run(
@@ -184,6 +201,7 @@ impl Sender {
             if door.is_none() || at != *collector.borrow() {
                 at = collector.borrow().clone();
                 door = Some(Door::new(&at)?);
+                self.goes_to(&at);
             }
             let Some(door) = &door else { continue };
             let answer = door.lines("events", &lines).await;
@@ -202,7 +220,16 @@ impl Sender {
                 self.book.insert(id, Offered { acknowledged, ..offered });
             }
         }
+        self.goes_to("");
         Ok(self.book)
+    }
+
+    /// From now on; what was sent elsewhere is answered.
+    fn goes_to(&self, url: &str) {
+        let mine = usize::try_from(self.sender).unwrap_or(usize::MAX);
+        self.doors.send_modify(|doors| {
+            doors.get_mut(mine).into_iter().for_each(|door| *door = url.to_owned());
+        });
     }
 
     /// The next `count` events, each with its line.

@@ -11,6 +11,7 @@ use shardmill_connectors::record::ShardId;
 use crate::state::lane::LaneState;
 use crate::state::{Counts, ShardState};
 use crate::testing::Site;
+use crate::tree::Kind;
 
 type Documents = BTreeMap<ShardId, ShardState>;
 
@@ -170,5 +171,29 @@ async fn a_store_that_fails_now_and_then_loses_and_doubles_nothing() {
     .await;
     assert_eq!(site.crm.took("bad"), (0..20).collect::<Vec<_>>());
     assert_eq!(site.crm.took("good"), (0..50).collect::<Vec<_>>());
+    site.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_third_party_that_takes_its_time_does_not_keep_a_shard_that_moves_from_being_read() {
+    let site = Site::start(None, 16 << 20).await;
+    site.crm.is_silent(true);
+    site.put("a", 0..5).await;
+    let rows = |all: &Documents| all.values().map(|shard| shard.read.rows).sum::<u64>();
+    let epochs = |all: &Documents| all.values().map(|shard| shard.ownership.epoch).collect::<Vec<_>>();
+    let under_way = || site.node.shared.lanes.all().values().any(|lane| lane.in_flight > 0);
+    site.until("read, and on its way", |all| rows(all) == 5 && under_way()).await;
+    let shards = site.node.shared.control.pool(Kind::Shards).unwrap();
+    for shard in site.stream.shards().await.unwrap() {
+        shards.remove(format!("events/{}", shard.id));
+    }
+    site.put("a", 5..10).await;
+    site.until("the owner that is asked to go goes on reading", |all| {
+        rows(all) == 10 && epochs(all) == [1, 1]
+    })
+    .await;
+    site.crm.is_silent(false);
+    site.until("the next owner goes on", |all| counts(all, "crm").delivered == 10).await;
+    assert_eq!(site.crm.took("a"), (0..10).collect::<Vec<_>>(), "once, in order");
     site.node.stop().await;
 }

@@ -32,7 +32,7 @@ pub async fn run(options: Options) -> Outcome {
     let size = Size { more, padding: 1_000, ..Size::nodes(3, options.seed) };
     let mut rig = Rig::start(size, Backend::Embedded).await?;
     rig.balanced(PATIENCE).await?;
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    rig.flowing().await?;
     let (epochs, began) = (rig.observer.look(|seen| seen.epochs()), rig.acknowledged());
     let healthy = rig.receiver.tally().events;
     rig.timeline.note("the destination is silent from the beginning");

@@ -109,9 +109,16 @@ impl Rig {
 
     /// Has the load go to the collector of a place, and waits until what went elsewhere is answered.
     pub(super) async fn route(&self, place: usize) -> Result<(), String> {
-        self.collector.send_replace(self.cluster.is(place)?.collector);
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        Ok(())
+        let collector = self.cluster.is(place)?.collector;
+        self.collector.send_replace(collector.clone());
+        let routed = tokio::time::timeout(PATIENCE, self.feeding.goes_only_to(&collector)).await;
+        routed.map_err(|_| "the load does not go where it should".to_owned())?
+    }
+
+    /// Waits until events of every shard have arrived since this was asked for.
+    pub(super) async fn flowing(&self) -> Result<(), String> {
+        let all: Vec<String> = self.observer.look(|seen| seen.epochs()).into_keys().collect();
+        self.arrived(&all, self.requests(), PATIENCE, |_| true).await.map(drop)
     }
 
     /// Has the load go to another living node than that in `place`.

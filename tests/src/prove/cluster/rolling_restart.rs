@@ -1,8 +1,6 @@
 //! `rolling-restart`: all nodes in turn end in good order and start again, under load: nothing is lost, nothing is repeated, and no
 //! shard is without a reader for long.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 use shardmill_connectors::Millis;
 
@@ -28,7 +26,7 @@ pub async fn run(options: Options) -> Outcome {
 async fn on(backend: Backend, rounds: usize, options: &Options) -> Outcome {
     let mut rig = Rig::start(Size::nodes(3, options.seed), backend).await?;
     rig.balanced(PATIENCE).await?;
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    rig.flowing().await?;
     let (began, mut stops) = (Millis::now(), Vec::new());
     for round in 1..=rounds {
         for place in 0..3 {

@@ -37,7 +37,7 @@ pub async fn run(options: Options) -> Outcome {
     })
     .await?;
     rig.balanced(PATIENCE).await?;
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    rig.flowing().await?;
     let everybody = for_everybody(&mut rig, &proxies, away).await?;
     let mut one = Vec::new();
     for leads in if options.short { vec![false] } else { vec![false, true] } {

@@ -25,7 +25,7 @@ async fn on(backend: Backend, asleep: Duration, options: &Options) -> Outcome {
     let mut sleeps = Vec::new();
     for leads in [false, true] {
         rig.balanced(PATIENCE).await?;
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        rig.flowing().await?;
         let leader = rig.leader().await?;
         let worker = rig.cluster.living().into_iter().find(|place| *place != leader);
         let victim = if leads { leader } else { worker.ok_or("there is no worker")? };

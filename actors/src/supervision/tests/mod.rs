@@ -1,5 +1,7 @@
 //! The real supervisors over scripted workers, in paused time.
 
+mod stalls;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, atomic::AtomicBool, atomic::AtomicUsize, atomic::Ordering};
 use std::time::Duration;
@@ -21,6 +23,7 @@ enum Act {
     Again,
     Fail(Class),
     Panic,
+    Hang,
     Done,
 }
 
@@ -93,6 +96,7 @@ impl Worker for Scripted {
             Some(Act::Done) => Ok(Next::Done),
             Some(Act::Fail(class)) => Err(Failure::new(class, "scripted")),
             Some(Act::Panic) => panic!("scripted"),
+            Some(Act::Hang) => std::future::pending().await,
         }
     }
 
@@ -153,6 +157,7 @@ impl Group for Acting {
         match act {
             Some(Act::Fail(class)) => Err(Failure::new(class, "scripted")),
             Some(Act::Panic) => panic!("scripted"),
+            Some(Act::Hang) => std::future::pending().await,
             _ => Ok(self.0.children.clone()),
         }
     }
