@@ -83,3 +83,18 @@ async fn steps_that_change_nothing_while_there_is_work_are_no_progress() {
         "it had nothing to do between"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_hangs_in_stop_is_killed_and_its_group_still_closes() {
+    let (hanging, other) = (Stage::new(&[]), Stage::new(&[]));
+    hanging.hangs.store(true, Ordering::SeqCst);
+    let parts = [hanging.spec("writer", Kind::Writer), other.spec("reader", Kind::Reader)];
+    let shard = Troupe::new(&parts, &[]);
+    let pool = Troupe::new(&[shard.spec("s/0", Kind::Shard)], &[]);
+    let tree = Tree::start(&[pool.spec("shards", Kind::Shards)]).await;
+    let before = Instant::now();
+    tree.root.stop().await;
+    assert!((20..21).contains(&before.elapsed().as_secs()), "{:?}", before.elapsed());
+    assert_eq!((hanging.stopped(), other.stopped()), (0, 1));
+    assert_eq!((shard.counts().2, pool.counts().2), (1, 1));
+}
