@@ -1,5 +1,6 @@
 //! A running node: the root of the tree and the handles to it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -81,7 +82,7 @@ impl Node {
                 return Ok(());
             }
             cluster.drain().await?;
-            while !self.is_idle() {
+            while !self.left().is_empty() {
                 tokio::time::sleep(LOOK).await;
             }
             Ok::<(), Failure>(())
@@ -89,15 +90,15 @@ impl Node {
         match tokio::time::timeout(within, handing_over).await {
             Ok(Ok(())) => {}
             Ok(Err(failure)) => tracing::warn!(%failure, "the work was not handed over"),
-            Err(_) => tracing::warn!("not everything was handed over in time"),
+            Err(_) => tracing::warn!(left = ?self.left(), "not everything was handed over in time"),
         }
     }
 
-    /// Whether nothing is planned here, and nothing runs here any more.
-    fn is_idle(&self) -> bool {
-        let planned =
-            self.shared.cluster.last().is_some_and(|look| !look.plan.of(&self.shared.me).is_empty());
-        !planned && self.shared.writers() == 0
+    /// What is still planned here, and which shards still run here.
+    fn left(&self) -> BTreeSet<String> {
+        let planned = self.shared.cluster.last().map(|look| look.plan.of(&self.shared.me));
+        let running = self.shared.registry.below("root/shards");
+        planned.into_iter().flatten().chain(running).collect()
     }
 
     /// Stops reading, commits what is held, releases every shard, ends.

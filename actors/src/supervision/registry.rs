@@ -124,6 +124,12 @@ impl Registry {
         self.entries().retain(|key, _| !key.starts_with(&below));
     }
 
+    /// The paths of all below an actor.
+    pub fn below(&self, path: &str) -> Vec<String> {
+        let below = format!("{path}/");
+        self.entries().keys().filter(|key| key.starts_with(&below)).cloned().collect()
+    }
+
     /// Everybody, parents before children.
     pub fn all(&self) -> Vec<Status> {
         let entries: Vec<(Status, View)> =
