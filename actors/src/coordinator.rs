@@ -152,6 +152,18 @@ impl Coordinator {
         if self.began.elapsed() < YOUNG { plan / 8 } else { plan }
     }
 
+    /// As the leader: plans. Says whether the plan has changed. Who has been deposed meanwhile, or gives up leading because it drains,
+    /// follows: that is no failure of the node.
+    async fn lead(&self) -> Result<bool, Failure> {
+        match self.shared.cluster.lead(&self.work).await {
+            Err(failure) if failure.class == Class::Fenced => {
+                tracing::info!(%failure, "the plan is another's");
+                Ok(false)
+            }
+            outcome => outcome,
+        }
+    }
+
     /// Reads all documents, and makes those that are missing.
     async fn survey(&mut self) -> Result<(), Failure> {
         self.shared.cluster.meet(self.shared.ports.documents.as_ref()).await?;
@@ -310,7 +322,7 @@ impl Worker for Coordinator {
         if due {
             self.survey().await?;
         }
-        if matches!(look.role, Role::Leading(_)) && self.shared.cluster.lead(&self.work).await? {
+        if matches!(look.role, Role::Leading(_)) && self.lead().await? {
             self.shared.cluster.announce_plan();
             look = self.shared.cluster.look().await?;
         }
@@ -356,6 +368,18 @@ impl crate::supervision::Group for Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::Site;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_gives_up_leading_while_it_plans_follows_and_goes_on() {
+        let site = Site::start(None, 16 << 20).await;
+        site.until("the shards have documents", |all| all.len() == 2).await;
+        let coordinator = Coordinator::new(site.node.shared.clone());
+        assert!(coordinator.lead().await.is_ok(), "it leads");
+        site.node.shared.cluster.drain().await.unwrap();
+        assert_eq!(coordinator.lead().await, Ok(false), "no failure of the node");
+        site.node.stop().await;
+    }
 
     #[test]
     fn whatever_part_stalls_the_work_it_belongs_to_is_known_by_its_document() {

@@ -1,6 +1,7 @@
 //! Wall-clock time: the one place that asks the operating system for it.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
@@ -37,5 +38,15 @@ impl fmt::Display for Millis {
             Ok(moment) => write!(f, "{moment:.3}"),
             Err(_) => write!(f, "{}", self.0),
         }
+    }
+}
+impl FromStr for Millis {
+    type Err = String;
+
+    /// Reads a date and time with its zone (RFC 3339).
+    fn from_str(text: &str) -> Result<Self, String> {
+        let moment: jiff::Timestamp =
+            text.parse().map_err(|error| format!("is no time with its zone: {error}"))?;
+        Ok(Millis(moment.as_millisecond()))
     }
 }

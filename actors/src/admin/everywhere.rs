@@ -18,10 +18,21 @@ use crate::shared::Shared;
 const DEADLINE: Duration = Duration::from_secs(3);
 /// Answers `command` for the cluster.
 pub(super) async fn respond(here: &Here, command: &str, mut arguments: Value) -> Result<Value, Failure> {
-    let known =
-        ["pause", "resume", "reload", "lanes/remove", "compact", "reshard", "move", "rebalance", "drain"];
+    let known = [
+        "pause",
+        "resume",
+        "reload",
+        "lanes/remove",
+        "compact",
+        "reshard",
+        "move",
+        "rebalance",
+        "drain",
+        "redrive",
+    ];
     if known.contains(&command) {
-        audit::note(&here.shared, command, &arguments).await?;
+        let shared = &here.shared;
+        audit::note(shared.ports.objects.as_ref(), Some(&shared.me), command, &arguments).await?;
     }
     if let Some(arguments) = arguments.as_object_mut() {
         arguments.remove("by");

@@ -10,7 +10,7 @@ use shardmill_cluster::transport::{Handler, Refusal};
 use shardmill_connectors::clock::Millis;
 use shardmill_connectors::failure::Failure;
 
-use super::{audit, compact, deliveries};
+use super::{audit, compact, deliveries, redrive};
 use crate::reshard;
 use crate::shared::Shared;
 use crate::state::HourState;
@@ -88,12 +88,13 @@ impl Here {
                 Ok(json!({"asked": true}))
             }
             "compact/work" => compact::work(shared, arguments),
+            "redrive" => redrive::run(shared, arguments).await,
             "reshard" => reshard::run(shared, arguments).await,
             "move" => place(shared, arguments).await,
             "rebalance" => rebalance(shared).await,
             "drain" => drain(shared).await,
             other => Err(Failure::rejected(format!(
-                "unknown command `{other}`: status, tree, nodes, shards, lanes, lanes/remove, destinations, hours, alarms, audit, flush, compact, reshard, pause, resume, reload, move, rebalance, drain are known"
+                "unknown command `{other}`: status, tree, nodes, shards, lanes, lanes/remove, destinations, hours, alarms, audit, flush, compact, redrive, reshard, pause, resume, reload, move, rebalance, drain are known"
             ))),
         }
     }

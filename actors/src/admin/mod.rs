@@ -5,16 +5,17 @@
 //!
 //! ```text
 //! here.rs        what this node knows, does, and tells its peers      audit.rs    who asked for which change
-//! deliveries.rs  of that, what is about lanes and destinations        compact.rs  one change that takes its time
+//! deliveries.rs  of that, what is about lanes and destinations        compact.rs, redrive.rs  changes that take their time
 //! everywhere.rs  asking all nodes                                 answers.rs  what they say, put together
 //! ```
 
 mod answers;
-mod audit;
+pub mod audit;
 mod compact;
 mod deliveries;
 pub(crate) mod everywhere;
 mod here;
+mod redrive;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -74,7 +74,7 @@ impl OpsClient {
 }
 
 /// Who asks, for the audit log: as good as the word of whoever has the token.
-fn operator() -> String {
+pub(super) fn operator() -> String {
     let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname");
     let host = host.as_deref().map(str::trim).unwrap_or("?");

@@ -13,8 +13,8 @@ use shardmill_connectors::patch::{self, Patch};
 use shardmill_connectors::{Failure, Millis};
 
 use super::letter_file::LetterFile;
-use super::pending;
 use super::progress::Progress;
+use super::{audited, pending};
 use crate::cli::DlqEdit;
 use crate::commands::Error;
 use crate::commands::reach::Reached;
@@ -80,6 +80,9 @@ pub(super) async fn edit(args: DlqEdit, json: bool) -> Result<(), Error> {
     let progress = Progress::new(json);
     let nothing = matches!(change, Change::File(_)) && selection.ids.is_empty();
     if !nothing {
+        if !args.dry_run {
+            audited(&reached.stores.ports, "dlq edit", &args.which.filter).await?;
+        }
         run(&reached.stores.ports, &selection, &mut change, (&mut done, &progress)).await?;
     }
     progress.finish();

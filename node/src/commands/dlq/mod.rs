@@ -8,11 +8,15 @@ mod progress;
 mod purge;
 mod redrive;
 
+use serde_json::json;
+use shardmill_actors::admin::audit;
 use shardmill_actors::dead_letters::Selection;
 use shardmill_actors::dead_letters::selection::Status;
+use shardmill_actors::shared::Ports;
 use shardmill_connectors::Millis;
 
 use super::Error;
+use super::ops_client::operator;
 use crate::cli::{DlqCommand, DlqFilter, DlqStatus};
 
 /// Lists, shows, backs up, edits, redrives or purges dead letters.
@@ -53,4 +57,16 @@ fn in_states(filter: &DlqFilter, asked: &[DlqStatus]) -> Selection {
         DlqStatus::All => Status::ALL.to_vec(),
     };
     Selection { status: asked.iter().flat_map(states).collect(), ..pending(filter) }
+}
+
+/// Notes in the audit log who changes which letters.
+async fn audited(ports: &Ports, command: &str, filter: &DlqFilter) -> Result<(), Error> {
+    let DlqFilter { destination, table, class, reason, key, event, since, until, id } = filter;
+    let time = |time: &Option<jiff::Timestamp>| time.map(|time| time.to_string());
+    let mut arguments = json!({
+        "by": operator(), "destination": destination, "table": table, "class": class, "reason": reason, "key": key,
+        "event": event, "since": time(since), "until": time(until), "ids": (!id.is_empty()).then_some(id),
+    });
+    arguments.as_object_mut().into_iter().for_each(|all| all.retain(|_, value| !value.is_null()));
+    Ok(audit::note(ports.objects.as_ref(), None, command, &arguments).await?)
 }

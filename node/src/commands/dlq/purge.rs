@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::json;
 use shardmill_actors::dead_letters::{Search, Settlement, record, withdraw};
 
-use super::pending;
 use super::progress::Progress;
+use super::{audited, pending};
 use crate::cli::DlqPurge;
 use crate::commands::Error;
 use crate::commands::reach::Reached;
@@ -19,6 +19,9 @@ pub(super) const TOGETHER: usize = 1_000;
 pub(super) async fn purge(args: DlqPurge, json: bool) -> Result<(), Error> {
     let reached = Reached::open(&args.which.reach).await?;
     let ports = &reached.stores.ports;
+    if !args.dry_run {
+        audited(ports, "dlq purge", &args.which.filter).await?;
+    }
     let mut search = Search::open(ports, &pending(&args.which.filter)).await?;
     let (progress, all) = (Progress::new(json), search.at_most());
     let (mut purged, mut some) = (BTreeSet::new(), Vec::new());

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use shardmill_actors::dead_letters::redrive::Redrive;
 use shardmill_actors::dead_letters::targets::Configured;
 
-use super::pending;
 use super::progress::Progress;
+use super::{audited, pending};
 use crate::cli::DlqRedrive;
 use crate::commands::Error;
 use crate::commands::reach::Reached;
@@ -16,6 +16,9 @@ use crate::{output, wire};
 /// Redrives the letters selected; succeeds only if nothing kept one from being redriven.
 pub(super) async fn redrive(args: DlqRedrive, json: bool) -> Result<(), Error> {
     let reached = Reached::open(&args.which.reach).await?;
+    if !args.dry_run {
+        audited(&reached.stores.ports, "dlq redrive", &args.which.filter).await?;
+    }
     let progress = Progress::new(json);
     #[allow(clippy::cast_precision_loss)] // a rate
     let rate = args.rate.map(|rate| rate.count as f64 / rate.per.as_secs_f64());
