@@ -59,5 +59,6 @@ fn prepare(settings: &Settings, streams: &BTreeMap<String, StreamSettings>, lett
         prepare::Prepared::Event(event) => Prepared::Event(event),
         prepare::Prepared::NotMeant => Prepared::Invalid("its payload is not a JSON object".into()),
         prepare::Prepared::Skipped => Prepared::Skip("the destination's mapping leaves it out".into()),
+        prepare::Prepared::Refused(_, failure) => Prepared::Invalid(failure.detail),
     }
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use compact_str::{CompactString, format_compact};
-use shardmill_connectors::destinations::Event;
+use shardmill_connectors::destinations::{Event, Shaped};
+use shardmill_connectors::failure::Failure;
 use shardmill_connectors::json::Object;
 use shardmill_connectors::mapping::Mapped;
 use shardmill_connectors::record::Origin;
@@ -23,8 +24,10 @@ pub enum Prepared {
     Event(Event),
     /// Nothing: it is not meant for it, or it is no event at all (that is the lake's dead letter).
     NotMeant,
-    /// Nothing: the mapping leaves it out.
+    /// Nothing: the mapping leaves it out, or the destination has no use for it.
     Skipped,
+    /// Nothing, and it never will: the event, and the third party's rule that it breaks.
+    Refused(Event, Failure),
 }
 
 /// A payload with what the stream knows of it.
@@ -57,13 +60,19 @@ pub fn prepare(
         return Prepared::Skipped;
     };
     let key = settings.key.key(&event).map_or_else(|| received.partition_key.into(), CompactString::from);
-    Prepared::Event(Event {
+    let event = Event {
         id: id(stream, &event, &received.origin),
         key,
         name: name.map(CompactString::from),
         data,
+        part: CompactString::default(),
         origin: received.origin.clone(),
-    })
+    };
+    match settings.connector.shape(event) {
+        Shaped::Send(event) => Prepared::Event(event),
+        Shaped::Skip => Prepared::Skipped,
+        Shaped::Refuse(event, failure) => Prepared::Refused(event, failure),
+    }
 }
 
 /// The idempotency key: the producer's own id where it can serve, so that what a client sent twice counts once there too;

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shardmill_connectors::crash;
+use shardmill_connectors::destinations::Event;
 use shardmill_connectors::failure::Failure;
 use shardmill_connectors::record::Record;
 
+use super::judge::Ending;
 use super::parking;
 use super::prefix::Closed;
 use super::prepare::{Prepared, Received, prepare};
@@ -17,7 +19,6 @@ use crate::shard::Batch;
 use crate::shard::place::Place;
 use crate::standardise;
 use crate::state::Counts;
-use crate::supervision::History;
 
 /// Events a lane holds, at most, parked ones apart.
 const EVENTS: usize = 4_096;
@@ -56,31 +57,30 @@ impl Lane {
             let received =
                 Received { origin: event.origin.clone(), partition_key: &event.partition_key, data: &data };
             let settings = &self.handle.settings;
-            let Prepared::Event(prepared) = prepare(settings, &self.parts.stream, &received, None) else {
-                // The mapping of today leaves it out.
-                self.books.change(|state| {
-                    state.counts.routed = state.counts.routed.saturating_sub(1);
-                    state.counts.skipped += 1;
-                });
-                self.books.parked_changed();
-                continue;
+            let (prepared, refused) = match prepare(settings, &self.parts.stream, &received, None) {
+                Prepared::Event(event) => (event, None),
+                Prepared::Refused(event, failure) => (event, Some(failure)),
+                Prepared::NotMeant | Prepared::Skipped => {
+                    // The mapping of today leaves it out.
+                    self.books.change(|state| {
+                        state.counts.routed = state.counts.routed.saturating_sub(1);
+                        state.counts.skipped += 1;
+                    });
+                    self.books.parked_changed();
+                    continue;
+                }
             };
             let cost = data.len() as u64 + prepared.data.len() as u64 + BESIDE;
             self.share.resize(self.share.bytes() + cost);
-            let unit = Unit {
-                // The key it was parked under, whatever the configuration says of keys now.
-                event: shardmill_connectors::destinations::Event { key: event.key.clone(), ..prepared },
-                raw: data.clone(),
-                partition_key: event.partition_key.clone(),
-                entry: None,
-                attempted_at: event.attempted_at.clone(),
-                history: event.history(now),
-                group: None,
-                refusal: None,
-                unwelcome_at: None,
-                fresh: true,
-                cost,
-            };
+            // The key it was parked under, whatever the configuration says of keys now.
+            let prepared = Event { key: event.key.clone(), ..prepared };
+            let mut unit = Unit::new(prepared, data.clone(), event.partition_key.clone(), (None, cost));
+            unit.attempted_at = event.attempted_at.clone();
+            unit.history = event.history(now);
+            if let Some(failure) = refused {
+                self.settle(unit, Ending::Dead(failure));
+                continue;
+            }
             self.window.push(unit, now);
         }
         Ok(())
@@ -170,39 +170,33 @@ impl Lane {
         let origin = Arc::new(standardise::origin(&self.parts.stream, &self.parts.shard, record));
         let received = Received { origin, partition_key: &record.key, data: &record.data };
         let rules = self.parts.stream.rules.current();
-        match prepare(&self.handle.settings, &self.parts.stream, &received, Some(&rules)) {
-            Prepared::NotMeant => {}
-            Prepared::Skipped => self.books.count(Counts { skipped: 1, ..Counts::default() }),
-            Prepared::Event(event) => {
-                let mapped = if event.data.as_ptr() == record.data.as_ptr() { 0 } else { event.data.len() };
-                let cost = (record.data.len() + mapped) as u64 + BESIDE;
-                if !self.share.try_grow(cost) {
-                    if !self.window.is_empty() {
-                        return Taken::NoRoom;
-                    }
-                    // Others hold the budget: one event at a time is always possible.
-                    self.share.resize(self.share.bytes() + cost);
+        let (event, refused) =
+            match prepare(&self.handle.settings, &self.parts.stream, &received, Some(&rules)) {
+                Prepared::NotMeant => return Taken::Yes,
+                Prepared::Skipped => {
+                    self.books.count(Counts { skipped: 1, ..Counts::default() });
+                    return Taken::Yes;
                 }
-                let parked = self.window.is_parked(&event.key);
-                let entry = self.prefix.push(record.position.clone());
-                if parked {
-                    self.prefix.close(entry, Closed::Parked);
-                }
-                let unit = Unit {
-                    event,
-                    raw: record.data.clone(),
-                    partition_key: record.key.clone(),
-                    entry: Some(entry),
-                    attempted_at: Vec::new(),
-                    history: History::default(),
-                    group: None,
-                    refusal: None,
-                    unwelcome_at: None,
-                    fresh: true,
-                    cost,
-                };
-                self.window.push(unit, now);
+                Prepared::Event(event) => (event, None),
+                Prepared::Refused(event, failure) => (event, Some(failure)),
+            };
+        let mapped = if event.data.as_ptr() == record.data.as_ptr() { 0 } else { event.data.len() };
+        let cost = (record.data.len() + mapped) as u64 + BESIDE;
+        if !self.share.try_grow(cost) {
+            if !self.window.is_empty() {
+                return Taken::NoRoom;
             }
+            // Others hold the budget: one event at a time is always possible.
+            self.share.resize(self.share.bytes() + cost);
+        }
+        let entry = self.prefix.push(record.position.clone());
+        if refused.is_none() && self.window.is_parked(&event.key) {
+            self.prefix.close(entry, Closed::Parked);
+        }
+        let unit = Unit::new(event, record.data.clone(), record.key.clone(), (Some(entry), cost));
+        match refused {
+            Some(failure) => self.settle(unit, Ending::Dead(failure)),
+            None => self.window.push(unit, now),
         }
         Taken::Yes
     }

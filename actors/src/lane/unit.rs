@@ -43,3 +43,29 @@ pub struct Unit {
     /// Bytes it is counted with.
     pub cost: u64,
 }
+
+impl Unit {
+    /// An event nobody has tried yet, with the payload as received and the record's partition key; `at` is its entry in the prefix,
+    /// and what it is counted with.
+    pub fn new(
+        event: Event,
+        raw: bytes::Bytes,
+        partition_key: CompactString,
+        at: (Option<Entry>, u64),
+    ) -> Unit {
+        let (entry, cost) = at;
+        Unit {
+            event,
+            raw,
+            partition_key,
+            entry,
+            attempted_at: Vec::new(),
+            history: History::default(),
+            group: None,
+            refusal: None,
+            unwelcome_at: None,
+            fresh: true,
+            cost,
+        }
+    }
+}

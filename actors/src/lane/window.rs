@@ -158,7 +158,8 @@ impl Window {
 
     /// The next batch, of keys that are ready; its units are under way from now on.
     pub fn batch(&mut self, limits: &Limits, now: Instant) -> Option<(Flight, Vec<Event>)> {
-        let group = self.keys.get(self.ready.front()?)?.units.front()?.group;
+        let first = self.keys.get(self.ready.front()?)?.units.front()?;
+        let (group, part) = (first.group, first.event.part.clone());
         let most = group.map_or(limits.events, |group| group.most.min(limits.events)).max(1);
         let (mut flight, mut events) = (Flight { keys: Vec::new() }, Vec::new());
         let (mut bytes, mut passed) = (0, VecDeque::new());
@@ -170,7 +171,8 @@ impl Window {
             for unit in key.units.iter().take(several) {
                 let size = unit.event.data.len();
                 let room = events.is_empty() || bytes + size <= limits.bytes;
-                if unit.group.map(|g| g.id) != group.map(|g| g.id) || !room {
+                let apart = unit.group.map(|g| g.id) != group.map(|g| g.id) || unit.event.part != part;
+                if apart || !room {
                     break;
                 }
                 bytes += size;
@@ -197,13 +199,14 @@ impl Window {
 
     /// The next batch of such units, one of each key; they are under way from now on.
     pub fn batch_apart(&mut self, limits: &Limits, now: Instant) -> Option<(Flight, Vec<Event>)> {
-        let (mut flight, mut events) = (Flight { keys: Vec::new() }, Vec::new());
+        let (mut flight, mut events) = (Flight { keys: Vec::new() }, Vec::<Event>::new());
         let (mut bytes, keys) = (0, &mut self.keys);
         self.ready.retain(|name| {
             let Some(key) = keys.get_mut(name).filter(|key| key.is_fresh_apart()) else { return true };
             let Some(unit) = key.units.front() else { return true };
             let size = unit.event.data.len();
-            if !events.is_empty() && (events.len() >= limits.events || bytes + size > limits.bytes) {
+            let apart = events.first().is_some_and(|first| first.part != unit.event.part);
+            if apart || !events.is_empty() && (events.len() >= limits.events || bytes + size > limits.bytes) {
                 return true;
             }
             bytes += size;

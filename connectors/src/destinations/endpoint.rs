@@ -7,10 +7,21 @@ use reqwest::Url;
 
 use super::address;
 use super::hide;
-use super::settings::Settings;
+use super::settings::{Known, Settings};
 
 /// How long a request may take in all, unless told otherwise.
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The settings that every kind with an endpoint has, beside the URL itself.
+pub const SETTINGS: &[Known] = &[
+    Known::new("timeout", "\"30s\"", "for one request in all"),
+    Known::new(
+        "allow_private",
+        "false",
+        "whether a host name may lead to a private, loopback or link-local address",
+    ),
+    Known::new("allow_http", "false", "whether plain HTTP may go to a public host"),
+];
 
 /// Where requests go.
 #[derive(Clone, PartialEq, Eq)]
@@ -33,6 +44,17 @@ impl Endpoint {
     /// An endpoint that may be anywhere, plain HTTP included.
     pub fn anywhere(url: &str) -> Result<Self, String> {
         Ok(Endpoint { url: parse(url)?, timeout: TIMEOUT, private: true })
+    }
+
+    /// The same at a path below it, with a query if it has one.
+    pub fn at(&self, path: &str) -> Self {
+        let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+        let mut url = self.url.clone();
+        url.set_path(&format!("{}{path}", self.url.path().trim_end_matches('/')));
+        if query.is_some() {
+            url.set_query(query);
+        }
+        Endpoint { url, ..self.clone() }
     }
 
     /// Reads the URL under `key` (`default` when it is not there) together with `timeout`, `allow_private` and
@@ -77,8 +99,10 @@ fn parse(text: &str) -> Result<Url, String> {
 mod tests {
     use super::*;
 
+    const WHERE: &[Known] = &[Known::required("url", "where")];
+
     fn read(json: &str) -> Result<Endpoint, Vec<String>> {
-        let mut settings = Settings::new(serde_json::from_str(json).unwrap());
+        let mut settings = Settings::new(serde_json::from_str(json).unwrap(), WHERE);
         let endpoint = Endpoint::read(&mut settings, "url", None);
         let problems = settings.finish();
         let told = problems.iter().map(|problem| format!("{}: {}", problem.key, problem.message)).collect();

@@ -19,8 +19,10 @@ use serde_json::{Value, json};
 
 use super::endpoint::Endpoint;
 use super::hide;
+use super::oauth::Tokens;
 use super::sender::Sender;
-use super::{Answer, Batch, Destination, Limits, Refusal};
+use super::status::{self, Policy};
+use super::{Answer, Batch, Destination, Event, Limits, Refusal, Shaped};
 use crate::failure::{Class, Failure};
 
 /// How a compressed body is labelled.
@@ -193,11 +195,57 @@ pub trait HttpConnector: Send + Sync + Debug {
     /// How it wants its events.
     fn limits(&self) -> Limits;
 
+    /// See [`Destination::shape`].
+    fn shape(&self, event: Event) -> Shaped {
+        Shaped::Send(event)
+    }
+
+    /// A request that changes nothing and tells whether credentials and addresses are right; see [`Destination::probe`].
+    fn probe(&self) -> Option<Request> {
+        None
+    }
+
+    /// The tokens that requests need beside what they hold already.
+    fn tokens(&self) -> Option<&Tokens> {
+        None
+    }
+
     /// The request that delivers a batch. A refusal of a batch of several events leads to halves of it.
     fn request(&self, batch: Batch<'_>) -> Result<Request, Refusal>;
 
+    /// More requests that the same batch needs, sent in turn when the one before was answered well. To repeat those before must do no
+    /// harm. Each is judged by [`HttpConnector::answer`].
+    fn more(&self, _: Batch<'_>) -> Result<Vec<Request>, Refusal> {
+        Ok(Vec::new())
+    }
+
     /// What a response says about each event. [`super::status::answer`] judges all statuses but success.
     fn answer(&self, batch: Batch<'_>, response: &Response) -> Answer;
+}
+
+/// A user and a password as the value of `Authorization`.
+pub fn basic(user: &str, password: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
+}
+
+/// The events of a batch as a JSON array, each as it was shaped.
+pub fn json_array(batch: Batch<'_>) -> Vec<u8> {
+    let length = batch.events.iter().map(|event| event.data.len() + 1).sum::<usize>();
+    let mut array = Vec::with_capacity(length + 2);
+    array.push(b'[');
+    for (index, event) in batch.events.iter().enumerate() {
+        if index > 0 {
+            array.push(b',');
+        }
+        array.extend_from_slice(&event.data);
+    }
+    array.push(b']');
+    array
+}
+
+/// An object with the events of a batch as the array `name`.
+pub fn json_object(name: &str, batch: Batch<'_>) -> Vec<u8> {
+    [format!("{{\"{name}\":").as_bytes(), &json_array(batch), b"}"].concat()
 }
 
 /// An [`HttpConnector`] with the shared sender: a destination.
@@ -214,26 +262,72 @@ impl<C: HttpConnector> HttpDestination<C> {
     }
 }
 
+impl<C: HttpConnector> HttpDestination<C> {
+    async fn attempt(&self, batch: Batch<'_>, request: Request) -> Answer {
+        match self.send(request).await {
+            Ok(response) => one_each(batch, self.connector.answer(batch, &response)),
+            Err(refusal) => Answer::refused(batch.events.len(), &refusal),
+        }
+    }
+
+    /// Sends a request with a token, where one is needed. A token that is refused is replaced once: it may have been revoked before
+    /// its time.
+    async fn send(&self, request: Request) -> Result<Response, Refusal> {
+        let Some(tokens) = self.connector.tokens() else { return self.sender.send(request).await };
+        let token = tokens.current(&self.sender).await?;
+        let response = self.sender.send(token.sign(request.clone())?).await?;
+        if response.status != 401 {
+            return Ok(response);
+        }
+        let fresh = tokens.instead_of(&token, &self.sender).await?;
+        self.sender.send(fresh.sign(request)?).await
+    }
+}
+
 #[async_trait]
 impl<C: HttpConnector> Destination for HttpDestination<C> {
     fn limits(&self) -> Limits {
         self.connector.limits()
     }
 
-    async fn deliver(&self, batch: Batch<'_>) -> Answer {
-        let request = match self.connector.request(batch) {
-            Ok(request) => request,
-            Err(refusal) => return unsent(batch, refusal),
-        };
-        match self.sender.send(request).await {
-            Ok(response) => one_each(batch, self.connector.answer(batch, &response)),
-            Err(refusal) => Answer::refused(batch.events.len(), &refusal),
+    fn shape(&self, event: Event) -> Shaped {
+        self.connector.shape(event)
+    }
+
+    async fn probe(&self) -> Result<bool, Failure> {
+        let Some(request) = self.connector.probe() else { return Ok(false) };
+        let response = self.send(request).await.map_err(|refusal| refusal.failure)?;
+        match status::policy(response.status, false) {
+            Policy::Taken => Ok(true),
+            Policy::Split => Err(Failure::unauthorized(status::told(response.status))),
+            Policy::Refused(class) => Err(Failure::new(class, status::told(response.status))),
         }
     }
 
+    async fn deliver(&self, batch: Batch<'_>) -> Answer {
+        let requests =
+            self.connector.request(batch).and_then(|first| Ok((first, self.connector.more(batch)?)));
+        let (first, more) = match requests {
+            Ok(requests) => requests,
+            Err(refusal) => return unsent(batch, refusal),
+        };
+        let mut answer = self.attempt(batch, first).await;
+        for request in more {
+            if answer != Answer::delivered(batch.events.len()) {
+                break;
+            }
+            answer = self.attempt(batch, request).await;
+        }
+        answer
+    }
+
     fn preview(&self, batch: Batch<'_>) -> Value {
+        let more = || self.connector.more(batch).unwrap_or_default();
         match self.connector.request(batch) {
-            Ok(request) => request.preview(),
+            Ok(first) => match more().iter().map(Request::preview).collect::<Vec<_>>() {
+                more if more.is_empty() => first.preview(),
+                more => std::iter::once(first.preview()).chain(more).collect(),
+            },
             Err(refusal) => json!({"refused": refusal.failure.detail}),
         }
     }

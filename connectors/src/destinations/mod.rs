@@ -4,16 +4,19 @@
 //! supervision of `shardmill-actors`; nothing here waits but for the answer to its one request.
 
 mod address;
+pub mod customerio;
 pub mod endpoint;
+pub mod event;
 pub mod file;
 pub mod hide;
 pub mod http;
+pub mod oauth;
 pub mod registry;
 pub mod sender;
 pub mod settings;
 pub mod status;
-#[cfg(test)]
-pub(crate) mod testing;
+#[cfg(any(test, feature = "test-util"))]
+pub mod testing;
 pub mod webhook;
 
 use std::fmt::Debug;
@@ -38,13 +41,27 @@ pub struct Event {
     pub key: CompactString,
     /// Its name, if it has one.
     pub name: Option<CompactString>,
-    /// The JSON object to deliver, after the destination's mapping.
+    /// What to deliver: the JSON object after the destination's mapping, then what [`Destination::shape`] made of it.
     pub data: Bytes,
+    /// Events of different parts never share a batch: they go to different addresses, or belong to different clients. Empty where
+    /// a destination has only one.
+    pub part: CompactString,
     /// Where it comes from.
     pub origin: Arc<Origin>,
 }
 
-/// Events to be delivered together, in order.
+/// What a destination sends of an event.
+#[derive(Debug, Clone)]
+pub enum Shaped {
+    /// This, in its own form.
+    Send(Event),
+    /// Nothing: it has no use for such events. Not a failure.
+    Skip,
+    /// Nothing, and it never will: the event breaks one of the third party's rules.
+    Refuse(Event, Failure),
+}
+
+/// Events to be delivered together, in order, all of one part.
 #[derive(Debug, Clone, Copy)]
 pub struct Batch<'a> {
     /// The events; at least one.
@@ -117,6 +134,20 @@ pub struct Limits {
 pub trait Destination: Send + Sync + Debug {
     /// How it wants its events.
     fn limits(&self) -> Limits;
+
+    /// What it sends of an event. Pure, and done once for each event: attempts repeat what it made. Events are recognised by
+    /// [`Event::id`], which it must not change.
+    fn shape(&self, event: Event) -> Shaped {
+        Shaped::Send(event)
+    }
+
+    /// Asks the third party whether credentials and addresses are right; changes nothing there. `Ok(false)`: there is nobody to ask.
+    ///
+    /// # Errors
+    /// What a delivery would meet: `Unauthorized` says what to correct.
+    async fn probe(&self) -> Result<bool, Failure> {
+        Ok(false)
+    }
 
     /// Makes one attempt.
     async fn deliver(&self, batch: Batch<'_>) -> Answer;

@@ -8,13 +8,14 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::sender::Sender;
-use super::settings::SettingProblem;
-use super::{Destination, file, webhook};
+use super::settings::{Known, SettingProblem};
+use super::{Destination, customerio, file, webhook};
 
 /// Every kind there is.
 pub const KINDS: &[Kind] = &[
-    Kind::new("file", "JSON lines appended to a local file", file::open, RetryDefaults::LOCAL),
-    Kind::new("webhook", "JSON posted to any URL, signed", webhook::open, RetryDefaults::REMOTE),
+    Kind::new("customerio", "Customer.io: people, events, groups", customerio::open, customerio::SETTINGS),
+    Kind::new("file", "JSON lines appended to a local file", file::open, file::SETTINGS).local(),
+    Kind::new("webhook", "JSON posted to any URL, signed", webhook::open, webhook::SETTINGS),
 ];
 
 /// Opens a destination: reads its settings, and reaches for nothing yet.
@@ -29,14 +30,26 @@ pub struct Kind {
     pub summary: &'static str,
     /// See [`Open`].
     pub open: Open,
+    /// Its settings, beside those that every destination has.
+    pub settings: &'static [Known],
     /// How failures are repeated unless the configuration says otherwise.
     pub retry: RetryDefaults,
 }
 
 impl Kind {
-    /// A line of [`KINDS`].
-    pub const fn new(name: &'static str, summary: &'static str, open: Open, defaults: RetryDefaults) -> Self {
-        Kind { name, summary, open, retry: defaults }
+    /// A line of [`KINDS`]: a third party.
+    pub const fn new(
+        name: &'static str,
+        summary: &'static str,
+        open: Open,
+        settings: &'static [Known],
+    ) -> Self {
+        Kind { name, summary, open, settings, retry: RetryDefaults::REMOTE }
+    }
+
+    /// The same on this machine.
+    const fn local(self) -> Self {
+        Kind { retry: RetryDefaults::LOCAL, ..self }
     }
 
     /// Opens a destination of this kind; refuses with everything that is wrong with its settings.
@@ -134,8 +147,9 @@ mod tests {
         let shown = format!("{setup:?}");
         assert!(shown.contains("hook") && !shown.contains("s3cr3t"), "{shown}");
         for kind in KINDS {
-            let problems = format!("{:?}", kind.open(setup.clone()).unwrap_err());
-            assert!(!problems.contains("s3cr3t"), "{problems}");
+            let problems = kind.open(setup.clone()).unwrap_err();
+            let shown = format!("{problems:?}");
+            assert!(!shown.contains("s3cr3t") && !shown.contains("not described"), "{shown}");
         }
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::endpoint;
 use super::hide::Secret;
 use crate::nearest::advice;
 use crate::units::{Period, Size};
@@ -26,11 +27,35 @@ impl SettingProblem {
     }
 }
 
+/// A setting that a kind knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// Its name, dotted where it is within a table.
+    pub key: &'static str,
+    /// What holds when it is not there; `required` where something must be.
+    pub default: &'static str,
+    /// What it is.
+    pub about: &'static str,
+}
+
+impl Known {
+    /// A setting with what holds without it.
+    pub const fn new(key: &'static str, default: &'static str, about: &'static str) -> Self {
+        Known { key, default, about }
+    }
+
+    /// A setting that must be there.
+    pub const fn required(key: &'static str, about: &'static str) -> Self {
+        Known { key, default: "required", about }
+    }
+}
+
 /// A table of settings while it is read. What nobody asked for by the end is unknown.
 pub struct Settings {
     prefix: String,
     values: Map<String, Value>,
     known: Vec<&'static str>,
+    described: &'static [Known],
     problems: Vec<SettingProblem>,
 }
 
@@ -41,9 +66,9 @@ impl std::fmt::Debug for Settings {
 }
 
 impl Settings {
-    /// Starts to read a destination's settings.
-    pub fn new(values: Map<String, Value>) -> Self {
-        Settings { prefix: String::new(), values, known: Vec::new(), problems: Vec::new() }
+    /// Starts to read a destination's settings, which are `described` so. To read one that is not is a bug, and reported.
+    pub fn new(values: Map<String, Value>, described: &'static [Known]) -> Self {
+        Settings { prefix: String::new(), values, known: Vec::new(), described, problems: Vec::new() }
     }
 
     /// Reports a problem with `key`.
@@ -54,6 +79,11 @@ impl Settings {
 
     /// The value under `key`, whatever it is.
     pub fn value(&mut self, key: &'static str) -> Option<Value> {
+        let name = format!("{}{key}", self.prefix);
+        let mut described = self.described.iter().chain(endpoint::SETTINGS);
+        if !described.any(|known| known.key == name) {
+            self.report(key, "is read and not described", "this is a bug of shardmill: report it");
+        }
         self.known.push(key);
         self.values.remove(key)
     }
@@ -135,9 +165,10 @@ impl Settings {
     /// A table within; its problems come back with [`Settings::absorb`].
     pub fn table(&mut self, key: &'static str) -> Option<Settings> {
         match self.value(key)? {
-            Value::Object(values) => {
-                Some(Settings { prefix: format!("{}{key}.", self.prefix), ..Settings::new(values) })
-            }
+            Value::Object(values) => Some(Settings {
+                prefix: format!("{}{key}.", self.prefix),
+                ..Settings::new(values, self.described)
+            }),
             other => {
                 self.report(
                     key,
@@ -189,8 +220,27 @@ fn kind(value: &Value) -> &'static str {
 mod tests {
     use super::*;
 
+    const NAMES: [&str; 13] =
+        ["text", "flag", "time", "size", "choice", "table", "table.in", "flat", "needed", "a", "f", "t", "s"];
+    const DESCRIBED: &[Known] = &{
+        let mut known = [Known::new("c", "", ""); 14];
+        let mut at = 0;
+        while at < NAMES.len() {
+            known[at] = Known::new(NAMES[at], "", "");
+            at += 1;
+        }
+        known
+    };
+
     fn settings(json: &str) -> Settings {
-        Settings::new(serde_json::from_str(json).unwrap())
+        Settings::new(serde_json::from_str(json).unwrap(), DESCRIBED)
+    }
+
+    #[test]
+    fn a_setting_that_nobody_described_is_a_bug() {
+        let mut settings = settings("{}");
+        settings.text("secretly");
+        assert_eq!(settings.finish()[0].message, "is read and not described");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use reqwest::StatusCode;
 use reqwest::header::RETRY_AFTER;
 
 use super::http::Response;
-use super::{Answer, Batch, Refusal};
+use super::{Answer, Batch, Outcome, Refusal};
 use crate::clock::Millis;
 use crate::failure::{Class, Failure};
 
@@ -65,6 +65,30 @@ pub fn answer(batch: Batch<'_>, response: &Response) -> Option<Answer> {
         Policy::Split => Some(Answer::Split(refusal(Class::Rejected))),
         Policy::Refused(class) => Some(Answer::refused(batch.events.len(), &refusal(class))),
     }
+}
+
+/// An answer that names what it refuses by the place in the request: the others were taken. One that names a place nobody sent takes
+/// none, because nobody knows what it means.
+pub fn refused_at(
+    batch: Batch<'_>,
+    response: &Response,
+    refused: impl IntoIterator<Item = (usize, Failure)>,
+) -> Answer {
+    let mut outcomes: Vec<Outcome> = vec![Ok(()); batch.events.len()];
+    for (index, failure) in refused {
+        let Some(outcome) = outcomes.get_mut(index) else {
+            return unreadable(batch, response, &format!("refuses place {index}, which was not sent"));
+        };
+        *outcome = Err(Refusal { response: excerpt(response), ..failure.into() });
+    }
+    Answer::Each(outcomes)
+}
+
+/// An answer that cannot be understood: nothing is taken for delivered, and nothing given up.
+pub fn unreadable(batch: Batch<'_>, response: &Response, why: &str) -> Answer {
+    let failure = Failure::transient(format!("answered {}, and the answer {why}", response.status));
+    let refusal = Refusal { failure, response: excerpt(response), unknown: true };
+    Answer::refused(batch.events.len(), &refusal)
 }
 
 /// The status in words, with what to do where somebody must do something.

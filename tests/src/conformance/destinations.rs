@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use shardmill_connectors::Millis;
 use shardmill_connectors::destinations::registry::{Kind, Setup};
 use shardmill_connectors::destinations::sender::Sender;
-use shardmill_connectors::destinations::{Answer, Batch, Destination, Event, Outcome, Refusal};
+use shardmill_connectors::destinations::{Answer, Batch, Destination, Event, Outcome, Refusal, Shaped};
 use shardmill_connectors::failure::Class;
 use shardmill_connectors::record::{Origin, Sequence};
 
@@ -43,7 +43,14 @@ pub fn event(n: u64) -> Event {
     };
     let id = format!("id-{n}");
     let data = json!({"n": n, "messageId": id}).to_string().into();
-    Event { id: id.into(), key: format!("k-{}", n % 7).into(), name: None, data, origin: Arc::new(origin) }
+    Event {
+        id: id.into(),
+        key: format!("k-{}", n % 7).into(),
+        name: None,
+        data,
+        part: "".into(),
+        origin: Arc::new(origin),
+    }
 }
 
 pub(super) fn events(count: usize) -> Vec<Event> {
@@ -52,6 +59,15 @@ pub(super) fn events(count: usize) -> Vec<Event> {
 
 pub(super) fn batch(events: &[Event]) -> Batch<'_> {
     Batch { events, at: Millis::now() }
+}
+
+/// The events as the destination sends them.
+fn shaped(destination: &dyn Destination, events: Vec<Event>) -> Vec<Event> {
+    let shape = |event| match destination.shape(event) {
+        Shaped::Send(event) => event,
+        other => panic!("an event of the suite is not sent: {other:?}"),
+    };
+    events.into_iter().map(shape).collect()
 }
 
 /// Opens a destination of a kind in `base_dir`.
@@ -126,7 +142,7 @@ impl Told {
 
 pub(super) async fn told(destination: &dyn Destination, count: usize) -> Told {
     let events = events(count);
-    let answer = destination.deliver(batch(&events)).await;
+    let answer = destination.deliver(batch(&shaped(destination, events))).await;
     let shown = format!("{answer:?} {destination:?}");
     assert!(!shown.contains(SECRET), "a secret is shown: {shown}");
     match answer {
@@ -168,7 +184,9 @@ async fn at_once(subject: &Subject<'_>) {
     let attempts: Vec<_> = (0..20)
         .map(|n| {
             let destination = bench.destination.clone();
-            tokio::spawn(async move { destination.deliver(batch(&[event(n)])).await })
+            tokio::spawn(
+                async move { destination.deliver(batch(&shaped(&*destination, vec![event(n)]))).await },
+            )
         })
         .collect();
     for attempt in attempts {
@@ -191,7 +209,7 @@ async fn idempotency(subject: &Subject<'_>) {
         assert!(!first.is_empty() && first.iter().all(|key| !key.is_empty()), "{first:?}");
         before.push(first);
     }
-    let another = [event(1_000_000)];
+    let another = shaped(&*bench.destination, vec![event(1_000_000)]);
     bench.destination.deliver(batch(&another)).await;
     let other: Vec<String> = bench.receiver.take().iter().flat_map(subject.keys).collect();
     assert!(!before.contains(&other), "two events have one key: {other:?}");
@@ -200,7 +218,7 @@ async fn idempotency(subject: &Subject<'_>) {
 async fn previews(subject: &Subject<'_>) {
     let bench = Bench::new(subject).await;
     for count in [1, bench.most()] {
-        let shown = bench.destination.preview(batch(&events(count))).to_string();
+        let shown = bench.destination.preview(batch(&shaped(&*bench.destination, events(count)))).to_string();
         assert!(!shown.contains(SECRET), "{shown}");
         assert!(shown.contains("id-0"), "the event is not in its preview: {shown}");
     }

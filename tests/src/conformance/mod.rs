@@ -10,7 +10,7 @@ pub mod destinations;
 pub mod documents;
 pub mod objects;
 pub mod queue;
-pub mod receiver;
+pub use shardmill_connectors::destinations::testing::receiver;
 pub mod stream;
 pub mod stream_reshard;
 

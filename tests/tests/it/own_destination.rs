@@ -9,13 +9,18 @@ use std::time::Duration;
 use reqwest::Method;
 use reqwest::header::HeaderName;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use shardmill_connectors::destinations::endpoint::Endpoint;
+use shardmill_connectors::destinations::event::{self, Shape};
 use shardmill_connectors::destinations::hide::Secret;
-use shardmill_connectors::destinations::http::{HttpConnector, HttpDestination, Request, Response};
-use shardmill_connectors::destinations::registry::{Kind, RetryDefaults, Setup};
-use shardmill_connectors::destinations::settings::{SettingProblem, Settings};
-use shardmill_connectors::destinations::{Answer, Batch, Destination, Event, Limits, Refusal, status};
+use shardmill_connectors::destinations::http::{
+    HttpConnector, HttpDestination, Request, Response, json_object,
+};
+use shardmill_connectors::destinations::registry::{Kind, Setup};
+use shardmill_connectors::destinations::settings::{Known, SettingProblem, Settings};
+use shardmill_connectors::destinations::{
+    Answer, Batch, Destination, Event, Limits, Refusal, Shaped, status,
+};
 use shardmill_connectors::failure::Failure;
 use shardmill_tests::conformance::destinations::{SECRET, Subject, http};
 use shardmill_tests::conformance::receiver::Reply;
@@ -27,8 +32,13 @@ struct Board {
     key: Secret,
 }
 
+const SETTINGS: &[Known] = &[
+    Known::new("endpoint", "the board's", "where notes are posted to"),
+    Known::required("key", "the board's key"),
+];
+
 fn open(setup: Setup) -> Result<Arc<dyn Destination>, Vec<SettingProblem>> {
-    let mut settings = Settings::new(setup.settings);
+    let mut settings = Settings::new(setup.settings, SETTINGS);
     let endpoint = Endpoint::read(&mut settings, "endpoint", Some("https://board.example.com/v1/notes"));
     let key = settings.required("key", "${BOARD_KEY}").map(Secret::new);
     let problems = settings.finish();
@@ -52,11 +62,16 @@ impl HttpConnector for Board {
         }
     }
 
-    // Step 2: a batch becomes a request.
+    // Step 2: an event becomes a note, a batch becomes a request.
+    fn shape(&self, event: Event) -> Shaped {
+        event::shape(event, |tracked, event| {
+            Ok(Some(Shape::json(&json!({ "id": event.id, "text": tracked.whole() }))))
+        })
+    }
+
     fn request(&self, batch: Batch<'_>) -> Result<Request, Refusal> {
-        let notes: Vec<Value> = batch.events.iter().map(note).collect::<Result<_, _>>()?;
         Request::new(Method::POST, &self.endpoint)
-            .body("application/json", json!({ "notes": notes }).to_string())
+            .body("application/json", json_object("notes", batch))
             .header(HeaderName::from_static("x-board-key"), self.key.reveal())
     }
 
@@ -79,12 +94,6 @@ impl HttpConnector for Board {
     }
 }
 
-fn note(event: &Event) -> Result<Value, Refusal> {
-    let event_json: Value = serde_json::from_slice(&event.data)
-        .map_err(|error| Refusal::from(Failure::rejected(format!("the event is no JSON: {error}"))))?;
-    Ok(json!({ "id": event.id, "text": event_json }))
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Report {
@@ -99,7 +108,7 @@ struct Failed {
 }
 
 // Step 4: a line of its own; in the crate it stands in `KINDS`.
-const BOARD: Kind = Kind::new("board", "Notes on a notice board", open, RetryDefaults::REMOTE);
+const BOARD: Kind = Kind::new("board", "Notes on a notice board", open, SETTINGS);
 
 // Step 5: the suite that every kind passes, and what is particular to this one.
 #[tokio::test(flavor = "multi_thread")]

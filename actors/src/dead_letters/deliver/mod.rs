@@ -166,6 +166,20 @@ impl Feed {
     }
 }
 
+/// A batch as the destination takes it: events of one part together, in order.
+fn parts(batch: Vec<Item>) -> Vec<Vec<Item>> {
+    let mut parts: Vec<Vec<Item>> = Vec::new();
+    for item in batch {
+        let same =
+            |part: &&mut Vec<Item>| part.first().is_some_and(|first| first.event.part == item.event.part);
+        match parts.iter_mut().find(same) {
+            Some(part) => part.push(item),
+            None => parts.push(vec![item]),
+        }
+    }
+    parts
+}
+
 /// A redelivery under way.
 struct Run<'a> {
     with: Redelivery<'a>,
@@ -198,10 +212,12 @@ impl Run<'_> {
                 if batch.is_empty() {
                     break;
                 }
-                if self.with.dry_run {
-                    self.show(&batch).await;
-                } else {
-                    flying.push(round(batch, Duration::ZERO));
+                for part in parts(batch) {
+                    if self.with.dry_run {
+                        self.show(&part).await;
+                    } else {
+                        flying.push(round(part, Duration::ZERO));
+                    }
                 }
             }
             let landed = tokio::select! {

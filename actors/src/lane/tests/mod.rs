@@ -88,21 +88,10 @@ fn unit(number: usize, key: &str, entry: Option<Entry>) -> Unit {
         key: key.into(),
         name: None,
         data: "{}".into(),
+        part: CompactString::default(),
         origin: Arc::new(origin),
     };
-    Unit {
-        event,
-        raw: "{}".into(),
-        partition_key: CompactString::from(key),
-        entry,
-        attempted_at: Vec::new(),
-        unwelcome_at: None,
-        fresh: true,
-        history: History::default(),
-        group: None,
-        refusal: None,
-        cost: 1,
-    }
+    Unit::new(event, "{}".into(), CompactString::from(key), (entry, 1))
 }
 
 fn number(unit: &Unit) -> usize {

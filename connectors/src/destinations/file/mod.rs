@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::registry::Setup;
-use super::settings::{SettingProblem, Settings};
+use super::settings::{Known, SettingProblem, Settings};
 use super::{Answer, Batch, Destination, Event, Limits, Refusal};
 use crate::failure::Failure;
 use append::Appender;
@@ -25,9 +25,15 @@ const BYTES: usize = 4 << 20;
 /// How long an incomplete batch waits for more events.
 const LINGER: Duration = Duration::from_millis(20);
 
+/// What a file may be told.
+pub const SETTINGS: &[Known] = &[
+    Known::required("path", "the file; relative paths start in the data directory"),
+    Known::new("rotate", "never", "the size above which a new file is begun, as \"64MiB\""),
+];
+
 /// Opens a file destination. The file itself is opened by the first delivery.
 pub fn open(setup: Setup) -> Result<Arc<dyn Destination>, Vec<SettingProblem>> {
-    let mut settings = Settings::new(setup.settings);
+    let mut settings = Settings::new(setup.settings, SETTINGS);
     let path = settings.required("path", "deliveries.ndjson").map(PathBuf::from);
     let rotate = settings.size("rotate");
     if path.as_ref().is_some_and(|path| path.file_name().is_none()) {

@@ -8,6 +8,7 @@ mod sign;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use settings::SETTINGS;
 pub use sign::SigningKey;
 
 use super::http::{HttpConnector, HttpDestination, Request, Response};

@@ -10,7 +10,7 @@ use super::sign::SigningKey;
 use crate::destinations::endpoint::Endpoint;
 use crate::destinations::hide;
 use crate::destinations::registry::Setup;
-use crate::destinations::settings::{SettingProblem, Settings};
+use crate::destinations::settings::{Known, SettingProblem, Settings};
 
 /// Headers that are ours or the connection's.
 const RESERVED: [&str; 8] = [
@@ -22,6 +22,22 @@ const RESERVED: [&str; 8] = [
     "transfer-encoding",
     "connection",
     "content-encoding",
+];
+
+/// What a webhook may be told.
+pub const SETTINGS: &[Known] = &[
+    Known::required("url", "where it posts to"),
+    Known::new("method", "\"POST\"", "or \"PUT\", \"PATCH\""),
+    Known::new("headers", "none", "a table of headers; content-type may be changed"),
+    Known::new("auth", "none", "credentials, as one of these:"),
+    Known::new("auth.bearer", "none", "a token"),
+    Known::new("auth.basic", "none", "\"user:password\""),
+    Known::new("auth.header", "none", "the name of a header"),
+    Known::new("auth.value", "none", "what the header holds"),
+    Known::new("secret", "none", "signs; a list of two while keys change"),
+    Known::new("format", "\"json\"", "\"cloudevents\": each event in a CloudEvents 1.0 envelope"),
+    Known::new("answer", "\"whole\"", "\"per_event\": the answer names what it refuses"),
+    Known::new("gzip", "false", "true: bodies are compressed"),
 ];
 
 /// How events are written into a request.
@@ -51,7 +67,7 @@ pub(super) struct Webhook {
 
 /// Reads the settings, or tells everything that is wrong with them.
 pub(super) fn read(setup: Setup) -> Result<Webhook, Vec<SettingProblem>> {
-    let mut settings = Settings::new(setup.settings);
+    let mut settings = Settings::new(setup.settings, SETTINGS);
     let endpoint = Endpoint::read(&mut settings, "url", None);
     let method = match settings.choice("method", &["POST", "PUT", "PATCH"]) {
         "PUT" => Method::PUT,

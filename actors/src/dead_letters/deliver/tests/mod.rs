@@ -111,6 +111,7 @@ fn prepare(letter: &Letter) -> Prepared {
             key: key.into(),
             name: None,
             data: letter.data().unwrap().into(),
+            part: Default::default(),
             origin: Arc::new(letter.origin.clone()),
         }),
     }

@@ -1,4 +1,10 @@
-//! Events for the unit tests of destinations.
+//! What the tests of destinations have in common: events, a third party on loopback, and the suite that every vendor passes.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // for tests, in this crate and others
+
+pub mod receiver;
+pub mod samples;
+pub mod vendor;
 
 use std::sync::Arc;
 
@@ -7,10 +13,10 @@ use crate::clock::Millis;
 use crate::record::{Origin, Sequence};
 
 /// When attempts are made in tests.
-pub(crate) const AT: Millis = Millis(1_773_480_420_123);
+pub const AT: Millis = Millis(1_773_480_420_123);
 
 /// An event with this id and data.
-pub(crate) fn event(id: &str, data: &str) -> Event {
+pub fn event(id: &str, data: &str) -> Event {
     let origin = Origin {
         stream: "web".into(),
         shard: "shard-0".into(),
@@ -23,16 +29,17 @@ pub(crate) fn event(id: &str, data: &str) -> Event {
         key: "u_48213".into(),
         name: Some("Order Completed".into()),
         data: data.to_owned().into(),
+        part: Default::default(),
         origin: Arc::new(origin),
     }
 }
 
 /// `count` events with the ids `id-0`, `id-1`, …
-pub(crate) fn events(count: usize) -> Vec<Event> {
+pub fn events(count: usize) -> Vec<Event> {
     (0..count).map(|n| event(&format!("id-{n}"), &format!("{{\"n\":{n}}}"))).collect()
 }
 
 /// The batch of these events.
-pub(crate) fn batch(events: &[Event]) -> Batch<'_> {
+pub fn batch(events: &[Event]) -> Batch<'_> {
     Batch { events, at: AT }
 }
