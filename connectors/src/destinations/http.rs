@@ -18,7 +18,7 @@ use reqwest::{Method, Url};
 use serde_json::{Value, json};
 
 use super::endpoint::Endpoint;
-use super::hide;
+use super::hide::{self, Secret};
 use super::oauth::Tokens;
 use super::sender::Sender;
 use super::status::{self, Policy};
@@ -45,6 +45,8 @@ pub struct Request {
     pub timeout: Duration,
     /// Whether it may lead to a private address.
     pub private: bool,
+    /// Secrets that stand in the body, where nobody would look for them.
+    hidden: Vec<Secret>,
 }
 
 impl Request {
@@ -58,7 +60,15 @@ impl Request {
             idempotency_key: None,
             timeout: endpoint.timeout,
             private: endpoint.private,
+            hidden: Vec::new(),
         }
+    }
+
+    /// The same with a secret in its body: previews do not show it, nor what comes back.
+    #[must_use]
+    pub fn hiding(mut self, secret: &Secret) -> Self {
+        self.hidden.push(secret.clone());
+        self
     }
 
     /// The same with `body` of this media type.
@@ -120,7 +130,8 @@ impl Request {
             };
             (name.as_str().to_owned(), Value::String(text))
         };
-        let plain = self.plain_body();
+        let hidden: Vec<String> = self.hidden.iter().flat_map(forms).collect();
+        let plain = hide::scrub(self.plain_body().into_owned().into(), &hidden);
         let body = serde_json::from_slice(&plain)
             .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&plain).into_owned()));
         json!({
@@ -135,6 +146,7 @@ impl Request {
     /// The secret texts it holds, so that they can be taken out of what comes back.
     pub(super) fn secrets(&self) -> Vec<String> {
         let mut secrets = hide::in_url(&self.url);
+        secrets.extend(self.hidden.iter().flat_map(forms));
         let headers = self.headers.iter().filter(|(name, value)| is_secret(name, value));
         for text in headers.filter_map(|(_, value)| std::str::from_utf8(value.as_bytes()).ok()) {
             secrets.push(text.to_owned());
@@ -142,7 +154,12 @@ impl Request {
             secrets.push(credentials.to_owned());
             let basic = scheme.eq_ignore_ascii_case("basic").then(|| STANDARD.decode(credentials).ok());
             let plain = basic.flatten().and_then(|bytes| String::from_utf8(bytes).ok());
-            secrets.extend(plain.and_then(|text| Some(text.split_once(':')?.1.to_owned())));
+            // A key alone, as some services want it, is a user without a password.
+            let told = |text: String| {
+                let (user, password) = text.split_once(':')?;
+                Some(if password.is_empty() { user } else { password }.to_owned())
+            };
+            secrets.extend(plain.and_then(told));
         }
         secrets
     }
@@ -221,6 +238,23 @@ pub trait HttpConnector: Send + Sync + Debug {
 
     /// What a response says about each event. [`super::status::answer`] judges all statuses but success.
     fn answer(&self, batch: Batch<'_>, response: &Response) -> Answer;
+}
+
+/// A secret as it stands in plain texts, in JSON and in forms.
+fn forms(secret: &Secret) -> [String; 3] {
+    let plain = secret.reveal();
+    let json = Value::from(plain).to_string();
+    [
+        plain.to_owned(),
+        json.trim_matches('"').to_owned(),
+        form(&[("", plain)]).trim_start_matches('=').to_owned(),
+    ]
+}
+
+/// Pairs as the body of a form (`application/x-www-form-urlencoded`).
+pub fn form(pairs: &[(&str, &str)]) -> String {
+    let url = Url::parse_with_params("form:", pairs).ok();
+    url.and_then(|url| url.query().map(str::to_owned)).unwrap_or_default()
 }
 
 /// A user and a password as the value of `Authorization`.

@@ -4,14 +4,23 @@
 //! supervision of `shardmill-actors`; nothing here waits but for the answer to its one request.
 
 mod address;
+pub mod amplitude;
+pub mod clickhouse;
 pub mod customerio;
+pub mod elasticsearch;
 pub mod endpoint;
 pub mod event;
 pub mod file;
+pub mod ga4;
+pub mod gtm;
 pub mod hide;
 pub mod http;
+pub mod hubspot;
+pub mod mailchimp;
+pub mod mixpanel;
 pub mod oauth;
 pub mod registry;
+pub mod segment;
 pub mod sender;
 pub mod settings;
 pub mod status;

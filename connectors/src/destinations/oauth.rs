@@ -4,7 +4,6 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde::Deserialize;
@@ -13,7 +12,7 @@ use tokio::sync::Mutex;
 use super::Refusal;
 use super::endpoint::Endpoint;
 use super::hide::Secret;
-use super::http::Request;
+use super::http::{Request, form};
 use super::sender::Sender;
 use super::settings::Settings;
 use super::status;
@@ -154,16 +153,15 @@ impl Tokens {
     }
 
     fn request(&self) -> Request {
-        let form = [
+        let pairs = [
             ("grant_type", "refresh_token"),
             ("client_id", &self.grant.client_id),
             ("client_secret", self.grant.client_secret.reveal()),
             ("refresh_token", self.grant.refresh_token.reveal()),
         ];
-        let mut body =
-            reqwest::Url::parse_with_params("form:", &form).map(|url| url.query().map(str::to_owned));
-        let body = body.as_mut().ok().and_then(Option::take).unwrap_or_default();
         Request::new(Method::POST, &self.endpoint)
-            .body("application/x-www-form-urlencoded", Bytes::from(body))
+            .body("application/x-www-form-urlencoded", form(&pairs))
+            .hiding(&self.grant.client_secret)
+            .hiding(&self.grant.refresh_token)
     }
 }

@@ -9,12 +9,29 @@ use serde_json::{Map, Value};
 
 use super::sender::Sender;
 use super::settings::{Known, SettingProblem};
-use super::{Destination, customerio, file, webhook};
+use super::{
+    Destination, amplitude, clickhouse, customerio, elasticsearch, file, ga4, gtm, hubspot, mailchimp,
+    mixpanel, segment, webhook,
+};
 
 /// Every kind there is.
 pub const KINDS: &[Kind] = &[
+    Kind::new("amplitude", "Amplitude: events, users, groups", amplitude::open, amplitude::SETTINGS),
+    Kind::new("clickhouse", "ClickHouse: rows inserted over HTTP", clickhouse::open, clickhouse::SETTINGS),
     Kind::new("customerio", "Customer.io: people, events, groups", customerio::open, customerio::SETTINGS),
+    Kind::new(
+        "elasticsearch",
+        "Elasticsearch, OpenSearch: documents in bulk",
+        elasticsearch::open,
+        elasticsearch::SETTINGS,
+    ),
     Kind::new("file", "JSON lines appended to a local file", file::open, file::SETTINGS).local(),
+    Kind::new("ga4", "Google Analytics 4: what people did", ga4::open, ga4::SETTINGS),
+    Kind::new("gtm", "Google Tag Manager: to a server container", gtm::open, gtm::SETTINGS),
+    Kind::new("hubspot", "HubSpot: contacts and custom events", hubspot::open, hubspot::SETTINGS),
+    Kind::new("mailchimp", "Mailchimp: members and their events", mailchimp::open, mailchimp::SETTINGS),
+    Kind::new("mixpanel", "Mixpanel: events, people, groups", mixpanel::open, mixpanel::SETTINGS),
+    Kind::new("segment", "Segment: events handed on by its HTTP API", segment::open, segment::SETTINGS),
     Kind::new("webhook", "JSON posted to any URL, signed", webhook::open, webhook::SETTINGS),
 ];
 

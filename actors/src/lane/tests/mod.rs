@@ -19,7 +19,6 @@ use super::prefix::Entry;
 use super::window::Unit;
 use crate::destination::{OnOutage, OnUnknown, Settings};
 use crate::state::lane::LaneStart;
-use crate::supervision::History;
 use crate::tree::{Retry, delivery};
 
 /// A third party nobody calls.

@@ -1,0 +1,41 @@
+//! What Segment says of a batch: as a whole, yes or no.
+
+use serde::Deserialize;
+
+use crate::destinations::http::Response;
+use crate::destinations::{Answer, Batch, status};
+
+#[derive(Deserialize)]
+struct Told {
+    #[serde(default)]
+    success: Option<bool>,
+}
+
+/// Judges an answer.
+pub(super) fn judge(batch: Batch<'_>, response: &Response) -> Answer {
+    let response = waiting(response);
+    if let Some(answer) = status::answer(batch, &response) {
+        return answer;
+    }
+    // Segment says `{"success":true}`, others say `ok` or nothing.
+    let body = response.body.trim_ascii();
+    match serde_json::from_slice(body) {
+        Ok(Told { success: Some(false) }) => {
+            status::unreadable(batch, &response, "says that nothing was taken")
+        }
+        Err(_) if !body.is_empty() && !body.eq_ignore_ascii_case(b"ok") => {
+            status::unreadable(batch, &response, "is not one of Segment's")
+        }
+        _ => Answer::delivered(batch.events.len()),
+    }
+}
+
+/// The same answer with the time to come back in the header that everybody else puts it in.
+fn waiting(response: &Response) -> Response {
+    let response = response.clone();
+    let reset = response.header("x-ratelimit-reset").map(str::to_owned);
+    match (response.status, response.header("retry-after"), reset) {
+        (429, None, Some(seconds)) => response.with("retry-after", &seconds),
+        _ => response,
+    }
+}
