@@ -3,6 +3,7 @@
 mod admin;
 mod cluster;
 mod data;
+mod destinations;
 mod dlq;
 mod node;
 
@@ -13,6 +14,7 @@ pub use admin::{
 };
 pub use cluster::{CertsArgs, ClusterArgs, ClusterCommand};
 pub use data::{GenerateArgs, QueryArgs, SchemaArgs, SchemaCommand, SendArgs, SourceFormat};
+pub use destinations::{DestinationsArgs, DestinationsCommand, TryArgs};
 pub use dlq::{
     DlqArgs, DlqBackup, DlqCommand, DlqEdit, DlqFilter, DlqList, DlqPurge, DlqRedrive, DlqShow, DlqStates,
     DlqStatus, DlqWhich,
@@ -48,6 +50,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Infer a schema from events, or print a table definition
     Schema(SchemaArgs),
+    /// List the kinds of destinations, describe one, or show what it would send
+    Destinations(DestinationsArgs),
     /// Look at dead letters, back them up, edit, redrive or remove them
     Dlq(Box<DlqArgs>),
     /// Verify the lake's books, or list its files
@@ -96,6 +100,10 @@ mod tests {
             "check -c x.toml --json",
             "schema infer f.csv --format csv --null NA",
             "schema ddl s.json --table t --location s3://b/t",
+            "destinations list --json",
+            "destinations describe webhook",
+            "destinations try webhook --event e.json -c x.toml --name hook",
+            "destinations try webhook --event - --set url=https://a.example --set batch=2 --json",
             "dlq list --class rejected --since 2026-11-20T00:00:00Z --group-by reason --json",
             "dlq list --status redriven --status purged --key k --event e --group-by destination,reason",
             "dlq show --id 1",
@@ -120,6 +128,9 @@ mod tests {
             "",
             "run --htpp x",
             "generate --spread soon",
+            "destinations try webhook",
+            "destinations try webhook --event e --name hook",
+            "destinations try webhook --event e -c x.toml --set a=b",
             "dlq purge",
             "dlq backup",
             "dlq edit --id 1",
