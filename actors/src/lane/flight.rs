@@ -9,7 +9,7 @@ use shardmill_cluster::Hold;
 use shardmill_connectors::clock::Millis;
 use shardmill_connectors::crash;
 use shardmill_connectors::destinations::{Answer, Batch, Event, Outcome, Refusal};
-use shardmill_connectors::failure::Failure;
+use shardmill_connectors::failure::{Class, Failure};
 use tracing::Instrument;
 
 use super::window::Flight;
@@ -97,6 +97,10 @@ fn verdict(answer: &Answer) -> (Verdict, Option<String>) {
         }
     };
     let failure = &refusal.failure;
+    if failure.class == Class::Rejected && refusal.response.is_none() {
+        // The connector refused it without asking anybody: that says nothing about who would have been asked.
+        return (Verdict::Unknown, Some(failure.detail.clone()));
+    }
     (Verdict::of(failure.class, failure.retry_after), Some(failure.detail.clone()))
 }
 

@@ -89,7 +89,7 @@ pub fn judge(
             }
         }
     });
-    if whole && endings.iter().all(Option::is_none) {
+    if whole && endings.iter().all(Option::is_none) && are_alike(&outcomes) {
         keep_together(window, flight, &mut fates, &outcomes, at);
     }
     let settled = window.land(flight, fates, at.now);
@@ -110,6 +110,12 @@ fn is_to_blame(window: &mut Window, flight: &Flight, outcomes: &[Result<(), Refu
     let mut again = outcomes.len() > 1 && outcomes.iter().all(unwelcome);
     window.units_mut(flight, |_, unit| again &= unit.unwelcome_at.is_some_and(|then| fines > then));
     again
+}
+
+/// Whether all events of a batch met the same: what says something of single events does not speak for the batch.
+fn are_alike(outcomes: &[Result<(), Refusal>]) -> bool {
+    let class = |outcome: &Result<(), Refusal>| outcome.as_ref().err().map(|refusal| refusal.failure.class);
+    outcomes.iter().all(|outcome| class(outcome) == outcomes.first().and_then(class))
 }
 
 enum Judged {

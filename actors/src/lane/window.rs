@@ -186,9 +186,11 @@ impl Window {
             key.in_flight = count;
             flight.keys.push((name, count));
         }
+        // Those passed over have waited already: for them the time goes on.
+        let since = if passed.is_empty() { Some(now) } else { self.ready_since };
         passed.append(&mut self.ready);
         self.ready = passed;
-        self.ready_since = (!self.ready.is_empty()).then_some(now);
+        self.ready_since = since.filter(|_| !self.ready.is_empty());
         (!events.is_empty()).then_some((flight, events))
     }
 

@@ -54,6 +54,11 @@ impl Shape {
         Shape::of("", value)
     }
 
+    /// A JSON value that is sent alone. Its part is the record's own: two events may have one id.
+    pub fn alone(prefix: &str, event: &Event, value: &Value) -> Self {
+        Shape::of(format!("{prefix}{:032x}", event.origin.identity()), value)
+    }
+
     /// A JSON value of a part.
     pub fn of(part: impl Into<String>, value: &Value) -> Self {
         Shape { part: part.into(), data: value.to_string().into_bytes() }
@@ -120,11 +125,12 @@ impl Tracked {
         pointers.iter().find_map(|pointer| self.text(pointer))
     }
 
-    /// An id: a text that is not empty, or a number.
+    /// An id: a text that is not empty, or a whole number of at most 64 bits.
     pub fn id(&self, pointer: &str) -> Option<String> {
         match self.value(pointer)? {
             Value::String(text) if !text.is_empty() => Some(text.clone()),
-            Value::Number(number) => Some(number.to_string()),
+            // One with more digits than it can be known by would be somebody else's, too.
+            Value::Number(number) if !number.is_f64() => Some(number.to_string()),
             _ => None,
         }
     }
@@ -169,9 +175,12 @@ impl Tracked {
     pub fn personal(&self, names: &[&str]) -> Option<&Value> {
         let places = ["/traits", "/context/traits", "/properties"];
         let objects = places.iter().filter_map(|place| self.value(place)?.as_object());
-        objects
-            .flat_map(|object| names.iter().filter_map(|name| object.get(*name)))
-            .find(|value| !value.is_null())
+        let said = |value: &&Value| match value {
+            Value::String(text) => !text.trim().is_empty(),
+            Value::Number(_) => true,
+            _ => false,
+        };
+        objects.flat_map(|object| names.iter().filter_map(|name| object.get(*name))).find(said)
     }
 
     /// The e-mail address, trimmed and in lower case.
@@ -217,10 +226,13 @@ pub fn as_text(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::json;
 
     use super::super::testing;
     use super::*;
+    use crate::record::{Origin, Sequence};
 
     fn tracked(value: &Value) -> Tracked {
         Tracked::read(&testing::event("id", &value.to_string())).unwrap()
@@ -253,6 +265,25 @@ mod tests {
         assert_eq!(event.created_at(), Some(Millis(1_767_600_000_000)));
         assert_eq!(event.traits()["first_name"], "Ada");
         assert_eq!(tracked(&json!({})).time(), Millis(1_773_480_413_589), "when it arrived");
+    }
+
+    #[test]
+    fn what_goes_alone_is_told_apart_by_its_record_and_not_by_its_id() {
+        let one = testing::event("17", "{}");
+        let origin = Origin { sequence: Sequence::from(8), ..(*one.origin).clone() };
+        let other = Event { origin: Arc::new(origin), ..one.clone() };
+        let part = |event: &Event| Shape::alone("alone/", event, &Value::Null).part;
+        assert_ne!(part(&one), part(&other));
+        assert_eq!(part(&one), part(&one.clone()), "a repetition is the same");
+    }
+
+    #[test]
+    fn a_number_too_long_to_be_known_is_nobody_and_an_empty_text_is_no_address() {
+        let event = tracked(&json!({
+            "userId": 123_456_789_012_345_678_901_u128 as f64, "traits": {"email": ""},
+            "context": {"traits": {"email": "a@b.c"}},
+        }));
+        assert_eq!((event.user_id(), event.email().as_deref()), (None, Some("a@b.c")));
     }
 
     #[test]

@@ -21,6 +21,8 @@ use crate::failure::{Class, Failure};
 
 /// A token is replaced so long before its end.
 const EARLY: Duration = Duration::from_secs(60);
+/// No token is believed to last longer.
+const LONGEST: Duration = Duration::from_secs(86_400);
 /// How long a token lasts whose end nobody said.
 const UNTOLD: Duration = Duration::from_secs(600);
 
@@ -146,7 +148,7 @@ impl Tokens {
         };
         present.0 += 1;
         let token = Token { secret: Secret::new(granted.access_token), number: present.0 };
-        let lasts = granted.expires_in.map_or(UNTOLD, Duration::from_secs);
+        let lasts = granted.expires_in.map_or(UNTOLD, Duration::from_secs).min(LONGEST);
         let until = Instant::now() + lasts.saturating_sub(EARLY).max(lasts / 2);
         present.1 = Some(Present { token: token.clone(), until });
         Ok(token)

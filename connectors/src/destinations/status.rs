@@ -77,11 +77,22 @@ pub fn refused_at(
     let mut outcomes: Vec<Outcome> = vec![Ok(()); batch.events.len()];
     for (index, failure) in refused {
         let Some(outcome) = outcomes.get_mut(index) else {
-            return unreadable(batch, response, &format!("refuses place {index}, which was not sent"));
+            return apart(batch, response, &format!("refuses place {index}, which was not sent"));
         };
         *outcome = Err(Refusal { response: excerpt(response), ..failure.into() });
     }
     Answer::Each(outcomes)
+}
+
+/// An answer that cannot be understood for so many events: that for fewer may be. For a single one it is [`unreadable`].
+pub fn apart(batch: Batch<'_>, response: &Response, why: &str) -> Answer {
+    match unreadable(batch, response, why) {
+        Answer::Each(outcomes) if batch.events.len() > 1 => match outcomes.into_iter().next() {
+            Some(Err(refusal)) => Answer::Split(refusal),
+            _ => unreadable(batch, response, why),
+        },
+        answer => answer,
+    }
 }
 
 /// An answer that cannot be understood: nothing is taken for delivered, and nothing given up.

@@ -90,7 +90,8 @@ fn sources() -> BTreeMap<String, String> {
 fn production() -> BTreeMap<String, String> {
     let crates = ["connectors/src/", "cluster/src/", "actors/src/", "node/src/"];
     let ours = |name: &str| crates.iter().any(|folder| name.starts_with(folder));
-    let tests = |name: &str| name.contains("/tests") || name.ends_with("/testing.rs");
+    let tests =
+        |name: &str| name.contains("/tests") || name.contains("/testing/") || name.ends_with("/testing.rs");
     let kept = sources().into_iter().filter(|(name, _)| ours(name) && !tests(name));
     kept.map(|(name, text)| (name, without_tests(&text).to_owned())).collect()
 }

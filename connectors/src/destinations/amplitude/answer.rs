@@ -34,7 +34,8 @@ pub(super) fn answer(batch: Batch<'_>, response: &Response) -> Answer {
 /// A good status: events are answered in JSON, the forms of single ones perhaps in words.
 fn taken(batch: Batch<'_>, response: &Response, told: &Value) -> Answer {
     let code = told["code"].as_u64();
-    if code == Some(200) || code.is_none() && alone(batch).is_some() {
+    let words = !response.body.trim_ascii_start().starts_with(b"<");
+    if code == Some(200) || code.is_none() && words && alone(batch).is_some() {
         return Answer::delivered(batch.events.len());
     }
     status::unreadable(batch, response, "is none of Amplitude's")

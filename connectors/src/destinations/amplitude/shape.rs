@@ -141,7 +141,7 @@ fn alias(settings: &Amplitude, tracked: &Tracked, event: &Event) -> Item {
 }
 
 fn alone(event: &Event, calls: &Value) -> Shape {
-    Shape::of(format!("{ALONE}{}", event.id), calls)
+    Shape::alone(ALONE, event, calls)
 }
 
 fn fitting(settings: &Amplitude, item: Map<String, Value>) -> Result<Value, Failure> {

@@ -7,32 +7,35 @@ use crate::destinations::{Answer, Batch, status};
 use crate::failure::Failure;
 
 #[derive(Deserialize)]
-struct Mixed {
+struct Told {
+    #[serde(default)]
     errors: Vec<Refused>,
 }
 
 #[derive(Deserialize)]
 struct Refused {
     batch_index: usize,
-    #[serde(default)]
-    reason: String,
-    #[serde(default)]
-    field: String,
-    #[serde(default)]
-    message: String,
+    reason: Option<String>,
+    field: Option<String>,
+    message: Option<String>,
 }
 
 /// Judges an answer with a good status.
 pub(super) fn taken(batch: Batch<'_>, response: &Response) -> Answer {
-    if response.status != 207 {
-        return Answer::delivered(batch.events.len());
-    }
-    let Ok(mixed) = serde_json::from_slice::<Mixed>(&response.body) else {
-        return status::unreadable(batch, response, "does not name what it refuses");
+    let body = response.body.trim_ascii();
+    let told: Told = match serde_json::from_slice(body) {
+        Ok(told) => told,
+        Err(_) if body.is_empty() && response.status != 207 => return Answer::delivered(batch.events.len()),
+        Err(_) => return status::apart(batch, response, "does not tell what it refuses"),
     };
-    let refused = mixed.errors.into_iter().map(|refused| {
-        let Refused { batch_index, reason, field, message } = refused;
-        (batch_index, Failure::rejected(format!("Customer.io refuses it: {reason} {field}: {message}")))
+    if response.status == 207 && told.errors.is_empty() {
+        return status::apart(batch, response, "does not name what it refuses");
+    }
+    let refused = told.errors.into_iter().map(|refused| {
+        let [reason, field, message] =
+            [refused.reason, refused.field, refused.message].map(Option::unwrap_or_default);
+        let failure = Failure::rejected(format!("Customer.io refuses it: {reason} {field}: {message}"));
+        (refused.batch_index, failure)
     });
     status::refused_at(batch, response, refused)
 }

@@ -21,9 +21,9 @@ pub(super) fn request(settings: &Customerio, batch: Batch<'_>) -> Result<Request
     }
 }
 
-/// Whether the credentials are right: an empty batch.
+/// Whether the credentials are right: where the account is.
 pub(super) fn probe(settings: &Customerio) -> Option<Request> {
-    Some(signed(settings, Method::POST, "/api/v2/batch").ok()?.body(JSON, r#"{"batch":[]}"#))
+    signed(settings, Method::GET, "/api/v1/accounts/region").ok()
 }
 
 const JSON: &str = "application/json";

@@ -32,7 +32,7 @@ pub(super) fn item(settings: &Customerio, tracked: &Tracked, event: &Event) -> I
         Call::Page => happened(tracked, event, ("page", tracked.first(&["/name", "/properties/url"])))?,
         Call::Screen => happened(tracked, event, ("screen", tracked.text("/name")))?,
         Call::Group => Shape::json(&group(settings, tracked)?),
-        Call::Alias if settings.merges => Shape::of(format!("{MERGE}{}", event.id), &merge(tracked)?),
+        Call::Alias if settings.merges => Shape::alone(MERGE, event, &merge(tracked)?),
         Call::Alias | Call::Other => return Ok(None),
     };
     if shape.data.len() > OPERATION {
@@ -47,7 +47,7 @@ pub(super) fn item(settings: &Customerio, tracked: &Tracked, event: &Event) -> I
 /// Who somebody is to Customer.io: by id, else by address.
 fn person(tracked: &Tracked) -> Option<Value> {
     let by_email = || tracked.email().map(|email| json!({ "email": email }));
-    tracked.user_id().map(|id| json!({ "id": id })).or_else(by_email)
+    tracked.user_id().filter(|id| id.len() <= ATTRIBUTE).map(|id| json!({ "id": id })).or_else(by_email)
 }
 
 fn identify(tracked: &Tracked) -> Result<Value, Failure> {
@@ -55,7 +55,10 @@ fn identify(tracked: &Tracked) -> Result<Value, Failure> {
         person(tracked).ok_or_else(|| Failure::rejected("a person needs a `userId` or an e-mail address"))?;
     let mut attributes = tracked.traits();
     if let Some(created) = attributes.remove("createdAt") {
-        let at = created.as_str().and_then(moment).map_or(created, |at| json!(at.0.div_euclid(1000)));
+        let text = created.as_str().and_then(moment).map(|at| at.0.div_euclid(1000));
+        // Customer.io wants seconds; so large a number is milliseconds.
+        let number = created.as_i64().filter(|at| *at > 100_000_000_000).map(|at| at.div_euclid(1000));
+        let at = text.or(number).map_or(created, |at| json!(at));
         attributes.insert("created_at".into(), at);
     }
     attributes.extend(tracked.anonymous_id().map(|id| ("anonymous_id".to_owned(), json!(id))));
@@ -92,7 +95,7 @@ fn happened(
     let body = json!({
         "type": action, "name": name, "anonymous_id": anonymous, "id": id, "timestamp": at, "data": properties,
     });
-    Ok(Shape::of(format!("{EVENT}{}", event.id), &body))
+    Ok(Shape::alone(EVENT, event, &body))
 }
 
 fn group(settings: &Customerio, tracked: &Tracked) -> Result<Value, Failure> {
@@ -123,7 +126,7 @@ fn checked(attributes: &Map<String, Value>) -> Result<(), Failure> {
         return Err(Failure::rejected(format!("{count} attributes; Customer.io takes {ATTRIBUTES}")));
     }
     for (name, value) in attributes {
-        let length = value.as_str().map_or(0, str::len);
+        let length = value.as_str().map_or_else(|| value.to_string().len(), str::len);
         if name.len() > ATTRIBUTE || length > VALUE {
             let limits = format!("names of {ATTRIBUTE} bytes and values of {VALUE}");
             return Err(Failure::rejected(format!(

@@ -102,3 +102,11 @@ async fn an_answer_that_names_what_was_not_sent_takes_nothing() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_good_status_with_a_strange_body_takes_nothing() {
+    for body in ["<html>Sorry</html>", r#"{"errors":[{"batch_index":0,"reason":"no","field":null}]}"#] {
+        let told = customerio().answered(Reply::new(200, body)).await;
+        assert_ne!(told.outcomes, ["delivered"], "{body}");
+    }
+}

@@ -81,6 +81,11 @@ fn documents(settings: &Elasticsearch, batch: Batch<'_>, response: &Response) ->
     Answer::Each(outcomes)
 }
 
+/// Whether an argument is wrong that no document has brought.
+fn blames_settings(told: &str) -> bool {
+    ["op_type", "pipeline with id", "write index"].iter().any(|word| told.contains(word))
+}
+
 fn outcome(settings: &Elasticsearch, document: &Document) -> Outcome {
     let told = format!("Elasticsearch does not take the document: {}", document.told());
     let mut unknown = false;
@@ -91,6 +96,9 @@ fn outcome(settings: &Elasticsearch, document: &Document) -> Outcome {
             Failure::throttled(format!("{told}; look at the cluster's disks"), Some(BLOCKED))
         }
         (404, _) => Failure::unauthorized(format!("{told}; create the index, then resume")),
+        (400, "illegal_argument_exception") if blames_settings(&told) => {
+            Failure::unauthorized(format!("{told}; correct `op`, `pipeline` or `index`, then resume"))
+        }
         // Full queues or memory of one shard: the other documents were taken.
         (429, _) => Failure::transient(told),
         (status, _) => match status::policy(status, false) {

@@ -56,6 +56,9 @@ const PAGE: [(&str, &str, &str); 3] = [
     ("page_title", "/properties/title", "/context/page/title"),
 ];
 
+/// Parameters that an event may have for ours to be added: GA4 takes 25.
+const ADDED: usize = 21;
+
 /// Properties of a page that are parameters under other names, or parts of them.
 const PAGE_PROPERTIES: [&str; 5] = ["url", "referrer", "title", "path", "search"];
 
@@ -95,7 +98,9 @@ pub(in crate::destinations) fn happened(
     };
     for (param, own, context) in PAGE {
         let own = if call == Call::Page { own } else { context };
-        if let Some(text) = tracked.first(&[own, context]) {
+        // What we add never makes an event too large.
+        let fits = call == Call::Page || params.len() < ADDED;
+        if let Some(text) = tracked.first(&[own, context]).filter(|_| fits) {
             params.entry(param).or_insert_with(|| text.into());
         }
     }

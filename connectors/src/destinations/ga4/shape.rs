@@ -42,9 +42,14 @@ fn params(
         params.insert(name, value);
     }
     // Without these two nobody is seen in realtime reports and sessions.
-    params.entry("engagement_time_msec").or_insert_with(|| json!(1));
-    if let Some(session) = tracked.id("/context/sessionId") {
-        params.entry("session_id").or_insert_with(|| session.into());
+    let own = [
+        ("engagement_time_msec", Some(json!(1))),
+        ("session_id", tracked.id("/context/sessionId").map(Value::from)),
+    ];
+    for (name, value) in own {
+        if let Some(value) = value.filter(|_| params.len() < rules::PARAMETERS) {
+            params.entry(name).or_insert(value);
+        }
     }
     if params.len() > rules::PARAMETERS {
         let (count, most) = (params.len(), rules::PARAMETERS);

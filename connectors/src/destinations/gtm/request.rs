@@ -18,6 +18,9 @@ struct Told {
     user_agent: Option<String>,
 }
 
+/// Bytes of what a visitor may bring into the request line or a header.
+const LONGEST: usize = 512;
+
 /// The request that delivers a batch.
 pub(super) fn request(settings: &Gtm, batch: Batch<'_>) -> Result<Request, Refusal> {
     let mut request = match (&settings.mode, batch.events) {
@@ -33,9 +36,13 @@ fn one(settings: &Gtm, event: &Event) -> Result<Request, Refusal> {
     let told: Told = serde_json::from_slice(&event.data)
         .map_err(|error| Failure::crashed(format!("a shaped event is no JSON: {error}")))?;
     let mut request = Request::new(Method::POST, &settings.endpoint).body(JSON, event.data.clone());
-    request.url.query_pairs_mut().append_pair("v", "2").append_pair("event", &told.event_name);
-    // It is in the body too: a header that cannot hold it costs nothing.
-    if let Some(Ok(agent)) = told.user_agent.map(|agent| HeaderValue::from_str(&agent)) {
+    request.url.query_pairs_mut().append_pair("v", "2");
+    // Both are in the body too: what a request line or a header cannot hold costs nothing.
+    if told.event_name.len() <= LONGEST {
+        request.url.query_pairs_mut().append_pair("event", &told.event_name);
+    }
+    let agent = told.user_agent.filter(|agent| agent.len() <= LONGEST);
+    if let Some(Ok(agent)) = agent.map(|agent| HeaderValue::from_str(&agent)) {
         request.headers.insert(USER_AGENT, agent);
     }
     Ok(request)

@@ -66,11 +66,17 @@ fn refusal(response: &Response, failure: Failure) -> Refusal {
     Refusal { response: status::excerpt(response), ..failure.into() }
 }
 
+/// How often a day's limit is looked at.
+const OFTEN: Duration = Duration::from_secs(15 * 60);
+
 /// Which of the limits it was decides how long to wait, unless the answer says it.
 fn limited(zone: &TimeZone, at: Millis, response: &Response) -> Failure {
     let policy = serde_json::from_slice::<Limited>(&response.body).ok().and_then(|limit| limit.policy_name);
     let (limit, wait) = match policy.as_deref() {
-        Some("DAILY") => ("the limit of the day is reached", until_midnight(zone, at)),
+        // Asked for again now and then: nobody knows how our clocks differ, or whether somebody buys more.
+        Some("DAILY") => {
+            ("the limit of the day is reached", until_midnight(zone, at).map(|wait| wait.min(OFTEN)))
+        }
         Some("SECONDLY") => ("the limit of a second is reached", Some(Duration::from_secs(1))),
         _ => ("a limit is reached", Some(WINDOW)),
     };
@@ -97,13 +103,13 @@ fn taken(batch: Batch<'_>, response: &Response) -> Answer {
 
 fn contacts(batch: Batch<'_>, response: &Response) -> Answer {
     let Ok(written) = serde_json::from_slice::<Written>(&response.body) else {
-        return status::unreadable(batch, response, "does not tell what became of the contacts");
+        return status::apart(batch, response, "does not tell what became of the contacts");
     };
     if written.status.is_some_and(|status| status != "COMPLETE") {
         return status::unreadable(batch, response, "says that the batch was not completed");
     }
     if written.results.is_none() && written.errors.is_none() {
-        return status::unreadable(batch, response, "does not tell what became of the contacts");
+        return status::apart(batch, response, "does not tell what became of the contacts");
     }
     let (results, errors) = (written.results.unwrap_or_default(), written.errors.unwrap_or_default());
     let (contacts, places) = match request::contacts(batch) {
@@ -121,7 +127,7 @@ fn contacts(batch: Batch<'_>, response: &Response) -> Answer {
         };
         for trace in named {
             let Some(known) = traces.iter().find(|known| *known == trace) else {
-                return status::unreadable(batch, response, "refuses a contact that was not sent");
+                return status::apart(batch, response, "refuses a contact that was not sent");
             };
             refused.insert(known, failure.clone());
         }
@@ -142,6 +148,10 @@ impl Problem {
     fn failure(&self) -> Failure {
         let (category, message) = (self.category.as_deref(), self.message.as_deref());
         let (category, message) = (category.unwrap_or("an error"), message.unwrap_or("without a message"));
-        Failure::rejected(format!("HubSpot refuses it: {category}: {message}"))
+        let detail = format!("HubSpot refuses it: {category}: {message}");
+        match category {
+            "RATE_LIMITS" | "INTERNAL_ERROR" => Failure::transient(detail),
+            _ => Failure::rejected(detail),
+        }
     }
 }

@@ -159,7 +159,7 @@ async fn statuses_with_a_meaning_of_their_own() {
         (409, "", "transient: answered 409"),
         (414, "", "rejected: answered 414"),
         (423, "", "transient after 2 s: answered 423"),
-        (429, r#"{"policyName":"DAILY"}"#, "throttled after 52379 s: "),
+        (429, r#"{"policyName":"DAILY"}"#, "throttled after 900 s: "),
         (429, r#"{"policyName":"TEN_SECONDLY_ROLLING"}"#, "throttled after 10 s: "),
         (429, r#"{"policyName":"SECONDLY"}"#, "throttled after 1 s: "),
         (429, r#"{"category":"RATE-LIMIT_REACHED"}"#, "throttled after 10 s: "),

@@ -73,14 +73,10 @@ fn taken(part: &str, batch: Batch<'_>, response: &Response) -> Answer {
 fn members(batch: Batch<'_>, response: &Response) -> Answer {
     let Ok(report) = serde_json::from_slice::<Report>(&response.body) else {
         let why = "does not tell what became of the members";
-        return if response.cut {
-            apart(batch, response, why)
-        } else {
-            status::unreadable(batch, response, why)
-        };
+        return status::apart(batch, response, why);
     };
     if report.error_count.is_some_and(|count| count > report.errors.len()) {
-        return apart(batch, response, "does not name all that it refuses");
+        return status::apart(batch, response, "does not name all that it refuses");
     }
     let mut refused: HashMap<String, Failure> = HashMap::new();
     for error in report.errors {
@@ -102,18 +98,9 @@ fn members(batch: Batch<'_>, response: &Response) -> Answer {
         sent.insert(email_address);
     }
     if refused.keys().any(|address| !sent.contains(address)) {
-        return status::unreadable(batch, response, "refuses a member that was not sent");
+        return status::apart(batch, response, "refuses a member that was not sent");
     }
     Answer::Each(outcomes)
-}
-
-/// What cannot be told of many may be told of fewer.
-fn apart(batch: Batch<'_>, response: &Response, why: &str) -> Answer {
-    if batch.events.len() < 2 {
-        return status::unreadable(batch, response, why);
-    }
-    let failure = Failure::transient(format!("answered {}, and the answer {why}", response.status));
-    Answer::Split(Refusal { unknown: true, ..refusal(response, failure) })
 }
 
 impl Refused {

@@ -58,7 +58,7 @@ fn merge(known: &mut Map<String, Value>, later: Map<String, Value>) {
 
 /// Whether the key is right.
 pub(super) fn probe(settings: &Mailchimp) -> Option<Request> {
-    signed(settings, Method::GET, "/ping").ok()
+    signed(settings, Method::GET, &format!("/lists/{}?fields=id", settings.list_id)).ok()
 }
 
 fn signed(settings: &Mailchimp, method: Method, path: &str) -> Result<Request, Refusal> {

@@ -70,7 +70,7 @@ fn explicit(settings: &Mailchimp) -> Option<String> {
 /// The part of what is sent alone.
 fn alone(what: &str, email: &str, event: &Event) -> String {
     let hash: String = Md5::digest(email).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{what}/{hash}/{}", event.id)
+    format!("{what}/{hash}/{:032x}", event.origin.identity())
 }
 
 fn merge_fields(settings: &Mailchimp, tracked: &Tracked) -> Map<String, Value> {

@@ -225,7 +225,10 @@ async fn a_probe_changes_nothing() {
     let bench = mailchimp().bench().await;
     assert_eq!(bench.destination.probe().await, Ok(true));
     let asked = bench.receiver.take();
-    assert_eq!((asked[0].method.as_str(), asked[0].path.as_str()), ("GET", "/3.0/ping"));
+    assert_eq!(
+        (asked[0].method.as_str(), asked[0].path.as_str()),
+        ("GET", "/3.0/lists/a1b2c3d4e5?fields=id")
+    );
 }
 
 fn setup(settings: &str) -> Setup {

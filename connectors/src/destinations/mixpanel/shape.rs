@@ -97,6 +97,9 @@ impl Who {
     fn of(settings: &Mixpanel, tracked: &Tracked) -> Result<Self, Failure> {
         let (user, device) = (tracked.user_id(), tracked.anonymous_id());
         let simplified = settings.simplified;
+        // Beside a user a device that is none is left out; alone it is nobody.
+        let is_none = |id: &String| rules::no_placeholder("anonymousId", Some(id)).is_err();
+        let device = device.filter(|id| user.is_none() || !is_none(id));
         let by_device = |id: &String| if simplified { format!("$device:{id}") } else { id.clone() };
         let distinct = user.clone().or_else(|| device.as_ref().map(by_device));
         rules::no_placeholder("userId", user.as_deref())?;

@@ -1,7 +1,9 @@
 //! What Segment says of a batch: as a whole, yes or no.
 
+use reqwest::header::RETRY_AFTER;
 use serde::Deserialize;
 
+use crate::clock::Millis;
 use crate::destinations::http::Response;
 use crate::destinations::{Answer, Batch, status};
 
@@ -13,7 +15,7 @@ struct Told {
 
 /// Judges an answer.
 pub(super) fn judge(batch: Batch<'_>, response: &Response) -> Answer {
-    let response = waiting(response);
+    let response = waiting(batch.at, response);
     if let Some(answer) = status::answer(batch, &response) {
         return answer;
     }
@@ -30,12 +32,16 @@ pub(super) fn judge(batch: Batch<'_>, response: &Response) -> Answer {
     }
 }
 
-/// The same answer with the time to come back in the header that everybody else puts it in.
-fn waiting(response: &Response) -> Response {
+/// The same answer with the time to come back in the header that everybody else puts it in. So large a number is a moment, in seconds.
+fn waiting(at: Millis, response: &Response) -> Response {
     let response = response.clone();
-    let reset = response.header("x-ratelimit-reset").map(str::to_owned);
-    match (response.status, response.header("retry-after"), reset) {
-        (429, None, Some(seconds)) => response.with("retry-after", &seconds),
+    let reset = response.header("x-ratelimit-reset").and_then(|reset| reset.parse::<i64>().ok());
+    match (response.status, response.header(RETRY_AFTER.as_str()), reset) {
+        (429, None, Some(moment)) if moment > 1_000_000_000 => {
+            let seconds = moment.saturating_sub(at.0.div_euclid(1000)).max(0);
+            response.with(RETRY_AFTER.as_str(), &seconds.to_string())
+        }
+        (429, None, Some(seconds)) => response.with(RETRY_AFTER.as_str(), &seconds.to_string()),
         _ => response,
     }
 }
