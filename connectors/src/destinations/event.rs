@@ -175,10 +175,11 @@ impl Tracked {
     pub fn personal(&self, names: &[&str]) -> Option<&Value> {
         let places = ["/traits", "/context/traits", "/properties"];
         let objects = places.iter().filter_map(|place| self.value(place)?.as_object());
+        // An empty text says nothing: perhaps another place does.
         let said = |value: &&Value| match value {
+            Value::Null => false,
             Value::String(text) => !text.trim().is_empty(),
-            Value::Number(_) => true,
-            _ => false,
+            _ => true,
         };
         objects.flat_map(|object| names.iter().filter_map(|name| object.get(*name))).find(said)
     }

@@ -333,8 +333,6 @@ impl<C: HttpConnector> Destination for HttpDestination<C> {
         let response = self.send(request).await.map_err(|refusal| refusal.failure)?;
         match status::policy(response.status, false) {
             Policy::Taken => Ok(true),
-            // Known, and not allowed to ask this: that says nothing about what may be delivered.
-            Policy::Refused(_) if response.status == 403 => Ok(false),
             Policy::Split => Err(Failure::unauthorized(status::told(response.status))),
             Policy::Refused(class) => Err(Failure::new(class, status::told(response.status))),
         }

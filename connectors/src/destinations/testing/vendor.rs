@@ -15,6 +15,7 @@ use crate::destinations::registry::{self, Setup};
 use crate::destinations::sender::Sender;
 use crate::destinations::{Answer, Batch, Destination, Event, Outcome, Shaped};
 use crate::failure::Class;
+use crate::record::{Origin, Sequence};
 
 /// What settings hold wherever they want a secret.
 pub const SECRET: &str = "s3cr3t-of-the-vendor";
@@ -202,7 +203,9 @@ async fn deliver(destination: &dyn Destination, events: &[&str]) -> Vec<String> 
     for (index, json) in events.iter().enumerate() {
         let id = serde_json::from_str::<Value>(json).ok();
         let id = id.and_then(|event| event["messageId"].as_str().map(str::to_owned));
-        match destination.shape(event(&id.unwrap_or_else(|| format!("id-{index}")), json)) {
+        let event = event(&id.unwrap_or_else(|| format!("id-{index}")), json);
+        let origin = Origin { sequence: Sequence::from(7 + index as u64), ..(*event.origin).clone() };
+        match destination.shape(Event { origin: Arc::new(origin), ..event }) {
             Shaped::Skip => outcomes[index] = "skipped".into(),
             Shaped::Refuse(_, failure) => outcomes[index] = format!("refused: {}", failure.detail),
             Shaped::Send(event) => match parts.iter_mut().find(|part| part[0].1.part == event.part) {
