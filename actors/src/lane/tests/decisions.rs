@@ -217,7 +217,7 @@ fn the_events_of_a_batch_are_judged_by_themselves_and_by_each_other() {
         false,
         &[
             (0, &[OK, no(Rejected), no(Transient)], &[Delivered, Dead(Rejected), Again(1_000)]),
-            (0, &[no(Transient), throttled(7)], &[Again(7_000), Again(7_000)]),
+            (0, &[no(Transient), throttled(7)], &[Again(1_000), Again(7_000)]),
             (0, &[no(Transient), throttled(7), OK], &[Again(1_000), Again(7_000), Delivered]),
             (3, &[no(Transient), OK], &[Dead(Transient), Delivered]),
             (3, &[no(Transient), no(Transient)], &[Dead(Transient), Dead(Transient)]),
