@@ -94,6 +94,11 @@ pub mod documents {
         format!("destinations/{name}")
     }
 
+    /// What was sent today of a destination's quota; `name` is the destination and the quota's place there.
+    pub fn quota(name: &str) -> String {
+        format!("quotas/{name}")
+    }
+
     /// What has been settled of a dead-letter file.
     pub fn settled(object: &str) -> String {
         format!("settled/{}", object.trim_start_matches("dead/"))

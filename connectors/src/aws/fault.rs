@@ -5,6 +5,7 @@
 
 use std::error::Error;
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -111,6 +112,8 @@ where
 
 /// What an answer with this HTTP status and error code means. Entries of a batch have a code and no status: 0.
 pub fn classify(doing: &str, status: u16, code: &str, message: &str) -> Failure {
+    // Where a signature is wrong, what should have been signed follows: the session's token is in it.
+    let message = message.split("The Canonical String").next().unwrap_or_default().trim_end();
     let told = match (code.is_empty(), message.is_empty()) {
         (true, true) => format!("answered {status}"),
         (true, false) => message.to_owned(),
@@ -145,7 +148,7 @@ pub fn is_throttled(failure: &Failure) -> bool {
 }
 
 /// An error with its causes: the SDK's own messages leave them out.
-pub(super) fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
@@ -155,21 +158,39 @@ pub(super) fn chain(error: &dyn Error) -> String {
     text
 }
 
-/// Whether the request could not be signed.
+/// What whoever gives credentials says, or is said of them, when they are late or away.
+const AWAY: [&str; 5] = ["dispatch failure", "timed out", "timeout", "connection", "service error"];
+/// What they say when they refuse.
+const REFUSED: [&str; 5] =
+    ["AccessDenied", "InvalidClientTokenId", "Expired", "SignatureDoesNotMatch", "ValidationError"];
+
+/// Whether the request could not be signed, and never will be as things are.
 fn is_about_credentials(error: &(dyn Error + 'static)) -> bool {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(inner) = cause {
-        if inner.is::<aws_credential_types::provider::error::CredentialsError>() {
-            return true;
-        }
-        cause = inner.source();
-    }
-    false
+    let causes = std::iter::successors(Some(error), |&cause| cause.source());
+    let told: Vec<String> =
+        causes.skip_while(|cause| !cause.is::<CredentialsError>()).map(ToString::to_string).collect();
+    let says = |words: &[&str]| told.iter().any(|text| words.iter().any(|word| text.contains(word)));
+    !told.is_empty() && (says(&REFUSED) || !says(&AWAY))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_gives_credentials_may_be_away() {
+        for (error, lasts) in [
+            (CredentialsError::not_loaded("no providers in chain provided credentials"), true),
+            (CredentialsError::invalid_configuration("no such profile"), true),
+            (CredentialsError::provider_error("service error: AccessDenied: not authorized"), true),
+            (CredentialsError::provider_error("dispatch failure: connection reset"), false),
+            (CredentialsError::provider_timed_out(std::time::Duration::from_secs(5)), false),
+        ] {
+            let shown = chain(&error);
+            assert_eq!(is_about_credentials(&error), lasts, "{shown}");
+        }
+        assert!(!is_about_credentials(&std::io::Error::other("reset")));
+    }
 
     #[test]
     fn codes_decide_before_the_status() {
@@ -202,5 +223,17 @@ mod tests {
         let failure = classify("reading s3://b/k", 403, "AccessDenied", "no");
         assert_eq!(failure.detail, "reading s3://b/k: AccessDenied: no; allow the action in the IAM policy");
         assert_eq!(classify("reading", 500, "", "").detail, "reading: answered 500");
+    }
+
+    #[test]
+    fn what_should_have_been_signed_is_not_told() {
+        let message = "The request signature we calculated does not match.\n\nThe Canonical String for this request should \
+                       have been\n'POST\n/\n\nx-amz-security-token:s3cr3t\n'";
+        let failure = classify("putting", 403, "InvalidSignatureException", message);
+        assert_eq!(failure.class, Class::Unauthorized);
+        assert!(
+            failure.detail.contains("does not match.;") && !failure.detail.contains("s3cr3t"),
+            "{failure}"
+        );
     }
 }

@@ -4,6 +4,7 @@
 //! ones. Pacing to a service's limits and long polls are the only waits. Every endpoint can be overridden by
 //! `AWS_ENDPOINT_URL` and `AWS_ENDPOINT_URL_<SERVICE>`.
 
+pub mod arn;
 pub mod athena;
 pub mod calls;
 mod denied;

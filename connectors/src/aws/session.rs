@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
+use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_http_client::tls::Provider;
@@ -14,6 +15,7 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
 use super::calls::Calls;
+use crate::destinations::hide::Secret;
 
 /// Until a connection must stand.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -21,6 +23,8 @@ const CONNECT: Duration = Duration::from_secs(3);
 const READ: Duration = Duration::from_secs(30);
 /// Until one call must be over, its body included.
 const CALL: Duration = Duration::from_secs(60);
+/// What sessions of assumed roles are called: it stands in CloudTrail.
+const ROLE_SESSION: &str = "shardmill";
 /// Connections kept open to one host while nobody uses them.
 const IDLE: usize = 64;
 /// For how long: less than the servers keep them, so that none is used that is about to be closed.
@@ -31,6 +35,32 @@ const IDLE_FOR: Duration = Duration::from_secs(15);
 pub struct Place {
     /// The region; `None`: by the SDK's chain (environment, profile, instance metadata).
     pub region: Option<String>,
+    /// Where its services are; `None`: where the environment says, else at AWS.
+    pub endpoint: Option<String>,
+    /// Who signs; `None`: by the SDK's chain.
+    pub keys: Option<Keys>,
+    /// The role that they assume, which signs in their place.
+    pub role: Option<Role>,
+    /// How long one call may take in all; `None`: half a minute until an answer begins, a minute until it has ended.
+    pub timeout: Option<Duration>,
+}
+
+/// Fixed credentials, for stores that have no others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keys {
+    /// The access key's id.
+    pub id: String,
+    /// The secret key.
+    pub secret: Secret,
+}
+
+/// A role to assume, of another account for instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Role {
+    /// Its ARN.
+    pub arn: String,
+    /// What its trust policy asks for beside who we are, if it does.
+    pub external_id: Option<String>,
 }
 
 /// The way to AWS that all clients share: credentials, region, connections. Cheap to clone.
@@ -45,14 +75,19 @@ pub struct Session {
 
 impl Session {
     /// Finds credentials and region by the SDK's standard chain: environment, profile (with `role_arn` to assume one), web
-    /// identity, container, instance metadata. Nothing is asked of AWS yet.
+    /// identity, container, instance metadata; what `place` names goes before. Nothing is asked of AWS yet.
     pub async fn load(place: &Place) -> Session {
-        let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(limits())
-            .http_client(http(IDLE));
-        if let Some(region) = &place.region {
-            loader = loader.region(Region::new(region.clone()));
+        let mut loader = chain(place);
+        if let Some(role) = &place.role {
+            // Roles are AWS's own, wherever the services are.
+            let ours = loader.load().await;
+            loader = chain(place).credentials_provider(assume(role, &ours).await);
+            if let Some(region) = ours.region() {
+                loader = loader.region(region.clone());
+            }
+        }
+        if let Some(endpoint) = &place.endpoint {
+            loader = loader.endpoint_url(endpoint);
         }
         let config = loader.load().await;
         // Servers other than AWS are reached by an address, which has no room for the bucket's name.
@@ -68,12 +103,10 @@ impl Session {
         let config = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::from_static("us-east-1"))
-            .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
-                "test", "testtest", None, None, "fixed",
-            )))
+            .credentials_provider(SharedCredentialsProvider::new(fixed("test", "testtest")))
             .endpoint_url(endpoint)
             .retry_config(RetryConfig::disabled())
-            .timeout_config(limits())
+            .timeout_config(limits(None))
             .http_client(http(IDLE))
             .build();
         Session { config, apart: http(0), path_style: true, calls: Calls::default() }
@@ -118,6 +151,13 @@ impl Session {
         aws_sdk_sqs::Client::from_conf(config.build())
     }
 
+    /// A client of Lambda. A function may think for minutes before it says a word, which is no stalled answer.
+    pub fn lambda(&self) -> aws_sdk_lambda::Client {
+        let config = aws_sdk_lambda::config::Builder::from(&self.config).interceptor(self.calls.clone());
+        let config = config.stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+        aws_sdk_lambda::Client::from_conf(config.build())
+    }
+
     /// A client of Athena.
     pub fn athena(&self) -> aws_sdk_athena::Client {
         let config = aws_sdk_athena::config::Builder::from(&self.config).interceptor(self.calls.clone());
@@ -131,13 +171,42 @@ impl fmt::Debug for Session {
     }
 }
 
+/// Where a session is looked for, but for the endpoint and the role.
+fn chain(place: &Place) -> ConfigLoader {
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(limits(place.timeout))
+        .http_client(http(IDLE));
+    if let Some(region) = &place.region {
+        loader = loader.region(Region::new(region.clone()));
+    }
+    match &place.keys {
+        Some(keys) => loader.credentials_provider(fixed(&keys.id, keys.secret.reveal())),
+        None => loader,
+    }
+}
+
+fn fixed(id: &str, secret: &str) -> Credentials {
+    Credentials::new(id, secret, None, None, "fixed")
+}
+
+/// Who signs as `role`. STS is asked by the first call that needs it, and again before what it gave expires.
+async fn assume(role: &Role, ours: &SdkConfig) -> AssumeRoleProvider {
+    let provider = AssumeRoleProvider::builder(&role.arn).session_name(ROLE_SESSION).configure(ours);
+    match &role.external_id {
+        Some(id) => provider.external_id(id).build().await,
+        None => provider.build().await,
+    }
+}
+
 /// The time limits of every call.
-fn limits() -> TimeoutConfig {
+fn limits(timeout: Option<Duration>) -> TimeoutConfig {
+    let (read, call) = timeout.map_or((READ, CALL), |timeout| (timeout, timeout));
     TimeoutConfig::builder()
-        .connect_timeout(CONNECT)
-        .read_timeout(READ)
-        .operation_attempt_timeout(CALL)
-        .operation_timeout(CALL)
+        .connect_timeout(CONNECT.min(call))
+        .read_timeout(read)
+        .operation_attempt_timeout(call)
+        .operation_timeout(call)
         .build()
 }
 

@@ -3,10 +3,13 @@
 //! The form is the one that Segment's libraries send and others have taken over: `type`, `userId`, `anonymousId`, `event`,
 //! `properties`, `traits`, `context`, `timestamp`. What is missing or of another type is simply not there.
 
+use std::num::NonZeroUsize;
+
+use compact_str::CompactString;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::{Event, Shaped};
+use super::{Event, Part, Shaped};
 use crate::clock::Millis;
 use crate::failure::Failure;
 
@@ -43,35 +46,55 @@ pub type Item = Result<Option<Shape>, Failure>;
 #[derive(Debug, Clone)]
 pub struct Shape {
     /// See [`Event::part`].
-    pub part: String,
+    pub part: Part,
     /// The bytes that stand for it in a request.
     pub data: Vec<u8>,
 }
 
 impl Shape {
+    /// These bytes, of the only part there is.
+    pub fn bytes(data: Vec<u8>) -> Self {
+        Shape { part: Part::default(), data }
+    }
+
     /// A JSON value of the only part there is.
     pub fn json(value: &Value) -> Self {
         Shape::of("", value)
     }
 
-    /// A JSON value that is sent alone. Its part is the record's own: two events may have one id.
-    pub fn alone(prefix: &str, event: &Event, value: &Value) -> Self {
-        Shape::of(format!("{prefix}{:032x}", event.origin.identity()), value)
+    /// A JSON value that is sent alone.
+    pub fn alone(part: impl Into<CompactString>, value: &Value) -> Self {
+        Shape::of(part, value).at_most(NonZeroUsize::MIN)
     }
 
     /// A JSON value of a part.
-    pub fn of(part: impl Into<String>, value: &Value) -> Self {
-        Shape { part: part.into(), data: value.to_string().into_bytes() }
+    pub fn of(part: impl Into<CompactString>, value: &Value) -> Self {
+        Shape { part: Part::named(part), data: value.to_string().into_bytes() }
+    }
+
+    /// The same in batches of so many events at most.
+    #[must_use]
+    pub fn at_most(mut self, events: NonZeroUsize) -> Self {
+        self.part.most = Some(events);
+        self
     }
 }
 
 /// Turns an event into a vendor's form by `item`: `Ok(None)` leaves it out, a failure refuses it for good.
 pub fn shape(event: Event, item: impl FnOnce(&Tracked, &Event) -> Item) -> Shaped {
     let shaped = Tracked::read(&event).and_then(|tracked| item(&tracked, &event));
+    shaped_as(event, shaped)
+}
+
+/// The same for what is handed on with its bytes, whatever numbers and texts it holds.
+pub fn shape_unread(event: Event, item: impl FnOnce(&Event) -> Item) -> Shaped {
+    let shaped = item(&event);
+    shaped_as(event, shaped)
+}
+
+fn shaped_as(event: Event, shaped: Item) -> Shaped {
     match shaped {
-        Ok(Some(Shape { part, data })) => {
-            Shaped::Send(Event { part: part.into(), data: data.into(), ..event })
-        }
+        Ok(Some(Shape { part, data })) => Shaped::Send(Event { part, data: data.into(), ..event }),
         Ok(None) => Shaped::Skip,
         Err(failure) => Shaped::Refuse(event, failure),
     }
@@ -227,13 +250,10 @@ pub fn as_text(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use serde_json::json;
 
     use super::super::testing;
     use super::*;
-    use crate::record::{Origin, Sequence};
 
     fn tracked(value: &Value) -> Tracked {
         Tracked::read(&testing::event("id", &value.to_string())).unwrap()
@@ -266,16 +286,6 @@ mod tests {
         assert_eq!(event.created_at(), Some(Millis(1_767_600_000_000)));
         assert_eq!(event.traits()["first_name"], "Ada");
         assert_eq!(tracked(&json!({})).time(), Millis(1_773_480_413_589), "when it arrived");
-    }
-
-    #[test]
-    fn what_goes_alone_is_told_apart_by_its_record_and_not_by_its_id() {
-        let one = testing::event("17", "{}");
-        let origin = Origin { sequence: Sequence::from(8), ..(*one.origin).clone() };
-        let other = Event { origin: Arc::new(origin), ..one.clone() };
-        let part = |event: &Event| Shape::alone("alone/", event, &Value::Null).part;
-        assert_ne!(part(&one), part(&other));
-        assert_eq!(part(&one), part(&one.clone()), "a repetition is the same");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod address;
 pub mod amplitude;
+mod aws;
 pub mod clickhouse;
 pub mod customerio;
 pub mod elasticsearch;
@@ -16,10 +17,16 @@ pub mod gtm;
 pub mod hide;
 pub mod http;
 pub mod hubspot;
+mod identified;
+pub mod kinesis;
+pub mod lambda;
 pub mod mailchimp;
 pub mod mixpanel;
 pub mod oauth;
+pub mod postgres;
+pub mod quota;
 pub mod registry;
+pub mod s3;
 pub mod segment;
 pub mod sender;
 pub mod settings;
@@ -29,6 +36,7 @@ pub mod testing;
 pub mod webhook;
 
 use std::fmt::Debug;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +49,8 @@ use crate::clock::Millis;
 use crate::failure::Failure;
 use crate::record::Origin;
 
+pub use quota::Quota;
+
 /// An event on its way to a destination.
 #[derive(Debug, Clone)]
 pub struct Event {
@@ -52,11 +62,32 @@ pub struct Event {
     pub name: Option<CompactString>,
     /// What to deliver: the JSON object after the destination's mapping, then what [`Destination::shape`] made of it.
     pub data: Bytes,
-    /// Events of different parts never share a batch: they go to different addresses, or belong to different clients. Empty where
-    /// a destination has only one.
-    pub part: CompactString,
+    /// Events of different parts never share a batch.
+    pub part: Part,
     /// Where it comes from.
     pub origin: Arc<Origin>,
+}
+
+/// What of a destination an event goes to: another address, or another client of the third party. Without a name where a destination
+/// has only one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Part {
+    /// Its name, for the connector.
+    pub name: CompactString,
+    /// Events in a batch of this part, at most, where that is less than [`Limits::events`].
+    pub most: Option<NonZeroUsize>,
+}
+
+impl Part {
+    /// A part whose batches are as large as any.
+    pub fn named(name: impl Into<CompactString>) -> Self {
+        Part { name: name.into(), most: None }
+    }
+
+    /// Events in a batch of this part.
+    pub fn most(&self, limits: &Limits) -> usize {
+        self.most.map_or(limits.events, |most| most.get().min(limits.events))
+    }
 }
 
 /// What a destination sends of an event.
@@ -134,8 +165,6 @@ pub struct Limits {
     pub concurrency: usize,
     /// Whether several events of one key may share a batch: only where a batch succeeds or fails as a whole.
     pub keys_share_batches: bool,
-    /// Events per second the third party takes, when it says so.
-    pub events_per_second: Option<f64>,
 }
 
 /// A destination, opened.
@@ -143,6 +172,11 @@ pub struct Limits {
 pub trait Destination: Send + Sync + Debug {
     /// How it wants its events.
     fn limits(&self) -> Limits;
+
+    /// How much the third party takes, in its own terms, when it says so. What is configured wins.
+    fn quotas(&self) -> Vec<Quota> {
+        Vec::new()
+    }
 
     /// What it sends of an event. Pure, and done once for each event: attempts repeat what it made. Events are recognised by
     /// [`Event::id`], which it must not change.
@@ -160,6 +194,12 @@ pub trait Destination: Send + Sync + Debug {
 
     /// Makes one attempt.
     async fn deliver(&self, batch: Batch<'_>) -> Answer;
+
+    /// How long the third party wants to be left alone although it has answered well: by its own count nothing is left for now.
+    /// Asked after each attempt, and told once.
+    fn rest(&self) -> Option<Duration> {
+        None
+    }
 
     /// What [`Destination::deliver`] would send, for people: secrets are hidden.
     fn preview(&self, batch: Batch<'_>) -> Value;

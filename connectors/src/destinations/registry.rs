@@ -7,32 +7,35 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::http::{self, HttpConnector};
 use super::sender::Sender;
 use super::settings::{Known, SettingProblem};
 use super::{
-    Destination, amplitude, clickhouse, customerio, elasticsearch, file, ga4, gtm, hubspot, mailchimp,
-    mixpanel, segment, webhook,
+    Destination, amplitude, aws, clickhouse, customerio, elasticsearch, endpoint, file, ga4, gtm, hubspot,
+    kinesis, lambda, mailchimp, mixpanel, postgres, s3, segment, webhook,
 };
 
 /// Every kind there is.
 pub const KINDS: &[Kind] = &[
-    Kind::new("amplitude", "Amplitude: events, users, groups", amplitude::open, amplitude::SETTINGS),
-    Kind::new("clickhouse", "ClickHouse: rows inserted over HTTP", clickhouse::open, clickhouse::SETTINGS),
-    Kind::new("customerio", "Customer.io: people, events, groups", customerio::open, customerio::SETTINGS),
-    Kind::new(
+    Kind::http::<amplitude::Amplitude>("amplitude", "Amplitude: events, users, groups"),
+    Kind::http::<clickhouse::Clickhouse>("clickhouse", "ClickHouse: rows inserted over HTTP"),
+    Kind::http::<customerio::Customerio>("customerio", "Customer.io: people, events, groups"),
+    Kind::http::<elasticsearch::Elasticsearch>(
         "elasticsearch",
         "Elasticsearch, OpenSearch: documents in bulk",
-        elasticsearch::open,
-        elasticsearch::SETTINGS,
     ),
     Kind::new("file", "JSON lines appended to a local file", file::open, file::SETTINGS).local(),
-    Kind::new("ga4", "Google Analytics 4: what people did", ga4::open, ga4::SETTINGS),
-    Kind::new("gtm", "Google Tag Manager: to a server container", gtm::open, gtm::SETTINGS),
-    Kind::new("hubspot", "HubSpot: contacts and custom events", hubspot::open, hubspot::SETTINGS),
-    Kind::new("mailchimp", "Mailchimp: members and their events", mailchimp::open, mailchimp::SETTINGS),
-    Kind::new("mixpanel", "Mixpanel: events, people, groups", mixpanel::open, mixpanel::SETTINGS),
-    Kind::new("segment", "Segment: events handed on by its HTTP API", segment::open, segment::SETTINGS),
-    Kind::new("webhook", "JSON posted to any URL, signed", webhook::open, webhook::SETTINGS),
+    Kind::http::<ga4::Ga4>("ga4", "Google Analytics 4: what people did"),
+    Kind::http::<gtm::Gtm>("gtm", "Google Tag Manager: to a server container"),
+    Kind::http::<hubspot::Hubspot>("hubspot", "HubSpot: contacts and custom events"),
+    Kind::new("kinesis", "Amazon Kinesis Data Streams: records", kinesis::open, kinesis::SETTINGS).on_aws(),
+    Kind::new("lambda", "AWS Lambda: a function invoked", lambda::open, lambda::SETTINGS).on_aws(),
+    Kind::http::<mailchimp::Mailchimp>("mailchimp", "Mailchimp: members and their events"),
+    Kind::http::<mixpanel::Mixpanel>("mixpanel", "Mixpanel: events, people, groups"),
+    Kind::new("postgres", "PostgreSQL: rows copied and merged", postgres::open, postgres::SETTINGS),
+    Kind::new("s3", "Amazon S3: objects of JSON lines or Parquet", s3::open, s3::SETTINGS).on_aws(),
+    Kind::http::<segment::Segment>("segment", "Segment: events handed on by its HTTP API"),
+    Kind::http::<webhook::Webhook>("webhook", "JSON posted to any URL, signed"),
 ];
 
 /// Opens a destination: reads its settings, and reaches for nothing yet.
@@ -49,6 +52,8 @@ pub struct Kind {
     pub open: Open,
     /// Its settings, beside those that every destination has.
     pub settings: &'static [Known],
+    /// Those that all kinds have which are reached in the same way.
+    pub shared: &'static [Known],
     /// How failures are repeated unless the configuration says otherwise.
     pub retry: RetryDefaults,
 }
@@ -61,7 +66,17 @@ impl Kind {
         open: Open,
         settings: &'static [Known],
     ) -> Self {
-        Kind { name, summary, open, settings, retry: RetryDefaults::REMOTE }
+        Kind { name, summary, open, settings, shared: &[], retry: RetryDefaults::REMOTE }
+    }
+
+    /// The same for one that is reached by HTTP.
+    pub const fn http<C: HttpConnector>(name: &'static str, summary: &'static str) -> Self {
+        Kind { shared: endpoint::SETTINGS, ..Kind::new(name, summary, http::open::<C>, C::SETTINGS) }
+    }
+
+    /// The same on AWS.
+    const fn on_aws(self) -> Self {
+        Kind { shared: aws::SETTINGS, ..self }
     }
 
     /// The same on this machine.

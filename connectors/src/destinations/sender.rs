@@ -91,13 +91,16 @@ fn client(guard: impl Fn(ClientBuilder) -> ClientBuilder) -> Result<Client, Fail
 
 /// What it means that no response came. Only what failed before a connection stood is known not to have arrived.
 fn refusal(error: reqwest::Error, timeout: Duration, secrets: &[String]) -> Refusal {
-    let (unsent, timed_out) = (error.is_connect() || error.is_builder(), error.is_timeout());
+    let (unbuilt, unsent, timed_out) = (error.is_builder(), error.is_connect(), error.is_timeout());
     let error = error.without_url();
     if let Some(private) = causes(&error).find_map(|cause| cause.downcast_ref::<PrivateAddress>()) {
         let detail = format!("{private}; set allow_private = true if that is meant");
         return Failure::unauthorized(detail).into();
     }
     let text = scrubbed(&causes(&error).map(ToString::to_string).collect::<Vec<_>>().join(": "), secrets);
+    if unbuilt {
+        return Failure::rejected(format!("no request can be made of it: {text}")).into();
+    }
     if unsent {
         return Refusal::from(no_connection(&text));
     }
@@ -133,19 +136,28 @@ mod tests {
     use reqwest::Method;
 
     use super::super::endpoint::Endpoint;
+    use super::super::testing::receiver::Closed;
     use super::*;
     use crate::failure::Class;
 
     #[tokio::test]
     async fn what_never_left_is_not_unknown() {
         let sender = Sender::new().unwrap();
-        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        for url in [format!("http://{closed}/in"), "http://no-such-host.invalid/in".to_owned()] {
+        let closed = Closed::port();
+        for url in [format!("{}/in", closed.url()), "http://no-such-host.invalid/in".to_owned()] {
             let request = Request::new(Method::POST, &Endpoint::anywhere(&url).unwrap());
             let refusal = sender.send(request).await.unwrap_err();
             assert_eq!((refusal.failure.class, refusal.unknown), (Class::Transient, false), "{refusal:?}");
             assert!(refusal.failure.detail.starts_with("no connection: "), "{refusal:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_request_is_the_events_fault() {
+        let mut request = Request::new(Method::POST, &Endpoint::anywhere("http://127.0.0.1:9/in").unwrap());
+        request.url = "data:,x".parse().unwrap();
+        let refusal = Sender::new().unwrap().send(request).await.unwrap_err();
+        assert_eq!((refusal.failure.class, refusal.unknown), (Class::Rejected, false), "{refusal:?}");
     }
 
     #[tokio::test]

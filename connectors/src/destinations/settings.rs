@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::endpoint;
 use super::hide::Secret;
+use super::{aws, endpoint};
 use crate::nearest::advice;
 use crate::units::{Period, Size};
 
@@ -80,7 +80,7 @@ impl Settings {
     /// The value under `key`, whatever it is.
     pub fn value(&mut self, key: &'static str) -> Option<Value> {
         let name = format!("{}{key}", self.prefix);
-        let mut described = self.described.iter().chain(endpoint::SETTINGS);
+        let mut described = self.described.iter().chain(endpoint::SETTINGS).chain(aws::SETTINGS);
         if !described.any(|known| known.key == name) {
             self.report(key, "is read and not described", "this is a bug of shardmill: report it");
         }

@@ -23,6 +23,20 @@ use patterns::Patterns;
 pub struct Rules {
     /// `None`: no rules are configured, everything is admitted.
     by_destination: Option<HashMap<String, Named>>,
+    arns: Vec<DestinationArn>,
+}
+
+/// What a rule says of the function that its destination is or was: its `destination_arn`, whatever it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DestinationArn {
+    /// The destination that the rule is for.
+    pub destination: String,
+    /// The text.
+    pub arn: String,
+    /// The line that the rule begins on, from 1.
+    pub line: usize,
+    /// The place of the rule in the list, from 0.
+    pub rule: usize,
 }
 
 /// Something wrong with a list of rules.
@@ -65,13 +79,18 @@ struct Condition {
 impl Rules {
     /// No rules: every event goes to every destination that it does not forbid itself.
     pub fn everything() -> Rules {
-        Rules { by_destination: None }
+        Rules { by_destination: None, arns: Vec::new() }
     }
 
     /// Reads the JSON list of rules (trailing commas are let pass), or reports everything that is wrong with it, in the
     /// order of the text.
     pub fn parse(text: &str) -> Result<Rules, Vec<RuleProblem>> {
-        parse::parse(text).map(|by_destination| Rules { by_destination: Some(by_destination) })
+        parse::parse(text).map(|(by_destination, arns)| Rules { by_destination: Some(by_destination), arns })
+    }
+
+    /// The ARNs that rules give, in the order of the text.
+    pub fn arns(&self) -> &[DestinationArn] {
+        &self.arns
     }
 
     /// The destinations that rules name, each with the line that does so first, in the order of the text.

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::commas::without_trailing_commas;
 use super::patterns::Patterns;
-use super::{Condition, Named, Rule, RuleProblem};
+use super::{Condition, DestinationArn, Named, Rule, RuleProblem};
 use crate::json::{Pointer, pairs};
 use crate::nearest::advice;
 use crate::schema::constant::Constant;
@@ -20,8 +20,11 @@ const KEYS: [&str; 6] =
 /// How deep a value may be that events are compared with.
 const DEEPEST: usize = 64;
 
+/// What a list holds: the rules by their destination, and the ARNs in the order of the text.
+type List = (HashMap<String, Named>, Vec<DestinationArn>);
+
 /// Reads the list, or reports everything that is wrong with it.
-pub(super) fn parse(text: &str) -> Result<HashMap<String, Named>, Vec<RuleProblem>> {
+pub(super) fn parse(text: &str) -> Result<List, Vec<RuleProblem>> {
     let text = without_trailing_commas(text);
     let list: Vec<&RawValue> = serde_json::from_str(&text).map_err(|error| {
         let (message, fix) = match error.is_data() {
@@ -31,18 +34,19 @@ pub(super) fn parse(text: &str) -> Result<HashMap<String, Named>, Vec<RuleProble
         vec![RuleProblem { line: error.line().max(1), rule: None, message, fix: fix.to_owned() }]
     })?;
     let mut reader = Reader { text: &text, rule: 0, problems: Vec::new() };
-    let mut by_destination: HashMap<String, Named> = HashMap::new();
+    let (mut by_destination, mut arns) = (HashMap::<String, Named>::new(), Vec::new());
     for (place, raw) in list.into_iter().enumerate() {
         reader.rule = place;
-        if let Some((name, rule)) = reader.rule(raw.get()) {
+        if let Some((name, rule, arn)) = reader.rule(raw.get()) {
             let line = reader.line(raw.get());
+            arns.extend(arn.map(|arn| DestinationArn { destination: name.clone(), arn, line, rule: place }));
             let named = by_destination.entry(name).or_insert_with(|| Named { line, rules: Vec::new() });
             named.rules.push(rule);
         }
     }
     let Reader { mut problems, .. } = reader;
     problems.sort_by_key(|problem| problem.line);
-    if problems.is_empty() { Ok(by_destination) } else { Err(problems) }
+    if problems.is_empty() { Ok((by_destination, arns)) } else { Err(problems) }
 }
 
 /// The text being read, and what was found wrong so far. Slices of the text tell their line by their address.
@@ -63,14 +67,14 @@ impl<'t> Reader<'t> {
         self.problems.push(RuleProblem { line: self.line(slice), rule: Some(self.rule), message, fix });
     }
 
-    /// One rule with the destination it is for. What is wrong is reported; what is returned then is of no use.
-    fn rule(&mut self, raw: &'t str) -> Option<(String, Rule)> {
+    /// One rule with the destination it is for, and its ARN. What is wrong is reported; what is returned then is of no use.
+    fn rule(&mut self, raw: &'t str) -> Option<(String, Rule, Option<String>)> {
         let Some(members) = pairs(raw) else {
             let message = format!("rule {} is not an object", self.rule);
             self.report(raw, message, "write {\"destination_name\": …}");
             return None;
         };
-        let (mut name, mut rule, mut seen) = (None, Rule::default(), Vec::new());
+        let (mut name, mut rule, mut arn, mut seen) = (None, Rule::default(), None, Vec::new());
         for (key, value) in members {
             let Some(known) = self.key(key, &mut seen) else { continue };
             match known {
@@ -79,13 +83,14 @@ impl<'t> Reader<'t> {
                 "disabled_events" => rule.disabled = self.patterns(value, known),
                 "where" => rule.conditions = self.conditions(value),
                 "sample" => rule.sample = self.share(value),
-                _ => {} // `destination_arn` is tolerated: where a function lives does not matter here
+                // Whether it is one is asked when nothing else says what the destination is.
+                _ => arn = text(value),
             }
         }
         if !seen.contains(&KEYS[0]) {
             self.report(raw, "`destination_name` is missing", "add \"destination_name\": \"…\"");
         }
-        Some((name?, rule))
+        Some((name?, rule, arn))
     }
 
     /// The key, if it is known and new.
@@ -104,8 +109,7 @@ impl<'t> Reader<'t> {
     }
 
     fn string(&mut self, raw: &'t str, key: &str) -> Option<String> {
-        let text = if Kind::of(raw) == Kind::String { decode(raw) } else { None };
-        let text = text.filter(|text| !text.is_empty()).map(|text| text.into_owned());
+        let text = text(raw);
         if text.is_none() {
             self.report(raw, format!("`{key}` must be a text, and not empty"), "put it in quotes");
         }
@@ -162,6 +166,12 @@ impl<'t> Reader<'t> {
         }
         share
     }
+}
+
+/// A text that is not empty.
+fn text(raw: &str) -> Option<String> {
+    let text = if Kind::of(raw) == Kind::String { decode(raw) } else { None };
+    text.filter(|text| !text.is_empty()).map(|text| text.into_owned())
 }
 
 /// The elements of an array, or `None` when it is none.

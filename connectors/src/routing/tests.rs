@@ -36,6 +36,22 @@ fn the_list_of_a_lambda_router_is_understood() {
 }
 
 #[test]
+fn arns_are_told_and_never_in_the_way() {
+    let told = rules(
+        r#"[
+          {"destination_name": "crm", "destination_arn": "arn:aws:lambda:\u0065u-west-1:1:function:crm"},
+
+          {"destination_name": "log", "destination_arn": null}, {"destination_name": "log", "destination_arn": ""},
+          {"destination_name": "log", "destination_arn": {"a": [1]}}, {"destination_arn": "7", "destination_name": "crm"},
+        ]"#,
+    );
+    let arns: Vec<_> =
+        told.arns().iter().map(|of| (of.destination.as_str(), of.arn.as_str(), of.line, of.rule)).collect();
+    assert_eq!(arns, [("crm", "arn:aws:lambda:eu-west-1:1:function:crm", 2, 0), ("crm", "7", 5, 4)]);
+    assert!(Rules::everything().arns().is_empty());
+}
+
+#[test]
 fn names_are_enabled_and_disabled() {
     let table = [
         (r#"{"destination_name":"d"}"#, Some("a"), true),

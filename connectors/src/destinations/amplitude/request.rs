@@ -24,7 +24,7 @@ struct Alone<'a> {
 
 /// The event of a batch that is sent alone.
 pub(super) fn alone(batch: Batch<'_>) -> Option<&Event> {
-    batch.events.first().filter(|event| event.part.starts_with(ALONE))
+    batch.events.first().filter(|event| event.part.name == ALONE)
 }
 
 /// The request a batch begins with.

@@ -9,7 +9,7 @@ use crate::destinations::settings::{Known, SettingProblem, Settings};
 const ID: usize = 5;
 
 /// See the [module](self).
-pub const SETTINGS: &[Known] = &[
+pub(super) const SETTINGS: &[Known] = &[
     Known::required("api_key", "the project's API key"),
     Known::new("region", "\"us\"", "\"eu\": where the project's data are"),
     Known::new("endpoint", "the region's", "another address of the API"),
@@ -40,7 +40,7 @@ pub const SETTINGS: &[Known] = &[
 
 /// A project's settings, checked.
 #[derive(Debug)]
-pub(super) struct Amplitude {
+pub struct Amplitude {
     pub(super) endpoint: Endpoint,
     pub(super) api_key: Secret,
     /// Whether events go to the batch API.

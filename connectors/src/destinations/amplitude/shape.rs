@@ -8,8 +8,8 @@ use crate::destinations::Event;
 use crate::destinations::event::{Call, Item, Shape, Tracked, as_text};
 use crate::failure::Failure;
 
-/// Events have no part. What goes to other addresses is sent alone, and its part begins so; its data name what goes where.
-pub(super) const ALONE: &str = "alone/";
+/// Events have no part. What goes to other addresses is sent alone, as this part; its data name what goes where.
+pub(super) const ALONE: &str = "alone";
 
 /// What is said of an event's surroundings, and its name at Amplitude: texts.
 const SURROUNDINGS: [(&str, &str); 12] = [
@@ -55,7 +55,7 @@ pub(super) fn item(settings: &Amplitude, tracked: &Tracked, event: &Event) -> It
         Call::Screen => viewed(settings, tracked, event, &settings.screen_event),
         Call::Identify => identify(settings, tracked, event),
         Call::Group => group(settings, tracked, event),
-        Call::Alias if settings.maps => alias(settings, tracked, event),
+        Call::Alias if settings.maps => alias(settings, tracked),
         Call::Alias | Call::Other => Ok(None),
     };
     shape?.map(|shape| rules::small(settings, shape)).transpose()
@@ -126,22 +126,18 @@ fn group(settings: &Amplitude, tracked: &Tracked, event: &Event) -> Item {
     Ok(match (member, about) {
         (Some(member), None) => Some(Shape::json(&member)),
         (None, None) => None,
-        (member, about) => Some(alone(event, &json!({"event": member, "identification": about}))),
+        (member, about) => Some(Shape::alone(ALONE, &json!({"event": member, "identification": about}))),
     })
 }
 
-fn alias(settings: &Amplitude, tracked: &Tracked, event: &Event) -> Item {
+fn alias(settings: &Amplitude, tracked: &Tracked) -> Item {
     let ids = tracked.id("/previousId").zip(tracked.user_id());
     let (previous, user) =
         ids.ok_or_else(|| Failure::rejected("an alias needs `userId` and `previousId`"))?;
     let mut mapping = Map::new();
     mapping.insert("user_id".into(), json!(previous));
     mapping.insert("global_user_id".into(), json!(user));
-    Ok(Some(alone(event, &json!({"mapping": fitting(settings, mapping)?}))))
-}
-
-fn alone(event: &Event, calls: &Value) -> Shape {
-    Shape::alone(ALONE, event, calls)
+    Ok(Some(Shape::alone(ALONE, &json!({"mapping": fitting(settings, mapping)?}))))
 }
 
 fn fitting(settings: &Amplitude, item: Map<String, Value>) -> Result<Value, Failure> {

@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{open, settings};
+use super::{Amplitude, settings};
 use crate::destinations::Shaped;
+use crate::destinations::http::HttpConnector;
 use crate::destinations::registry::Setup;
 use crate::destinations::sender::Sender;
 use crate::destinations::testing::receiver::Reply;
@@ -245,7 +246,7 @@ fn settings_and_what_is_wrong_with_them() {
         (r#"{"api_key":"k","min_id_length":"5"}"#, "min_id_length"),
         (r#"{"api_key":"k","mode":"http"}"#, "mode"),
     ] {
-        let problems = open(setup(settings)).unwrap_err();
+        let problems = Amplitude::open(setup(settings)).unwrap_err();
         assert_eq!(problems.iter().map(|problem| problem.key.as_str()).collect::<Vec<_>>(), [key]);
     }
 }

@@ -13,24 +13,23 @@ mod shape;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-pub use settings::SETTINGS;
+pub use settings::Clickhouse;
 
-use super::http::{HttpConnector, HttpDestination, Request, Response};
+use super::event::{Item, Tracked};
+use super::http::{HttpConnector, Request, Response};
 use super::registry::Setup;
-use super::settings::SettingProblem;
-use super::{Answer, Batch, Destination, Event, Limits, Refusal, Shaped, event};
-use settings::Clickhouse;
-
-/// Opens a table.
-pub fn open(setup: Setup) -> Result<Arc<dyn Destination>, Vec<SettingProblem>> {
-    let sender = setup.sender.clone();
-    Ok(Arc::new(HttpDestination::new(settings::read(setup)?, sender)))
-}
+use super::settings::{Known, SettingProblem};
+use super::{Answer, Batch, Event, Limits, Refusal};
 
 impl HttpConnector for Clickhouse {
+    const SETTINGS: &'static [Known] = settings::SETTINGS;
+
+    fn open(setup: Setup) -> Result<Self, Vec<SettingProblem>> {
+        settings::read(setup)
+    }
+
     fn limits(&self) -> Limits {
         Limits {
             events: 10_000, // it wants thousands of rows at a time: every insert is a part that must be merged
@@ -38,12 +37,11 @@ impl HttpConnector for Clickhouse {
             linger: Duration::from_secs(2),
             concurrency: 2,
             keys_share_batches: true,
-            events_per_second: None,
         }
     }
 
-    fn shape(&self, event: Event) -> Shaped {
-        event::shape(event, |tracked, event| shape::row(self, tracked, event))
+    fn item(&self, tracked: &Tracked, event: &Event) -> Item {
+        shape::row(self, tracked, event)
     }
 
     fn probe(&self) -> Option<Request> {

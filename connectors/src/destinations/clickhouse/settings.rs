@@ -9,7 +9,7 @@ use crate::destinations::settings::{Known, SettingProblem, Settings};
 use crate::json::Pointer;
 
 /// See the [module](self).
-pub const SETTINGS: &[Known] = &[
+pub(super) const SETTINGS: &[Known] = &[
     Known::required(
         "url",
         "the HTTP interface, as \"https://ch.example.net:8443\"; more parameters may stand in its query",
@@ -41,7 +41,7 @@ const TIME: &str = "time";
 
 /// A table's settings, checked.
 #[derive(Debug)]
-pub(super) struct Clickhouse {
+pub struct Clickhouse {
     pub(super) endpoint: Endpoint,
     /// With its database, quoted.
     pub(super) table: String,

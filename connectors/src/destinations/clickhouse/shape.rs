@@ -24,7 +24,7 @@ pub(super) fn row(settings: &Clickhouse, tracked: &Tracked, event: &Event) -> It
         let Some(value) = value else { continue };
         row.push(format!("{}:{value}", text(&column.name)));
     }
-    Ok(Some(Shape { part: String::new(), data: format!("{{{}}}", row.join(",")).into_bytes() }))
+    Ok(Some(Shape::bytes(format!("{{{}}}", row.join(",")).into_bytes())))
 }
 
 /// Scalars as they are; lists and objects as their JSON's text; nothing for null.

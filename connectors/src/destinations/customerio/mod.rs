@@ -10,24 +10,23 @@ mod shape;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-pub use settings::SETTINGS;
+pub use settings::Customerio;
 
-use super::http::{HttpConnector, HttpDestination, Request, Response};
+use super::event::{Item, Tracked};
+use super::http::{HttpConnector, Request, Response};
 use super::registry::Setup;
-use super::settings::SettingProblem;
-use super::{Answer, Batch, Destination, Event, Limits, Refusal, Shaped, event, status};
-use settings::Customerio;
-
-/// Opens a workspace.
-pub fn open(setup: Setup) -> Result<Arc<dyn Destination>, Vec<SettingProblem>> {
-    let sender = setup.sender.clone();
-    Ok(Arc::new(HttpDestination::new(settings::read(setup)?, sender)))
-}
+use super::settings::{Known, SettingProblem};
+use super::{Answer, Batch, Event, Limits, Quota, Refusal, status};
 
 impl HttpConnector for Customerio {
+    const SETTINGS: &'static [Known] = settings::SETTINGS;
+
+    fn open(setup: Setup) -> Result<Self, Vec<SettingProblem>> {
+        settings::read(setup)
+    }
+
     fn limits(&self) -> Limits {
         Limits {
             events: 1_000,
@@ -35,12 +34,15 @@ impl HttpConnector for Customerio {
             linger: Duration::from_millis(500),
             concurrency: 8,
             keys_share_batches: false,
-            events_per_second: None,
         }
     }
 
-    fn shape(&self, event: Event) -> Shaped {
-        event::shape(event, |tracked, event| shape::item(self, tracked, event))
+    fn quotas(&self) -> Vec<Quota> {
+        vec![Quota::requests(100, 1)]
+    }
+
+    fn item(&self, tracked: &Tracked, event: &Event) -> Item {
+        shape::item(self, tracked, event)
     }
 
     fn probe(&self) -> Option<Request> {

@@ -12,11 +12,9 @@ use crate::destinations::{Batch, Refusal};
 pub(super) fn request(settings: &Customerio, batch: Batch<'_>) -> Result<Request, Refusal> {
     let Some(first) = batch.events.first() else { return signed(settings, Method::POST, "/api/v2/batch") };
     let request = |path| signed(settings, Method::POST, path);
-    match first.part.as_str() {
-        part if part.starts_with(EVENT) => Ok(request("/api/v1/events")?.body(JSON, first.data.clone())),
-        part if part.starts_with(MERGE) => {
-            Ok(request("/api/v1/merge_customers")?.body(JSON, first.data.clone()))
-        }
+    match first.part.name.as_str() {
+        EVENT => Ok(request("/api/v1/events")?.body(JSON, first.data.clone())),
+        MERGE => Ok(request("/api/v1/merge_customers")?.body(JSON, first.data.clone())),
         _ => Ok(request("/api/v2/batch")?.body(JSON, json_object("batch", batch))),
     }
 }

@@ -6,7 +6,7 @@ use crate::destinations::registry::Setup;
 use crate::destinations::settings::{Known, SettingProblem, Settings};
 
 /// See the [module](self).
-pub const SETTINGS: &[Known] = &[
+pub(super) const SETTINGS: &[Known] = &[
     Known::required("site_id", "the workspace's site id"),
     Known::required("api_key", "its Track API key"),
     Known::new("region", "\"us\"", "\"eu\": the workspace is in the EU"),
@@ -21,7 +21,7 @@ pub const SETTINGS: &[Known] = &[
 
 /// A workspace's settings, checked.
 #[derive(Debug)]
-pub(super) struct Customerio {
+pub struct Customerio {
     pub(super) endpoint: Endpoint,
     pub(super) site_id: String,
     pub(super) api_key: Secret,

@@ -19,10 +19,10 @@ const ATTRIBUTES: usize = 300;
 /// Bytes of an attribute's value.
 const VALUE: usize = 1_000;
 
-/// Operations that v2 takes in batches have no part; others are sent alone, and their part begins so.
-pub(super) const EVENT: &str = "event/";
+/// Operations that v2 takes in batches have no part; others are sent alone, as parts of these names.
+pub(super) const EVENT: &str = "event";
 /// See [`EVENT`].
-pub(super) const MERGE: &str = "merge/";
+pub(super) const MERGE: &str = "merge";
 
 /// The operation for an event.
 pub(super) fn item(settings: &Customerio, tracked: &Tracked, event: &Event) -> Item {
@@ -32,7 +32,7 @@ pub(super) fn item(settings: &Customerio, tracked: &Tracked, event: &Event) -> I
         Call::Page => happened(tracked, event, ("page", tracked.first(&["/name", "/properties/url"])))?,
         Call::Screen => happened(tracked, event, ("screen", tracked.text("/name")))?,
         Call::Group => Shape::json(&group(settings, tracked)?),
-        Call::Alias if settings.merges => Shape::alone(MERGE, event, &merge(tracked)?),
+        Call::Alias if settings.merges => Shape::alone(MERGE, &merge(tracked)?),
         Call::Alias | Call::Other => return Ok(None),
     };
     if shape.data.len() > OPERATION {
@@ -95,7 +95,7 @@ fn happened(
     let body = json!({
         "type": action, "name": name, "anonymous_id": anonymous, "id": id, "timestamp": at, "data": properties,
     });
-    Ok(Shape::alone(EVENT, event, &body))
+    Ok(Shape::alone(EVENT, &body))
 }
 
 fn group(settings: &Customerio, tracked: &Tracked) -> Result<Value, Failure> {

@@ -18,24 +18,23 @@ mod shape;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-pub use settings::SETTINGS;
+pub use settings::Elasticsearch;
 
-use super::http::{HttpConnector, HttpDestination, Request, Response};
+use super::event::{Item, Tracked};
+use super::http::{HttpConnector, Request, Response};
 use super::registry::Setup;
-use super::settings::SettingProblem;
-use super::{Answer, Batch, Destination, Event, Limits, Refusal, Shaped, event};
-use settings::Elasticsearch;
-
-/// Opens an index or a data stream.
-pub fn open(setup: Setup) -> Result<Arc<dyn Destination>, Vec<SettingProblem>> {
-    let sender = setup.sender.clone();
-    Ok(Arc::new(HttpDestination::new(settings::read(setup)?, sender)))
-}
+use super::settings::{Known, SettingProblem};
+use super::{Answer, Batch, Event, Limits, Refusal};
 
 impl HttpConnector for Elasticsearch {
+    const SETTINGS: &'static [Known] = settings::SETTINGS;
+
+    fn open(setup: Setup) -> Result<Self, Vec<SettingProblem>> {
+        settings::read(setup)
+    }
+
     fn limits(&self) -> Limits {
         Limits {
             events: 1_000,
@@ -43,12 +42,11 @@ impl HttpConnector for Elasticsearch {
             linger: Duration::from_secs(1),
             concurrency: 4,
             keys_share_batches: false, // one document may fail alone
-            events_per_second: None,
         }
     }
 
-    fn shape(&self, event: Event) -> Shaped {
-        event::shape(event, |tracked, event| shape::item(self, tracked, event))
+    fn item(&self, tracked: &Tracked, event: &Event) -> Item {
+        shape::item(self, tracked, event)
     }
 
     fn probe(&self) -> Option<Request> {

@@ -10,7 +10,7 @@ use crate::destinations::settings::{Known, SettingProblem, Settings};
 use crate::json::Pointer;
 
 /// See the [module](self).
-pub const SETTINGS: &[Known] = &[
+pub(super) const SETTINGS: &[Known] = &[
     Known::required("url", "a node's address, as \"https://es.example.net:9200\""),
     Known::required("index", "the index or data stream"),
     Known::new("api_key", "none", "an API key in its encoded form: base64 of id:key"),
@@ -30,7 +30,7 @@ pub const SETTINGS: &[Known] = &[
 
 /// An index's settings, checked.
 #[derive(Debug)]
-pub(super) struct Elasticsearch {
+pub struct Elasticsearch {
     pub(super) endpoint: Endpoint,
     pub(super) index: String,
     pub(super) authorization: Option<Secret>,

@@ -37,7 +37,7 @@ pub(super) fn item(settings: &Elasticsearch, tracked: &Tracked, event: &Event) -
     let mut document = if settings.whole { whole(tracked) } else { usual(tracked) };
     document.insert("@timestamp".to_owned(), tracked.time().to_string().into());
     let lines = format!("{}\n{}\n", json!({ (settings.op()): place }), Value::Object(document));
-    Ok(Some(Shape { part: String::new(), data: lines.into_bytes() }))
+    Ok(Some(Shape::bytes(lines.into_bytes())))
 }
 
 fn whole(tracked: &Tracked) -> Map<String, Value> {

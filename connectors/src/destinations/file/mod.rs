@@ -67,7 +67,6 @@ impl Destination for FileDestination {
             linger: LINGER,
             concurrency: 1, // writers of one file take turns anyway
             keys_share_batches: true,
-            events_per_second: None,
         }
     }
 

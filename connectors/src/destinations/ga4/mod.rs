@@ -24,21 +24,20 @@ mod shape;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) use answer::{paused, taken};
 pub(super) use mapping::happened;
 pub(super) use request::request;
-pub use settings::SETTINGS;
+pub use settings::Ga4;
 pub(super) use settings::{Stream, screen};
 pub(super) use shape::{client_id, item};
 
-use super::http::{HttpConnector, HttpDestination, Request, Response};
+use super::event::{Item, Tracked};
+use super::http::{HttpConnector, Request, Response};
 use super::registry::Setup;
-use super::settings::SettingProblem;
-use super::{Answer, Batch, Destination, Event, Limits, Refusal, Shaped, event, status};
-use settings::Ga4;
+use super::settings::{Known, SettingProblem};
+use super::{Answer, Batch, Event, Limits, Quota, Refusal, status};
 
 /// How requests are filled: events of one client, 130 kB of body.
 pub(super) const LIMITS: Limits = Limits {
@@ -47,22 +46,25 @@ pub(super) const LIMITS: Limits = Limits {
     linger: Duration::from_millis(500),
     concurrency: 4, // the limit is not published; so it stays below a hundred requests a second
     keys_share_batches: true,
-    events_per_second: None,
 };
 
-/// Opens a data stream.
-pub fn open(setup: Setup) -> Result<Arc<dyn Destination>, Vec<SettingProblem>> {
-    let sender = setup.sender.clone();
-    Ok(Arc::new(HttpDestination::new(settings::read(setup)?, sender)))
-}
-
 impl HttpConnector for Ga4 {
+    const SETTINGS: &'static [Known] = settings::SETTINGS;
+
+    fn open(setup: Setup) -> Result<Self, Vec<SettingProblem>> {
+        settings::read(setup)
+    }
+
     fn limits(&self) -> Limits {
         Limits { keys_share_batches: !self.validate, ..LIMITS }
     }
 
-    fn shape(&self, event: Event) -> Shaped {
-        event::shape(event, |tracked, _| shape::item(&self.stream, tracked))
+    fn quotas(&self) -> Vec<Quota> {
+        vec![Quota::requests(50, 1)] // none is published
+    }
+
+    fn item(&self, tracked: &Tracked, _: &Event) -> Item {
+        shape::item(&self.stream, tracked)
     }
 
     fn request(&self, batch: Batch<'_>) -> Result<Request, Refusal> {

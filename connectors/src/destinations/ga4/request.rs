@@ -34,7 +34,7 @@ pub(in crate::destinations) fn request(
 
 fn body(batch: Batch<'_>) -> Result<String, Failure> {
     let mut body = match batch.events.first() {
-        Some(event) => object(event.part.as_bytes())?,
+        Some(event) => object(event.part.name.as_bytes())?,
         None => Map::new(),
     };
     let mut events = Vec::with_capacity(batch.events.len());

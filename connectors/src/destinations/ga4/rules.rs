@@ -7,6 +7,8 @@ use crate::failure::Failure;
 pub(super) const PARAMETERS: usize = 25;
 /// Items of an event.
 pub(super) const ITEMS: usize = 200;
+/// Parameters of an item under names of one's own.
+pub(super) const ITEM_PARAMETERS: usize = 10;
 /// Characters of a user's id.
 pub(super) const USER_ID: usize = 256;
 /// Characters of a user property's value.
@@ -60,6 +62,13 @@ const RESERVED_PARAMETER_PREFIXES: [&str; 3] = ["google_", "ga_", "firebase_"];
 
 const RESERVED_USER_PROPERTIES: [&str; 5] =
     ["first_open_time", "first_visit_time", "last_deep_link_referrer", "user_id", "first_open_after_install"];
+
+/// Whether items have a parameter of this name by themselves.
+pub(super) fn is_of_item(name: &str) -> bool {
+    let others = ["affiliation", "coupon", "creative_name", "creative_slot", "currency", "discount", "index"];
+    let more = ["location_id", "price", "promotion_id", "promotion_name", "quantity"];
+    name.starts_with("item_") || others.contains(&name) || more.contains(&name)
+}
 
 /// Checks an event's name, which was made of the name `written`.
 pub(super) fn event(name: &str, written: &str) -> Result<(), Failure> {

@@ -9,7 +9,7 @@ use crate::destinations::registry::Setup;
 use crate::destinations::settings::{Known, SettingProblem, Settings};
 
 /// See the [module](self).
-pub const SETTINGS: &[Known] = &[
+pub(super) const SETTINGS: &[Known] = &[
     Known::new("measurement_id", "none", "a web stream's id, as G-ABC123DEF4; this or firebase_app_id"),
     Known::new("firebase_app_id", "none", "an app stream's id"),
     Known::required("api_secret", "a Measurement Protocol API secret of the stream"),
@@ -42,7 +42,7 @@ pub(in crate::destinations) struct Stream {
 
 /// GA4's settings, checked.
 #[derive(Debug)]
-pub(super) struct Ga4 {
+pub struct Ga4 {
     pub(super) endpoint: Endpoint,
     pub(super) stream: Stream,
     pub(super) validate: bool,

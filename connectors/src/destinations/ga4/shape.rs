@@ -29,7 +29,7 @@ fn params(
     for (written, value) in written {
         let name = rules::parameter(&written)?;
         let value = match value {
-            Value::Array(items) if name == "items" => some_items(items)?,
+            Value::Array(items) if name == "items" => items_of(stream, items)?,
             Value::Number(_) => value,
             other => {
                 let longest = rules::longest(&name, stream.longest);
@@ -58,12 +58,37 @@ fn params(
     Ok(params)
 }
 
-fn some_items(items: Vec<Value>) -> Result<Value, Failure> {
+fn items_of(stream: &Stream, items: Vec<Value>) -> Result<Value, Failure> {
     if items.len() > rules::ITEMS {
         let (count, most) = (items.len(), rules::ITEMS);
         return Err(Failure::rejected(format!("{count} items; GA4 takes {most}")));
     }
-    Ok(Value::Array(items))
+    items.into_iter().map(|item| item_of(stream, item)).collect()
+}
+
+/// An item as GA4 takes it: texts and numbers, few of them under names of one's own.
+fn item_of(stream: &Stream, item: Value) -> Result<Value, Failure> {
+    let Value::Object(fields) = item else {
+        return Err(Failure::rejected(
+            "one of `items` is no object: GA4 takes items with `item_id` or `item_name`",
+        ));
+    };
+    let (own, most) = (fields.keys().filter(|name| !rules::is_of_item(name)).count(), rules::ITEM_PARAMETERS);
+    if own > most {
+        return Err(Failure::rejected(format!("an item with {own} parameters of its own; GA4 takes {most}")));
+    }
+    let mut taken = Map::new();
+    for (name, value) in fields {
+        let value = match value {
+            Value::Number(_) => value,
+            other => {
+                let longest = rules::longest(&name, stream.longest);
+                stream.fitting(&format!("`{name}` of an item"), as_text(&other), longest)?.into()
+            }
+        };
+        taken.insert(name, value);
+    }
+    Ok(taken.into())
 }
 
 /// What a request says above its events.

@@ -87,6 +87,7 @@ async fn what_breaks_a_rule_is_refused_before_it_is_sent() {
         all
     });
     let value = |name: &str, length| track("Seen", &format!(r#"{{"{name}":"{}"}}"#, "ö".repeat(length)));
+    let fields = |count| (0..count).map(|n| format!("\"own{n}\":1")).collect::<Vec<_>>().join(",");
     let products = track("Order Completed", &format!(r#"{{"products":[{}{{}}]}}"#, "{},".repeat(200)));
     for (event, reason) in [
         (track("session_start", "{}"), "reserved name: GA4 keeps `session_start` for itself"),
@@ -109,6 +110,15 @@ async fn what_breaks_a_rule_is_refused_before_it_is_sent() {
         (value("page_referrer", 421), "the parameter `page_referrer` has 421 characters"),
         (value("page_location", 1_001), "the parameter `page_location` has 1001 characters"),
         (products, "201 items; GA4 takes 200"),
+        (track("Seen", r#"{"items":[7]}"#), "one of `items` is no object"),
+        (
+            track("Seen", &format!(r#"{{"items":[{{"item_id":"i",{}}}]}}"#, fields(11))),
+            "an item with 11 parameters of its own",
+        ),
+        (
+            track("Seen", &format!(r#"{{"items":[{{"item_id":"{}"}}]}}"#, "x".repeat(101))),
+            "`item_id` of an item has 101",
+        ),
         (r#"{"type":"track","userId":"u"}"#.to_owned(), "a track call needs an `event`"),
         (r#"{"type":"track","event":"Seen"}"#.to_owned(), "nobody"),
         (r#"{"type":"group","userId":"u"}"#.to_owned(), "a group needs a `groupId`"),
@@ -128,7 +138,10 @@ async fn what_breaks_a_rule_is_refused_before_it_is_sent() {
 
 #[tokio::test]
 async fn a_request_has_so_many_bytes() {
-    let product = format!(r#"{{"product_id":"{}"}},"#, "x".repeat(480));
+    let text = "x".repeat(96);
+    let product =
+        ["product_id", "name", "brand", "category", "variant"].map(|name| format!(r#""{name}":"{text}""#));
+    let product = format!("{{{}}},", product.join(","));
     let large =
         |n| track("Order Completed", &format!(r#"{{"n":{n},"products":[{}{{}}]}}"#, product.repeat(199)));
     let told = ga4().bench().await.deliver(&[&large(1), &large(2)]).await;

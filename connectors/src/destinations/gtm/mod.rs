@@ -16,27 +16,27 @@ mod shape;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-pub use settings::SETTINGS;
+pub use settings::Gtm;
 
-use super::http::{HttpConnector, HttpDestination, Request, Response};
+use super::event::{Item, Tracked};
+use super::http::{HttpConnector, Request, Response};
 use super::registry::Setup;
-use super::settings::SettingProblem;
-use super::{Answer, Batch, Destination, Event, Limits, Refusal, Shaped, event, ga4, status};
-use settings::{Gtm, Mode};
+use super::settings::{Known, SettingProblem};
+use super::{Answer, Batch, Event, Limits, Quota, Refusal, ga4, status};
+use settings::Mode;
 
 /// Requests under way at a time: what a small tagging server bears.
 const CONCURRENCY: usize = 8;
 
-/// Opens a container.
-pub fn open(setup: Setup) -> Result<Arc<dyn Destination>, Vec<SettingProblem>> {
-    let sender = setup.sender.clone();
-    Ok(Arc::new(HttpDestination::new(settings::read(setup)?, sender)))
-}
-
 impl HttpConnector for Gtm {
+    const SETTINGS: &'static [Known] = settings::SETTINGS;
+
+    fn open(setup: Setup) -> Result<Self, Vec<SettingProblem>> {
+        settings::read(setup)
+    }
+
     fn limits(&self) -> Limits {
         let limits = Limits { concurrency: CONCURRENCY, ..ga4::LIMITS };
         match self.mode {
@@ -48,11 +48,15 @@ impl HttpConnector for Gtm {
         }
     }
 
-    fn shape(&self, event: Event) -> Shaped {
-        event::shape(event, |tracked, event| match &self.mode {
+    fn quotas(&self) -> Vec<Quota> {
+        vec![Quota::requests(50, 1)] // what a small tagging server bears
+    }
+
+    fn item(&self, tracked: &Tracked, event: &Event) -> Item {
+        match &self.mode {
             Mode::Measurement(stream) => ga4::item(stream, tracked),
             Mode::Data { screen, .. } => shape::item(screen, tracked, event),
-        })
+        }
     }
 
     fn request(&self, batch: Batch<'_>) -> Result<Request, Refusal> {

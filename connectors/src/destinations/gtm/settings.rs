@@ -9,7 +9,7 @@ use crate::destinations::registry::Setup;
 use crate::destinations::settings::{Known, SettingProblem, Settings};
 
 /// See the [module](self).
-pub const SETTINGS: &[Known] = &[
+pub(super) const SETTINGS: &[Known] = &[
     Known::required("url", "the tagging server"),
     Known::new("mode", "\"mp\"", "the Measurement Protocol; or \"data_client\": Stape's Data Client"),
     Known::new(
@@ -47,7 +47,7 @@ pub(super) enum Mode {
 
 /// A container's settings, checked.
 #[derive(Debug)]
-pub(super) struct Gtm {
+pub struct Gtm {
     pub(super) endpoint: Endpoint,
     pub(super) headers: HeaderMap,
     pub(super) mode: Mode,

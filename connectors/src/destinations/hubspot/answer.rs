@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::request;
-use super::shape::OCCURRENCES;
+use super::shape::occurred;
 use crate::clock::Millis;
 use crate::destinations::http::Response;
 use crate::destinations::{Answer, Batch, Outcome, Refusal, status};
@@ -19,6 +19,9 @@ use crate::failure::{Class, Failure};
 const LOCKED: Duration = Duration::from_secs(2);
 /// The window that requests are counted in, unless the answer names another one.
 const WINDOW: Duration = Duration::from_secs(10);
+
+/// The longest rest that a header may ask for: a window of minutes would be a mistake.
+const LONGEST_REST: Duration = Duration::from_secs(60);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -47,19 +50,43 @@ struct Context {
     object_write_trace_id: Option<Vec<String>>,
 }
 
+/// How long nothing is left by HubSpot's own count, which other programs of the account share. A day that is used up is told by 429.
+/// <https://developers.hubspot.com/docs/developer-tooling/platform/usage-guidelines>
+pub(super) fn rest(response: &Response) -> Option<Duration> {
+    let count = |name: &str| response.header(name).and_then(|count| count.trim().parse::<u64>().ok());
+    let window = || count("x-hubspot-ratelimit-interval-milliseconds").map_or(WINDOW, Duration::from_millis);
+    match (count("x-hubspot-ratelimit-remaining"), count("x-hubspot-ratelimit-secondly-remaining")) {
+        (Some(0), _) => Some(window().min(LONGEST_REST)),
+        (_, Some(0)) => Some(Duration::from_secs(1)),
+        _ => None,
+    }
+}
+
 /// Judges an answer; `zone` is where the account's days begin.
 pub(super) fn answer(zone: &TimeZone, batch: Batch<'_>, response: &Response) -> Answer {
     let (wait, told) = (status::wait(response, batch.at), status::told(response.status));
     let failure = match response.status {
-        404 => Failure::unauthorized(
-            "answered 404 Not Found; HubSpot has no such event or object: correct `events` or `version`, then resume",
-        ),
+        404 => missing(batch, response),
         423 => Failure { class: Class::Transient, retry_after: wait.or(Some(LOCKED)), detail: told },
         429 => limited(zone, batch.at, response),
         477 => Failure::throttled("answered 477; the account is being moved", wait),
         _ => return status::answer(batch, response).unwrap_or_else(|| taken(batch, response)),
     };
     Answer::refused(batch.events.len(), &refusal(response, failure))
+}
+
+/// HubSpot has no such custom event, when it names it: others are delivered. Otherwise nothing is where it was looked for.
+fn missing(batch: Batch<'_>, response: &Response) -> Failure {
+    let problem = serde_json::from_slice::<Problem>(&response.body).ok();
+    let message = problem.and_then(|problem| problem.message).unwrap_or_default();
+    match occurred(batch).filter(|name| message.contains(name)) {
+        Some(name) => Failure::rejected(format!(
+            "HubSpot has no event `{name}`: create it there or correct `events`, then redrive the dead letters"
+        )),
+        None => Failure::unauthorized(
+            "answered 404 Not Found; HubSpot has nothing at this address: correct `version` or `endpoint`, then resume",
+        ),
+    }
 }
 
 fn refusal(response: &Response, failure: Failure) -> Refusal {
@@ -92,7 +119,7 @@ pub(super) fn until_midnight(zone: &TimeZone, at: Millis) -> Option<Duration> {
 
 /// Judges an answer with a good status. Occurrences are queued, and nothing is said of them.
 fn taken(batch: Batch<'_>, response: &Response) -> Answer {
-    if batch.events.first().is_none_or(|event| event.part != OCCURRENCES) {
+    if occurred(batch).is_none() {
         return contacts(batch, response);
     }
     match response.body.trim_ascii().is_empty() {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::settings::{Access, Hubspot};
-use super::shape::OCCURRENCES;
+use super::shape::occurred;
 use crate::destinations::http::{Request, json_object};
 use crate::destinations::{Batch, Refusal};
 use crate::failure::Failure;
@@ -47,7 +47,7 @@ pub(super) fn contacts(batch: Batch<'_>) -> Result<(Vec<Contact>, Vec<usize>), F
 /// The request that delivers a batch.
 pub(super) fn request(settings: &Hubspot, batch: Batch<'_>) -> Result<Request, Refusal> {
     let version = &settings.version;
-    if batch.events.first().is_some_and(|event| event.part == OCCURRENCES) {
+    if occurred(batch).is_some() {
         let path = format!("/events/{version}/send/batch");
         return Ok(signed(settings, Method::POST, &path)?.body(JSON, json_object("inputs", batch)));
     }

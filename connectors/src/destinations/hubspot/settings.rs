@@ -10,11 +10,12 @@ use serde_json::Value;
 use crate::destinations::endpoint::Endpoint;
 use crate::destinations::hide::Secret;
 use crate::destinations::oauth::{Grant, Tokens};
+use crate::destinations::quota::Quota;
 use crate::destinations::registry::Setup;
 use crate::destinations::settings::{Known, SettingProblem, Settings};
 
 /// See the [module](self).
-pub const SETTINGS: &[Known] = &[
+pub(super) const SETTINGS: &[Known] = &[
     Known::new("token", "none", "the access token of a private app; this or `oauth` must be there"),
     Known::new("oauth", "none", "the access of an OAuth app:"),
     Known::new("oauth.client_id", "none", "the app's client id"),
@@ -37,6 +38,7 @@ pub const SETTINGS: &[Known] = &[
     Known::new("value_chars", "256", "longer values of an event's properties are cut"),
     Known::new("url_chars", "1024", "the same for properties whose names end in `url` or `referrer`"),
     Known::new("time_zone", "\"UTC\"", "the account's: its daily quota begins at midnight there"),
+    Known::new("tier", "\"starter\"", "the account's: \"starter\", \"professional\" or \"enterprise\""),
 ];
 
 /// The contacts' properties that every account has and that traits are found for.
@@ -70,7 +72,7 @@ pub(super) struct Definition {
 
 /// An account's settings, checked.
 #[derive(Debug)]
-pub(super) struct Hubspot {
+pub struct Hubspot {
     pub(super) endpoint: Endpoint,
     pub(super) access: Access,
     pub(super) version: String,
@@ -81,6 +83,7 @@ pub(super) struct Hubspot {
     pub(super) value_chars: usize,
     pub(super) url_chars: usize,
     pub(super) zone: TimeZone,
+    pub(super) quotas: Vec<Quota>,
 }
 
 /// Reads the settings, or tells everything that is wrong with them.
@@ -96,9 +99,11 @@ pub(super) fn read(setup: Setup) -> Result<Hubspot, Vec<SettingProblem>> {
     let value_chars = chars(&mut settings, "value_chars", 256);
     let url_chars = chars(&mut settings, "url_chars", 1_024);
     let zone = zone(&mut settings);
+    let tier = settings.choice("tier", &["starter", "professional", "enterprise"]);
     let problems = settings.finish();
     match (endpoint, access) {
         (Some(endpoint), Some(access)) if problems.is_empty() => Ok(Hubspot {
+            quotas: quotas(&access, tier, &zone),
             endpoint,
             access,
             version,
@@ -139,6 +144,17 @@ fn access(settings: &mut Settings, endpoint: Option<&Endpoint>) -> Option<Access
             None
         }
     }
+}
+
+/// What the account may ask for: all that have OAuth alike, those with a private app by what they have bought.
+fn quotas(access: &Access, tier: &str, zone: &TimeZone) -> Vec<Quota> {
+    let (burst, day) = match (access, tier) {
+        (Access::Grant(_), _) => return vec![Quota::requests(110, 10)],
+        (_, "professional") => (190, 650_000),
+        (_, "enterprise") => (190, 1_000_000),
+        _ => (100, 250_000),
+    };
+    vec![Quota::requests(burst, 10), Quota::daily(day, zone.clone())]
 }
 
 fn version(settings: &mut Settings) -> String {

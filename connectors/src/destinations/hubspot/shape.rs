@@ -1,16 +1,25 @@
 //! An event as HubSpot's contact, or as an occurrence of a custom event.
 
+use std::num::NonZeroUsize;
+
 use serde_json::{Map, Value, json};
 
 use super::settings::{Definition, Hubspot};
-use crate::destinations::Event;
 use crate::destinations::event::{Call, Item, Shape, Tracked, as_text};
+use crate::destinations::{Batch, Event};
 use crate::failure::Failure;
 
 /// The part of contacts.
-pub(super) const CONTACTS: &str = "contacts";
-/// The part of occurrences.
-pub(super) const OCCURRENCES: &str = "occurrences";
+const CONTACTS: &str = "contacts";
+/// Contacts in a request.
+const FEW: NonZeroUsize = NonZeroUsize::MIN.saturating_add(99);
+/// What the parts of occurrences begin with: one for each custom event, so that one that the account does not have stops no other.
+const OCCURRENCES: &str = "occurrences/";
+
+/// The custom event that a batch holds occurrences of; `None`: it holds contacts.
+pub(super) fn occurred(batch: Batch<'_>) -> Option<&str> {
+    batch.events.first()?.part.name.strip_prefix(OCCURRENCES)
+}
 
 /// An address's fields in events, and the properties they become.
 const ADDRESS: [(&str, &str); 6] = [
@@ -25,14 +34,18 @@ const ADDRESS: [(&str, &str); 6] = [
 /// The contact or the occurrence of an event.
 pub(super) fn item(settings: &Hubspot, tracked: &Tracked, event: &Event) -> Item {
     let name = match tracked.call() {
-        Call::Identify => return Ok(Some(Shape::of(CONTACTS, &contact(settings, tracked, event)?))),
+        Call::Identify => {
+            let contact = contact(settings, tracked, event)?;
+            return Ok(Some(Shape::of(CONTACTS, &contact).at_most(FEW)));
+        }
         Call::Track => tracked.text("/event"),
         Call::Page | Call::Screen => tracked.text("/name"),
         Call::Group | Call::Alias | Call::Other => None,
     };
     match name.and_then(|name| settings.events.get(name)) {
         Some(definition) => {
-            Ok(Some(Shape::of(OCCURRENCES, &occurrence(settings, tracked, (event, definition))?)))
+            let occurrence = occurrence(settings, tracked, (event, definition))?;
+            Ok(Some(Shape::of(format!("{OCCURRENCES}{}", definition.name), &occurrence)))
         }
         None => Ok(None),
     }

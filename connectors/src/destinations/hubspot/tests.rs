@@ -45,6 +45,27 @@ async fn what_every_vendor_must_do() {
 }
 
 #[tokio::test]
+async fn nothing_is_sent_while_nothing_is_left_by_its_own_count() {
+    let left = |name, count: &str| Reply::new(200, ONE).with(name, count);
+    let (rolling, secondly) = ("x-hubspot-ratelimit-remaining", "x-hubspot-ratelimit-secondly-remaining");
+    let window = "x-hubspot-ratelimit-interval-milliseconds";
+    for (reply, rest) in [
+        (left(rolling, "0"), Some(10_000)),
+        (left(rolling, "0").with(window, "2500"), Some(2_500)),
+        (left(rolling, "0").with(window, "999999999"), Some(60_000)),
+        (left(secondly, "0"), Some(1_000)),
+        (left(rolling, "3").with(window, "2500"), None),
+        (left(rolling, "none"), None),
+    ] {
+        let bench = hubspot().bench().await;
+        bench.receiver.script(reply.clone());
+        assert_eq!(bench.deliver(&[IDENTIFY]).await.outcomes, ["delivered"]);
+        assert_eq!(bench.destination.rest(), rest.map(Duration::from_millis), "{reply:?}");
+        assert_eq!(bench.destination.rest(), None, "it is told once");
+    }
+}
+
+#[tokio::test]
 async fn contacts_go_together_and_one_is_refused() {
     let bench = hubspot().bench().await;
     let mixed = r#"{"status":"COMPLETE","startedAt":"2026-03-14T09:26:54.100Z","completedAt":"2026-03-14T09:26:54.220Z","numErrors":1,"results":[{"id":"51","new":true,"archived":false,"createdAt":"2026-03-14T09:26:54.2Z","updatedAt":"2026-03-14T09:26:54.2Z","properties":{"email":"ada@example.com"}}],"errors":[{"status":"error","category":"VALIDATION_ERROR","message":"gold!! was not one of the allowed options","context":{"objectWriteTraceId":["0197a3c2-7b1e-7c44-9a55-2f0e6d1b8a07"]},"errors":[],"links":{}}]}"#;
@@ -155,9 +176,27 @@ async fn answers_that_do_not_tell_what_became_of_a_contact_take_nothing() {
 }
 
 #[tokio::test]
+async fn an_event_that_the_account_does_not_have_stops_no_other() {
+    let seen = ORDER_COMPLETED.replace("Order Completed", "Pricing");
+    let bench = hubspot().bench().await;
+    let unknown =
+        r#"{"status":"error","category":"OBJECT_NOT_FOUND","message":"no event pe1234567_order_completed"}"#;
+    bench.receiver.script(Reply::new(404, unknown));
+    let told = bench.deliver(&[ORDER_COMPLETED]).await;
+    assert!(
+        told.outcomes[0].starts_with("rejected: HubSpot has no event `pe1234567_order_completed`"),
+        "{told:?}"
+    );
+    (0..2).for_each(|_| bench.receiver.script(Reply::new(404, unknown)));
+    let told = bench.deliver(&[ORDER_COMPLETED, &seen]).await;
+    assert_eq!(told.requests.len(), 2, "they are sent apart");
+    assert!(told.outcomes[1].starts_with("unauthorized: answered 404"), "it was not this one: {told:?}");
+}
+
+#[tokio::test]
 async fn statuses_with_a_meaning_of_their_own() {
     for (status, body, wanted) in [
-        (404, "", "unauthorized: answered 404 Not Found; HubSpot has no such event"),
+        (404, "", "unauthorized: answered 404 Not Found; HubSpot has nothing at this address"),
         (400, r#"{"category":"VALIDATION_ERROR"}"#, "rejected: answered 400"),
         (409, "", "transient: answered 409"),
         (414, "", "rejected: answered 414"),

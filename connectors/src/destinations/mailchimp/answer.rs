@@ -33,7 +33,7 @@ struct Member {
 
 /// Judges an answer.
 pub(super) fn answer(batch: Batch<'_>, response: &Response) -> Answer {
-    let part = batch.events.first().map_or(MEMBERS, |event| event.part.as_str());
+    let part = batch.events.first().map_or(MEMBERS, |event| event.part.name.as_str());
     let part = part.split('/').next().unwrap_or(MEMBERS);
     let failure = match response.status {
         403 if !is_object(response) => {

@@ -16,24 +16,23 @@ mod shape;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-pub use settings::SETTINGS;
+pub use settings::Mailchimp;
 
-use super::http::{HttpConnector, HttpDestination, Request, Response};
+use super::event::{Item, Tracked};
+use super::http::{HttpConnector, Request, Response};
 use super::registry::Setup;
-use super::settings::SettingProblem;
-use super::{Answer, Batch, Destination, Event, Limits, Refusal, Shaped, event};
-use settings::Mailchimp;
-
-/// Opens an audience.
-pub fn open(setup: Setup) -> Result<Arc<dyn Destination>, Vec<SettingProblem>> {
-    let sender = setup.sender.clone();
-    Ok(Arc::new(HttpDestination::new(settings::read(setup)?, sender)))
-}
+use super::settings::{Known, SettingProblem};
+use super::{Answer, Batch, Event, Limits, Refusal};
 
 impl HttpConnector for Mailchimp {
+    const SETTINGS: &'static [Known] = settings::SETTINGS;
+
+    fn open(setup: Setup) -> Result<Self, Vec<SettingProblem>> {
+        settings::read(setup)
+    }
+
     fn limits(&self) -> Limits {
         Limits {
             events: 100,
@@ -41,12 +40,11 @@ impl HttpConnector for Mailchimp {
             linger: Duration::from_millis(500),
             concurrency: 4, // of 10 connections that all apps of an account share
             keys_share_batches: false,
-            events_per_second: None,
         }
     }
 
-    fn shape(&self, event: Event) -> Shaped {
-        event::shape(event, |tracked, event| shape::item(self, tracked, event))
+    fn item(&self, tracked: &Tracked, _: &Event) -> Item {
+        shape::item(self, tracked)
     }
 
     fn probe(&self) -> Option<Request> {

@@ -17,7 +17,7 @@ pub(super) fn request(settings: &Mailchimp, batch: Batch<'_>) -> Result<Request,
     let list = format!("/lists/{}", settings.list_id);
     let validation = if settings.lenient { "?skip_merge_validation=true" } else { "" };
     if let Some(first) = batch.events.first() {
-        let mut part = first.part.split('/');
+        let mut part = first.part.name.split('/');
         let (method, path) = match (part.next(), part.next()) {
             (Some(MEMBER), Some(hash)) => (Method::PUT, format!("{list}/members/{hash}{validation}")),
             (Some(HAPPENED), Some(hash)) => (Method::POST, format!("{list}/members/{hash}/events")),

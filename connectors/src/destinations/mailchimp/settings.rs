@@ -10,7 +10,7 @@ use crate::destinations::registry::Setup;
 use crate::destinations::settings::{Known, SettingProblem, Settings};
 
 /// See the [module](self).
-pub const SETTINGS: &[Known] = &[
+pub(super) const SETTINGS: &[Known] = &[
     Known::required("api_key", "the API key, with the data center at its end: \"…-us21\""),
     Known::required("list_id", "the audience's id"),
     Known::new(
@@ -47,7 +47,7 @@ const TAG: usize = 10;
 
 /// An audience's settings, checked.
 #[derive(Debug)]
-pub(super) struct Mailchimp {
+pub struct Mailchimp {
     pub(super) endpoint: Endpoint,
     pub(super) api_key: Secret,
     pub(super) list_id: String,

@@ -5,12 +5,11 @@ use md5::{Digest, Md5};
 use serde_json::{Map, Value, json};
 
 use super::settings::{Mailchimp, STATUSES};
-use crate::destinations::Event;
 use crate::destinations::event::{Call, Item, Shape, Tracked, as_text};
 use crate::failure::Failure;
 
 /// The part of members whose status is said: they go together. Others go alone, to an address of their own: their parts are one of the
-/// following, the member's hash and the event's id, between slashes.
+/// following, a slash and the member's hash.
 pub(super) const MEMBERS: &str = "members";
 /// A member whose status stays what it is.
 pub(super) const MEMBER: &str = "member";
@@ -31,19 +30,17 @@ const ADDRESS: [(&str, &[&str]); 6] = [
 ];
 
 /// The member or the event of a member.
-pub(super) fn item(settings: &Mailchimp, tracked: &Tracked, event: &Event) -> Item {
+pub(super) fn item(settings: &Mailchimp, tracked: &Tracked) -> Item {
     let shape = match tracked.call() {
-        Call::Identify => member(settings, tracked, event)?,
-        Call::Track => happened(settings, tracked, (event, tracked.text("/event")))?,
-        Call::Page | Call::Screen if settings.pages => {
-            happened(settings, tracked, (event, tracked.text("/name")))?
-        }
+        Call::Identify => member(settings, tracked)?,
+        Call::Track => happened(settings, tracked, tracked.text("/event"))?,
+        Call::Page | Call::Screen if settings.pages => happened(settings, tracked, tracked.text("/name"))?,
         _ => return Ok(None),
     };
     Ok(Some(shape))
 }
 
-fn member(settings: &Mailchimp, tracked: &Tracked, event: &Event) -> Result<Shape, Failure> {
+fn member(settings: &Mailchimp, tracked: &Tracked) -> Result<Shape, Failure> {
     let email = tracked.email().ok_or_else(|| Failure::rejected("a member needs an e-mail address"))?;
     let mut member = json!({ "email_address": email });
     let fields = merge_fields(settings, tracked);
@@ -53,7 +50,7 @@ fn member(settings: &Mailchimp, tracked: &Tracked, event: &Event) -> Result<Shap
     let of_event = tracked.value("/integrations/Mailchimp/subscriptionStatus");
     let Some(status) = of_event.map(as_text).or_else(|| explicit(settings)) else {
         member["status_if_new"] = settings.status.into();
-        return Ok(Shape::of(alone(MEMBER, &email, event), &member));
+        return Ok(Shape::alone(of(MEMBER, &email), &member));
     };
     if !STATUSES.contains(&status.as_str()) {
         let known = STATUSES.join(", ");
@@ -67,10 +64,10 @@ fn explicit(settings: &Mailchimp) -> Option<String> {
     settings.explicit.then(|| settings.status.to_owned())
 }
 
-/// The part of what is sent alone.
-fn alone(what: &str, email: &str, event: &Event) -> String {
+/// The part of a member.
+fn of(what: &str, email: &str) -> String {
     let hash: String = Md5::digest(email).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{what}/{hash}/{:032x}", event.origin.identity())
+    format!("{what}/{hash}")
 }
 
 fn merge_fields(settings: &Mailchimp, tracked: &Tracked) -> Map<String, Value> {
@@ -124,11 +121,7 @@ fn address(value: &Value) -> Option<Value> {
 }
 
 /// Something that a member did; `name` is what the event is called.
-fn happened(
-    settings: &Mailchimp,
-    tracked: &Tracked,
-    (event, name): (&Event, Option<&str>),
-) -> Result<Shape, Failure> {
+fn happened(settings: &Mailchimp, tracked: &Tracked, name: Option<&str>) -> Result<Shape, Failure> {
     let email = tracked
         .email()
         .ok_or_else(|| Failure::rejected("no e-mail address, which says whose event it is"))?;
@@ -158,5 +151,5 @@ fn happened(
     if settings.syncing {
         body["is_syncing"] = true.into();
     }
-    Ok(Shape::of(alone(HAPPENED, &email, event), &body))
+    Ok(Shape::alone(of(HAPPENED, &email), &body))
 }

@@ -69,10 +69,10 @@ fn imported(told: &Value) -> Option<usize> {
 
 /// Whether the batch goes to one of these addresses.
 fn goes_to(batch: Batch<'_>, addresses: &[&str]) -> bool {
-    batch.events.first().is_some_and(|event| event.part.split(AND).any(|to| addresses.contains(&to)))
+    batch.events.first().is_some_and(|event| event.part.name.split(AND).any(|to| addresses.contains(&to)))
 }
 
 /// Whether it goes to several.
 fn goes_on(batch: Batch<'_>) -> bool {
-    batch.events.first().is_some_and(|event| event.part.contains(AND))
+    batch.events.first().is_some_and(|event| event.part.name.contains(AND))
 }

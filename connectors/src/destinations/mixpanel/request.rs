@@ -11,14 +11,9 @@ use crate::destinations::http::Request;
 use crate::destinations::{Batch, Event, Refusal};
 use crate::failure::Failure;
 
-/// Groups in a request.
-const FEW: usize = 200;
-/// Anything else in a request.
-const MANY: usize = 2_000;
-
 const JSON: &str = "application/json";
 
-/// One request: some events' items for one address, the `place`th of their part.
+/// One request: the events' items for one address, the `place`th of their part.
 #[derive(Clone, Copy)]
 struct Call<'a> {
     address: &'a str,
@@ -27,11 +22,8 @@ struct Call<'a> {
 }
 
 fn calls(batch: Batch<'_>) -> impl Iterator<Item = Call<'_>> {
-    let part = batch.events.first().map_or("", |event| event.part.as_str());
-    part.split(AND).enumerate().flat_map(move |(place, address)| {
-        let most = if address == GROUPS { FEW } else { MANY };
-        batch.events.chunks(most).map(move |events| Call { address, place, events })
-    })
+    let part = batch.events.first().map_or("", |event| event.part.name.as_str());
+    part.split(AND).enumerate().map(move |(place, address)| Call { address, place, events: batch.events })
 }
 
 /// The request a batch begins with.
@@ -85,7 +77,7 @@ fn body(settings: &Mixpanel, call: Call<'_>) -> Result<Vec<u8>, Refusal> {
 /// An event's item for an address, from after its opening brace.
 fn fields(event: &Event, place: usize) -> Result<&[u8], Refusal> {
     let bug = || Refusal::from(Failure::crashed("the event is not as it was shaped: a bug"));
-    let item = match event.part.contains(AND) {
+    let item = match event.part.name.contains(AND) {
         true => {
             let items: Vec<&RawValue> = serde_json::from_slice(&event.data).map_err(|_| bug())?;
             items.get(place).copied().map(RawValue::get).map(str::as_bytes)

@@ -102,7 +102,7 @@ fn within(value: &Value, level: usize) -> Option<String> {
 /// Refuses what is too long for a request.
 pub(super) fn small(shape: Shape) -> Result<Shape, Failure> {
     // Two items stand in a list and are sent apart; each is shorter than both.
-    let (size, most) = (shape.data.len(), if shape.part.contains(AND) { 2 * ITEM } else { ITEM });
+    let (size, most) = (shape.data.len(), if shape.part.name.contains(AND) { 2 * ITEM } else { ITEM });
     if size >= most {
         return Err(Failure::rejected(format!("it has {size} bytes; Mixpanel takes fewer than {ITEM}")));
     }

@@ -12,7 +12,7 @@ const BODY: u64 = 2_000_000;
 const LARGEST_BODY: u64 = 10_000_000;
 
 /// See the [module](self).
-pub const SETTINGS: &[Known] = &[
+pub(super) const SETTINGS: &[Known] = &[
     Known::required("token", "the project's token"),
     Known::new("service_account", "none", "a service account's user name: it signs in place of the token"),
     Known::new("service_secret", "none", "its secret"),
@@ -33,7 +33,7 @@ pub const SETTINGS: &[Known] = &[
 
 /// A project's settings, checked.
 #[derive(Debug)]
-pub(super) struct Mixpanel {
+pub struct Mixpanel {
     pub(super) endpoint: Endpoint,
     pub(super) token: Secret,
     /// The header that signs events.

@@ -1,5 +1,7 @@
 //! An event as Mixpanel's: an event of its own, a person's profile, a group's, or two of these.
 
+use std::num::NonZeroUsize;
+
 use serde_json::{Map, Value, json};
 
 use super::rules;
@@ -16,6 +18,8 @@ pub(super) const MERGE: &str = "merge";
 pub(super) const ENGAGE: &str = "engage";
 /// Groups' profiles.
 pub(super) const GROUPS: &str = "groups";
+/// Groups in a request.
+const FEW: NonZeroUsize = NonZeroUsize::MIN.saturating_add(199);
 /// Parts the addresses of an event that goes to several; its data are a list of its items then.
 pub(super) const AND: char = '+';
 
@@ -176,11 +180,17 @@ fn merge((one, other): (&String, &String)) -> Value {
 fn together(first: (&str, Option<Value>), second: (&str, Option<Value>)) -> Option<Shape> {
     match (first, second) {
         ((here, Some(one)), (there, Some(other))) => {
-            Some(Shape::of(format!("{here}{AND}{there}"), &json!([one, other])))
+            Some(to(&format!("{here}{AND}{there}"), &json!([one, other])))
         }
-        ((address, Some(item)), _) | (_, (address, Some(item))) => Some(Shape::of(address, &item)),
+        ((address, Some(item)), _) | (_, (address, Some(item))) => Some(to(address, &item)),
         _ => None,
     }
+}
+
+/// What goes to these addresses; few groups fit into a request.
+fn to(addresses: &str, item: &Value) -> Shape {
+    let shape = Shape::of(addresses, item);
+    if addresses.split(AND).any(|address| address == GROUPS) { shape.at_most(FEW) } else { shape }
 }
 
 /// Traits under Mixpanel's names.

@@ -14,24 +14,23 @@ mod shape;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-pub use settings::SETTINGS;
+pub use settings::Segment;
 
-use super::http::{HttpConnector, HttpDestination, Request, Response};
+use super::event::{Item, Tracked};
+use super::http::{HttpConnector, Request, Response};
 use super::registry::Setup;
-use super::settings::SettingProblem;
-use super::{Answer, Batch, Destination, Event, Limits, Refusal, Shaped, event};
-use settings::Segment;
-
-/// Opens a source.
-pub fn open(setup: Setup) -> Result<Arc<dyn Destination>, Vec<SettingProblem>> {
-    let sender = setup.sender.clone();
-    Ok(Arc::new(HttpDestination::new(settings::read(setup)?, sender)))
-}
+use super::settings::{Known, SettingProblem};
+use super::{Answer, Batch, Event, Limits, Refusal};
 
 impl HttpConnector for Segment {
+    const SETTINGS: &'static [Known] = settings::SETTINGS;
+
+    fn open(setup: Setup) -> Result<Self, Vec<SettingProblem>> {
+        settings::read(setup)
+    }
+
     fn limits(&self) -> Limits {
         Limits {
             events: 2_500,
@@ -39,12 +38,11 @@ impl HttpConnector for Segment {
             linger: Duration::from_millis(500),
             concurrency: 8,
             keys_share_batches: true,
-            events_per_second: None,
         }
     }
 
-    fn shape(&self, event: Event) -> Shaped {
-        event::shape(event, shape::item)
+    fn item(&self, tracked: &Tracked, event: &Event) -> Item {
+        shape::item(tracked, event)
     }
 
     fn request(&self, batch: Batch<'_>) -> Result<Request, Refusal> {

@@ -6,7 +6,7 @@ use crate::destinations::registry::Setup;
 use crate::destinations::settings::{Known, SettingProblem, Settings};
 
 /// See the [module](self).
-pub const SETTINGS: &[Known] = &[
+pub(super) const SETTINGS: &[Known] = &[
     Known::required("write_key", "the source's write key"),
     Known::new("region", "\"us\"", "\"eu\": the workspace is in the EU"),
     Known::new("endpoint", "the region's", "another address of Segment, or of what speaks as it does"),
@@ -14,7 +14,7 @@ pub const SETTINGS: &[Known] = &[
 
 /// A source's settings, checked.
 #[derive(Debug)]
-pub(super) struct Segment {
+pub struct Segment {
     pub(super) endpoint: Endpoint,
     pub(super) write_key: Secret,
 }

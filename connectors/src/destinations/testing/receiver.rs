@@ -1,11 +1,12 @@
 //! A third party on loopback that answers as it is told, and breaks as it is told.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
 /// What the receiver does with a request.
@@ -123,6 +124,31 @@ impl Receiver {
     /// The requests since the last call, in the order they arrived.
     pub fn take(&self) -> Vec<Received> {
         std::mem::take(&mut self.state.lock().unwrap().received)
+    }
+}
+
+/// A port of loopback at which nobody listens, and nobody else can as long as this value lives.
+#[derive(Debug)]
+pub struct Closed {
+    socket: TcpSocket,
+}
+
+impl Closed {
+    /// A port that is bound, and refuses connections.
+    pub fn port() -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(([127, 0, 0, 1], 0).into()).expect("a free port on loopback");
+        Closed { socket }
+    }
+
+    /// Its address.
+    pub fn address(&self) -> SocketAddr {
+        self.socket.local_addr().expect("the bound address")
+    }
+
+    /// Its URL, without a path.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address())
     }
 }
 

@@ -5,17 +5,16 @@ mod request;
 mod settings;
 mod sign;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-pub use settings::SETTINGS;
 pub use sign::SigningKey;
 
-use super::http::{HttpConnector, HttpDestination, Request, Response};
+pub use settings::Webhook;
+
+use super::http::{HttpConnector, Request, Response};
 use super::registry::Setup;
-use super::settings::SettingProblem;
-use super::{Answer, Batch, Destination, Limits, Refusal, status};
-use settings::Webhook;
+use super::settings::{Known, SettingProblem};
+use super::{Answer, Batch, Event, Limits, Refusal, Shaped, status};
 
 /// Bytes in a request, about: what receivers commonly take.
 const BYTES: usize = 1 << 20;
@@ -26,13 +25,13 @@ const LINGER: Duration = Duration::from_millis(250);
 /// Requests under way at a time: what a small receiver bears.
 const CONCURRENCY: usize = 8;
 
-/// Opens a webhook.
-pub fn open(setup: Setup) -> Result<Arc<dyn Destination>, Vec<SettingProblem>> {
-    let sender = setup.sender.clone();
-    Ok(Arc::new(HttpDestination::new(settings::read(setup)?, sender)))
-}
-
 impl HttpConnector for Webhook {
+    const SETTINGS: &'static [Known] = settings::SETTINGS;
+
+    fn open(setup: Setup) -> Result<Self, Vec<SettingProblem>> {
+        settings::read(setup)
+    }
+
     fn limits(&self) -> Limits {
         Limits {
             events: self.batch,
@@ -40,8 +39,11 @@ impl HttpConnector for Webhook {
             linger: if self.batch > 1 { LINGER } else { Duration::ZERO },
             concurrency: CONCURRENCY,
             keys_share_batches: !self.per_event,
-            events_per_second: None,
         }
+    }
+
+    fn shape(&self, event: Event) -> Shaped {
+        Shaped::Send(event)
     }
 
     fn request(&self, batch: Batch<'_>) -> Result<Request, Refusal> {

@@ -25,7 +25,7 @@ const RESERVED: [&str; 8] = [
 ];
 
 /// What a webhook may be told.
-pub const SETTINGS: &[Known] = &[
+pub(super) const SETTINGS: &[Known] = &[
     Known::required("url", "where it posts to"),
     Known::new("method", "\"POST\"", "or \"PUT\", \"PATCH\""),
     Known::new("headers", "none", "a table of headers; content-type may be changed"),
@@ -51,7 +51,7 @@ pub(super) enum Format {
 
 /// A webhook's settings, checked.
 #[derive(Debug)]
-pub(super) struct Webhook {
+pub struct Webhook {
     pub(super) endpoint: Endpoint,
     pub(super) method: Method,
     pub(super) headers: HeaderMap,
