@@ -51,13 +51,13 @@ impl Node {
             rules::spec(&shared),
             alarms::spec(&shared),
             register::spec(&shared),
-            rates::spec(&shared),
             Pool::spec(&shared, "shards", Kind::Shards),
             Pool::spec(&shared, "hours", Kind::Hours),
             Pool::spec(&shared, "intake", Kind::Intakes),
             coordinator::spec(&shared),
             sweeper::spec(&shared),
         ];
+        children.extend(rates::specs(&shared));
         children.extend(shared.redrives.spec(&shared));
         let (send, fatal) = mpsc::unbounded_channel();
         let root = supervisor::root(Box::new(Root { children }), shared.registry.clone(), send).await?;

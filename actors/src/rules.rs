@@ -1,6 +1,7 @@
 //! Routing rules in force: read when the node starts, and again whenever their text has changed. A broken new version is
 //! told and the last good one stays.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -22,28 +23,38 @@ struct Inner {
     problem: Option<String>,
 }
 
+/// What else must hold of rules before they are in force: whatever is wrong with them, one problem a line.
+pub type Judge = Box<dyn Fn(&Rules) -> Result<(), String> + Send + Sync>;
+
 /// The rules of one stream.
-#[derive(Debug)]
 pub struct RulesBook {
     source: Option<Arc<dyn Text>>,
+    judge: Judge,
     inner: Mutex<Inner>,
+}
+
+impl fmt::Debug for RulesBook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (source, inner) = (&self.source, &self.inner);
+        f.debug_struct("RulesBook").field("source", source).field("inner", inner).finish_non_exhaustive()
+    }
 }
 
 impl RulesBook {
     /// No rules: every event goes to every destination.
     pub fn everything() -> Self {
         let inner = Inner { rules: Arc::new(Rules::everything()), text: None, problem: None };
-        RulesBook { source: None, inner: Mutex::new(inner) }
+        RulesBook { source: None, judge: Box::new(|_| Ok(())), inner: Mutex::new(inner) }
     }
 
-    /// Rules whose text, as it is now at `source`, has been read.
+    /// Rules whose text, as it is now at `source`, has been read and was judged; `judge` is asked about later versions.
     ///
     /// # Errors
     /// What is wrong with them: there is no good version to go on with.
-    pub fn new(source: Arc<dyn Text>, text: String) -> Result<Self, Vec<RuleProblem>> {
+    pub fn new(source: Arc<dyn Text>, text: String, judge: Judge) -> Result<Self, Vec<RuleProblem>> {
         let rules = Arc::new(Rules::parse(&text)?);
         let inner = Inner { rules, text: Some(text), problem: None };
-        Ok(RulesBook { source: Some(source), inner: Mutex::new(inner) })
+        Ok(RulesBook { source: Some(source), judge, inner: Mutex::new(inner) })
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -73,7 +84,7 @@ impl RulesBook {
                 return;
             }
         };
-        let parsed = parse(source.as_ref(), &text);
+        let parsed = parse(source.as_ref(), &text).and_then(|rules| (self.judge)(&rules).map(|()| rules));
         let mut inner = self.inner();
         inner.text = Some(text);
         match parsed {
@@ -145,8 +156,15 @@ mod tests {
 
     /// What is told, for each text that is found one after the other; `None`: it is gone.
     async fn follow(source: Arc<dyn Text>, mut write: impl AsyncFnMut(Option<&str>)) {
-        let book = RulesBook::new(source.clone(), source.read().await.unwrap()).unwrap();
         let name = source.name();
+        let shown = name.clone();
+        let judge = move |rules: &Rules| match rules.destinations().iter().any(|(name, _)| *name == "nobody")
+        {
+            true => Err(format!("{shown}: nobody is to get anything")),
+            false => Ok(()),
+        };
+        let text = source.read().await.unwrap();
+        let book = RulesBook::new(source.clone(), text, Box::new(judge)).unwrap();
         for (text, expected, problem) in [
             (Some(rule("a")), "a", None),
             (Some(rule("b")), "b", None),
@@ -156,6 +174,7 @@ mod tests {
             (None, "b", Some("cannot be read")),
             (Some("[7]".to_owned()), "b", Some("rule 0 is not an object")),
             (None, "b", Some("cannot be read")),
+            (Some(rule("nobody")), "b", Some("nobody is to get anything")),
             (Some(rule("b")), "b", None),
             (Some(rule("c")), "c", None),
         ] {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use shardmill_cluster::membership::{About, Settings as Member};
 use shardmill_cluster::{Lease, Membership, NodeId, cell};
-use shardmill_connectors::destinations::{Answer, Batch, Destination, Limits, Refusal};
+use shardmill_connectors::destinations::{Answer, Batch, Destination, Event, Limits, Refusal, Shaped};
 use shardmill_connectors::embedded::{
     EmbeddedCatalog, EmbeddedDocuments, EmbeddedObjects, EmbeddedQueues, EmbeddedStream,
 };
@@ -42,10 +42,14 @@ use crate::tree::{Retry, delivery};
 /// No condition takes longer, by far; one that never holds fails the test instead of hanging it.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// A destination of this name waits for an hour for more events than anybody has.
+pub(crate) const PATIENT: &str = "patient";
+
 /// A third party that refuses the keys it is told to, and remembers what it took.
 #[derive(Debug, Default)]
 pub(crate) struct ThirdParty {
     refused: Mutex<BTreeSet<String>>,
+    unfit: Mutex<BTreeSet<String>>,
     taken: Mutex<Vec<(String, u64)>>,
     silent: watch::Sender<bool>,
 }
@@ -55,6 +59,12 @@ impl ThirdParty {
     pub(crate) fn refuses(&self, keys: &[&str]) {
         let keys = keys.iter().map(|key| (*key).to_owned()).collect();
         *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = keys;
+    }
+
+    /// From now on has a rule that events of `keys` break.
+    pub(crate) fn has_no_form_for(&self, keys: &[&str]) {
+        let keys = keys.iter().map(|key| (*key).to_owned()).collect();
+        *self.unfit.lock().unwrap_or_else(PoisonError::into_inner) = keys;
     }
 
     /// From now on answers nothing, or all that waits for an answer.
@@ -78,7 +88,14 @@ impl Destination for ThirdParty {
             linger: Duration::ZERO,
             concurrency: 4,
             keys_share_batches: false,
-            events_per_second: None,
+        }
+    }
+
+    fn shape(&self, event: Event) -> Shaped {
+        let unfit = self.unfit.lock().unwrap_or_else(PoisonError::into_inner);
+        match unfit.contains(event.key.as_str()) {
+            true => Shaped::Refuse(event, Failure::rejected("its name is too long")),
+            false => Shaped::Send(event),
         }
     }
 
@@ -86,7 +103,7 @@ impl Destination for ThirdParty {
         self.silent.subscribe().wait_for(|silent| !silent).await.unwrap();
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let one = |event: &shardmill_connectors::destinations::Event| {
+        let one = |event: &Event| {
             if refused.contains(event.key.as_str()) {
                 return Err(Refusal::from(Failure::transient("not now")));
             }
@@ -266,19 +283,24 @@ fn record(key: &str, n: u64) -> NewRecord {
     NewRecord { key: key.into(), data: data.to_string().into(), trace: None }
 }
 
-fn settings(name: &str, connector: Arc<ThirdParty>) -> Settings {
+/// A destination of this name, whose third party is `connector`.
+pub(crate) fn settings(name: &str, connector: Arc<ThirdParty>) -> Settings {
     let retry = Retry {
         base: Some(Duration::from_millis(20)),
         max: Some(Duration::from_millis(100)),
         ..Retry::default()
     };
+    let limits = match name {
+        PATIENT => Limits { events: 10_000, linger: Duration::from_secs(3_600), ..connector.limits() },
+        _ => connector.limits(),
+    };
     Settings {
         name: name.into(),
         kind: "webhook".into(),
-        limits: connector.limits(),
+        limits,
         connector,
         strategy: delivery(Retry { max_age: Some(LIMIT), ..retry }),
-        rate: None,
+        quotas: Vec::new(),
         key: Fields::default(),
         start: LaneStart::Oldest,
         park_after: Duration::ZERO,

@@ -259,7 +259,12 @@ pub const TREE: &[Row] = &[
     // Each waits for the other when it has to: the coordinator watches what both together get done.
     Row { kind: Kind::Reader, parent: Some(Kind::Shard), strategy: Strategy { limit: None, ..PART } },
     Row { kind: Kind::Writer, parent: Some(Kind::Shard), strategy: Strategy { limit: None, ..PART } },
-    Row { kind: Kind::Forwarder, parent: Some(Kind::Shard), strategy: PART },
+    Row {
+        // A step hands a whole file of letters out, message by message.
+        kind: Kind::Forwarder,
+        parent: Some(Kind::Shard),
+        strategy: Strategy { limit: Some(seconds(1_800)), ..PART },
+    },
     Row { kind: Kind::CatchUp, parent: Some(Kind::Shard), strategy: LANE },
     Row { kind: Kind::Roster, parent: Some(Kind::Shard), strategy: LANE },
     Row { kind: Kind::Lane, parent: Some(Kind::Shard), strategy: LANE },

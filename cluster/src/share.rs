@@ -10,10 +10,10 @@ use std::time::Duration;
 use crate::clock::Moment;
 use crate::node::NodeId;
 
-/// A share that was given: as much as this, in thousandths of an event a second, until then.
+/// A share that was given: as much as this, in billionths of one a second, until then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share {
-    /// Thousandths of an event a second.
+    /// Billionths of one a second.
     pub rate: u64,
     /// By the divider's clock.
     pub until: Moment,
@@ -31,7 +31,7 @@ pub struct Shares {
 }
 
 impl Shares {
-    /// Divides `budget` (thousandths of an event a second) in leases of this length. At `now` another divider's leases may all
+    /// Divides `budget` (billionths of one a second) in leases of this length. At `now` another divider's leases may all
     /// still run.
     pub fn new(budget: u64, lease: Duration, now: Moment) -> Self {
         Shares { budget, lease, from: now.plus(lease), given: BTreeMap::new() }
@@ -71,7 +71,7 @@ impl Shares {
         Some(share)
     }
 
-    /// What all nodes together may use at `now`, in thousandths of an event a second.
+    /// What all nodes together may use at `now`, in billionths of one a second.
     pub fn in_use(&self, now: Moment) -> u64 {
         let running = |shares: &Vec<Share>| {
             shares.iter().filter(|share| share.until > now).map(|share| share.rate).max().unwrap_or_default()

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use shardmill_connectors::clock::Millis;
+use shardmill_connectors::destinations::quota::{Counted, Quota};
 use shardmill_connectors::destinations::{Answer as Answered, Batch, Event, Outcome, Refusal};
 use shardmill_connectors::failure::{Class, Failure};
 use tokio::sync::Semaphore;
@@ -72,10 +73,13 @@ impl fmt::Debug for Sender {
 }
 
 impl Sender {
-    /// Sends at most `rate` events a second, when it is given.
+    /// Sends at most `rate` events a second, when it is given, in place of what the target has said of events.
     pub(super) fn new(target: Target, rate: Option<f64>) -> Self {
         let slots = Semaphore::new(target.limits.concurrency.max(1));
-        let pacer = Pacer::new(rate);
+        let own = |of| move |quota: &&Quota| quota.of == of;
+        let slowest =
+            |of| target.quotas.iter().filter(own(of)).filter_map(Quota::per_second).reduce(f64::min);
+        let pacer = Pacer::new(rate.or_else(|| slowest(Counted::Events)), slowest(Counted::Requests));
         Sender { target, slots, pacer, halt: CancellationToken::new(), reason: Mutex::default() }
     }
 
@@ -203,25 +207,31 @@ fn crashed(outcome: &Outcome) -> bool {
     outcome.as_ref().is_err_and(|refusal| refusal.failure.class == Class::Crashed)
 }
 
-/// Spreads events evenly over time.
+/// Spreads events, and requests, evenly over time.
 struct Pacer {
-    gap: Option<Duration>,
+    /// After each event.
+    event: Duration,
+    /// After each request.
+    request: Duration,
     next: Mutex<Instant>,
 }
 
 impl Pacer {
-    fn new(rate: Option<f64>) -> Self {
-        let gap = rate.and_then(|rate| Duration::try_from_secs_f64(1.0 / rate).ok());
-        Pacer { gap, next: Mutex::new(Instant::now()) }
+    /// So many events, and so many requests, a second.
+    fn new(events: Option<f64>, requests: Option<f64>) -> Self {
+        let gap = |rate: Option<f64>| {
+            rate.and_then(|rate| Duration::try_from_secs_f64(1.0 / rate).ok()).unwrap_or_default()
+        };
+        Pacer { event: gap(events), request: gap(requests), next: Mutex::new(Instant::now()) }
     }
 
-    /// Waits for the turn of `events` events.
+    /// Waits for the turn of a request of `events` events.
     async fn take(&self, events: usize) {
         let turn = {
             let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
             let turn = (*next).max(Instant::now());
             let events = u32::try_from(events).unwrap_or(u32::MAX);
-            *next = turn + self.gap.unwrap_or_default().saturating_mul(events);
+            *next = turn + self.event.saturating_mul(events).max(self.request);
             turn
         };
         sleep_until(turn).await;

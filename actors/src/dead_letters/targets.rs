@@ -39,7 +39,7 @@ impl Targets for Configured {
             limits: settings.limits,
             strategy: settings.strategy,
             on_unknown: settings.on_unknown,
-            events_per_second: settings.rate,
+            quotas: settings.quotas,
         })
     }
 }
@@ -55,10 +55,10 @@ fn prepare(settings: &Settings, streams: &BTreeMap<String, StreamSettings>, lett
     };
     let received =
         Received { origin: Arc::new(letter.origin.clone()), partition_key: &letter.key, data: &data };
-    match prepare::prepare(settings, stream, &received, None) {
+    match prepare::prepare(settings, &stream.fields, &received, None) {
         prepare::Prepared::Event(event) => Prepared::Event(event),
         prepare::Prepared::NotMeant => Prepared::Invalid("its payload is not a JSON object".into()),
-        prepare::Prepared::Skipped => Prepared::Skip("the destination's mapping leaves it out".into()),
+        prepare::Prepared::Skipped(reason) => Prepared::Skip(reason.into()),
         prepare::Prepared::Refused(_, failure) => Prepared::Invalid(failure.detail),
     }
 }

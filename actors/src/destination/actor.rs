@@ -50,7 +50,7 @@ pub fn show(handle: &Handle) -> Value {
     json!({
         "kind": handle.settings.kind, "breaker": breaker, "under_way": under_way, "concurrency": allowed,
         "paused": gate.pause().map(|_| handle.refused().unwrap_or_else(|| "by an operator".into())),
-        "rate": handle.settings.rate,
+        "quotas": handle.settings.quotas,
     })
 }
 

@@ -50,10 +50,15 @@ impl Destinations {
         let mut old = std::mem::take(&mut inner.handles);
         for settings in settings {
             let name = settings.name.clone();
-            let kept = old.remove(&name).filter(|kept| {
+            let before = old.remove(&name);
+            let kept = before.clone().filter(|kept| {
                 kept.settings.fingerprint == settings.fingerprint && kept.memory.limit() == share.max(1)
             });
-            let fresh = || Arc::new(Handle::new(settings, Budget::new("lanes", share)));
+            let fresh = || {
+                let handle = Handle::new(settings, Budget::new("lanes", share));
+                before.iter().for_each(|before| handle.count_on_from(before));
+                Arc::new(handle)
+            };
             inner.handles.insert(name, kept.unwrap_or_else(fresh));
         }
     }

@@ -55,6 +55,7 @@ pub async fn fly(
         Answer::refused(events.len(), &Refusal::from(bug))
     });
     let answer = of_right_length(answer, events.len());
+    handle.rest(handle.settings.connector.rest());
     let (verdict, reason) = verdict(&answer);
     permit.landed(verdict, reason.as_deref());
     metrics::histogram!(telemetry::DELIVERY_SECONDS, "destination" => destination)
@@ -115,5 +116,16 @@ mod tests {
         };
         assert_eq!(outcomes.len(), 2);
         assert!(outcomes.iter().all(|outcome| outcome.as_ref().is_err_and(|refusal| refusal.unknown)));
+    }
+
+    #[test]
+    fn what_the_connector_refuses_by_itself_says_nothing_about_the_third_party() {
+        let refused = |response: Option<&str>| {
+            let refusal = Refusal { response: response.map(str::to_owned), ..Failure::rejected("no").into() };
+            verdict(&Answer::refused(2, &refusal)).0
+        };
+        assert_eq!(refused(None), Verdict::Unknown);
+        assert_eq!(refused(Some("no such address")), Verdict::Fine);
+        assert_eq!(verdict(&Answer::delivered(1)).0, Verdict::Fine);
     }
 }

@@ -118,6 +118,13 @@ impl Lane {
         Ok(self.parts.feed.join(&name, self.place.clone()))
     }
 
+    /// When the next batch is to be sent, as seen at `now`. One that waits for more events waits in vain when there is no room for them.
+    fn due(&self, now: Instant) -> Option<Instant> {
+        let due = self.window.batch_due(&self.handle.settings.limits)?;
+        let full = self.flights.is_empty() && self.is_full();
+        Some(if full { due.min(now) } else { due })
+    }
+
     /// Sends what may be sent.
     pub(super) fn launch(&mut self) -> bool {
         let (now, mut any) = (Instant::now(), false);
@@ -127,7 +134,7 @@ impl Lane {
         }
         self.ask_at = None;
         self.window.wake(now);
-        while self.window.batch_due(&self.handle.settings.limits).is_some_and(|due| due <= now) {
+        while self.due(now).is_some_and(|due| due <= now) {
             let most = self.handle.settings.limits.events.min(self.window.len()).max(1);
             let permit = match self.handle.enter(most) {
                 Ok(permit) => permit,
@@ -227,7 +234,7 @@ impl Lane {
     /// Waits until there may be something to do.
     async fn wait(&mut self, bell: &Notify) -> Result<Option<Landed>, Failure> {
         let now = Instant::now();
-        let due = self.window.batch_due(&self.handle.settings.limits).filter(|_| self.ask_at.is_none());
+        let due = self.due(now).filter(|_| self.ask_at.is_none());
         let next = [self.ask_at, self.window.next_wake(), due.filter(|due| *due > now)];
         let until =
             next.into_iter().flatten().min().map_or(TICK, |at| at.saturating_duration_since(now).min(TICK));
@@ -286,6 +293,20 @@ impl Lane {
     }
 }
 
+/// What a lane waits for that is no fault of its own.
+struct Waits {
+    for_answers: bool,
+    for_the_gate: bool,
+    for_its_turn: bool,
+}
+
+impl Waits {
+    /// Whether a lane with something to send, when it is due, stands still without a reason.
+    fn must_move(&self, due: bool) -> bool {
+        due && !self.for_answers && !self.for_the_gate && !self.for_its_turn
+    }
+}
+
 /// A flight that is back. One that got lost would keep its keys for ever: its loss ends the lane, which begins again.
 fn back(landed: Result<Landed, JoinError>) -> Result<Landed, Failure> {
     landed.map_err(|error| Failure::crashed(format!("a delivery was lost: {error}")))
@@ -331,11 +352,14 @@ impl Worker for Lane {
 
     /// What is due and nobody holds back must move. A request under way ends by its own deadline.
     fn progress(&self) -> Option<u64> {
-        let due =
-            self.window.batch_due(&self.handle.settings.limits).is_some_and(|due| due <= Instant::now());
-        let waits = !self.flights.is_empty() || self.held_back || self.ask_at.is_some();
-        let cautious = self.books.state().caution.limit().is_some();
-        (due && !waits && !cautious).then_some(self.moves)
+        let now = Instant::now();
+        let due = self.due(now).is_some_and(|due| due <= now);
+        let waits = Waits {
+            for_answers: !self.flights.is_empty(),
+            for_the_gate: self.held_back || self.ask_at.is_some(),
+            for_its_turn: self.books.state().caution.limit().is_some(),
+        };
+        waits.must_move(due).then_some(self.moves)
     }
 
     async fn stop(&mut self) -> Result<(), Failure> {
@@ -364,5 +388,21 @@ impl Worker for Lane {
 impl Drop for Lane {
     fn drop(&mut self) {
         self.parts.shared.lanes.remove(&self.parts.name, &self.handle.settings.name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_must_move_when_something_is_due_and_nobody_holds_it() {
+        let waits =
+            |for_answers, for_the_gate, for_its_turn| Waits { for_answers, for_the_gate, for_its_turn };
+        assert!(waits(false, false, false).must_move(true));
+        for held in [waits(true, false, false), waits(false, true, false), waits(false, false, true)] {
+            assert!(!held.must_move(true));
+        }
+        assert!(!waits(false, false, false).must_move(false), "nothing is due");
     }
 }

@@ -94,7 +94,7 @@ impl Lane {
         let retention = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
         let oldest = Millis::now().plus(-(retention / 100 * RETENTION_LEFT_PERCENT));
         // Its own part may have room where other lanes hold what the destination's lanes have together.
-        let no_room = self.short || !self.has_room();
+        let no_room = self.is_full();
         let expired = self.window.expire(no_room, |unit| unit.event.origin.arrived_at < oldest);
         let cost = expired.iter().map(|unit| unit.cost).sum();
         let mut letters = Vec::with_capacity(expired.len());

@@ -57,10 +57,10 @@ impl Lane {
             let received =
                 Received { origin: event.origin.clone(), partition_key: &event.partition_key, data: &data };
             let settings = &self.handle.settings;
-            let (prepared, refused) = match prepare(settings, &self.parts.stream, &received, None) {
+            let (prepared, refused) = match prepare(settings, &self.parts.stream.fields, &received, None) {
                 Prepared::Event(event) => (event, None),
                 Prepared::Refused(event, failure) => (event, Some(failure)),
-                Prepared::NotMeant | Prepared::Skipped => {
+                Prepared::NotMeant | Prepared::Skipped(_) => {
                     // The mapping of today leaves it out.
                     self.books.change(|state| {
                         state.counts.routed = state.counts.routed.saturating_sub(1);
@@ -125,6 +125,11 @@ impl Lane {
         false
     }
 
+    /// Whether the last batch did not fit, or the next would not.
+    pub(super) fn is_full(&self) -> bool {
+        self.short || !self.has_room()
+    }
+
     /// Whether the lane can take events now.
     pub(super) fn has_room(&self) -> bool {
         self.fits(self.fair_share())
@@ -140,7 +145,7 @@ impl Lane {
         self.window.unparked() < EVENTS
             && self.prefix.len() < AHEAD
             && self.window.parked_keys() <= PARKED_KEYS
-            && (self.share.bytes() < share || self.window.is_empty())
+            && (self.share.bytes() < share || self.share.bytes() == 0)
     }
 
     /// Takes records in from index `from`; the index of the first that found no room.
@@ -171,9 +176,9 @@ impl Lane {
         let received = Received { origin, partition_key: &record.key, data: &record.data };
         let rules = self.parts.stream.rules.current();
         let (event, refused) =
-            match prepare(&self.handle.settings, &self.parts.stream, &received, Some(&rules)) {
+            match prepare(&self.handle.settings, &self.parts.stream.fields, &received, Some(&rules)) {
                 Prepared::NotMeant => return Taken::Yes,
-                Prepared::Skipped => {
+                Prepared::Skipped(_) => {
                     self.books.count(Counts { skipped: 1, ..Counts::default() });
                     return Taken::Yes;
                 }
@@ -183,7 +188,7 @@ impl Lane {
         let mapped = if event.data.as_ptr() == record.data.as_ptr() { 0 } else { event.data.len() };
         let cost = (record.data.len() + mapped) as u64 + BESIDE;
         if !self.share.try_grow(cost) {
-            if !self.window.is_empty() {
+            if self.share.bytes() > 0 {
                 return Taken::NoRoom;
             }
             // Others hold the budget: one event at a time is always possible.

@@ -146,13 +146,11 @@ impl Window {
     /// When the batch that [`Window::batch`] would give is complete or has waited long enough; `None`: nothing is ready.
     pub fn batch_due(&self, limits: &Limits) -> Option<Instant> {
         let since = self.ready_since.filter(|_| !self.ready.is_empty())?;
-        let grouped = self
-            .ready
-            .front()
-            .and_then(|name| self.keys.get(name))
-            .is_some_and(|key| key.units.front().is_some_and(|unit| unit.group.is_some()));
-        let full = self.ready.len() >= limits.events
-            || limits.keys_share_batches && self.unparked() >= limits.events.saturating_mul(2);
+        let first = self.ready.front().and_then(|name| self.keys.get(name)?.units.front());
+        let grouped = first.is_some_and(|unit| unit.group.is_some());
+        let most = first.map_or(limits.events, |unit| unit.event.part.most(limits));
+        let full = self.ready.len() >= most
+            || limits.keys_share_batches && self.unparked() >= most.saturating_mul(2);
         Some(if full || grouped || limits.linger.is_zero() { since } else { since + limits.linger })
     }
 
@@ -160,7 +158,7 @@ impl Window {
     pub fn batch(&mut self, limits: &Limits, now: Instant) -> Option<(Flight, Vec<Event>)> {
         let first = self.keys.get(self.ready.front()?)?.units.front()?;
         let (group, part) = (first.group, first.event.part.clone());
-        let most = group.map_or(limits.events, |group| group.most.min(limits.events)).max(1);
+        let most = group.map_or(usize::MAX, |group| group.most).min(part.most(limits)).max(1);
         let (mut flight, mut events) = (Flight { keys: Vec::new() }, Vec::new());
         let (mut bytes, mut passed) = (0, VecDeque::new());
         while events.len() < most && bytes < limits.bytes {
@@ -208,7 +206,8 @@ impl Window {
             let Some(unit) = key.units.front() else { return true };
             let size = unit.event.data.len();
             let apart = events.first().is_some_and(|first| first.part != unit.event.part);
-            if apart || !events.is_empty() && (events.len() >= limits.events || bytes + size > limits.bytes) {
+            let most = unit.event.part.most(limits);
+            if apart || !events.is_empty() && (events.len() >= most || bytes + size > limits.bytes) {
                 return true;
             }
             bytes += size;

@@ -16,7 +16,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use serde_json::{Value, json};
 use shardmill_connectors::clock::Millis;
-use shardmill_connectors::destinations::{Batch, Destination, Event, Limits};
+use shardmill_connectors::destinations::{Batch, Destination, Event, Limits, Quota};
 use shardmill_connectors::failure::Failure;
 use shardmill_connectors::{crash, layout};
 use tokio::time::{Instant, sleep_until};
@@ -67,8 +67,8 @@ pub struct Target {
     pub strategy: Strategy,
     /// What is done with events that it may have taken.
     pub on_unknown: OnUnknown,
-    /// Events per second it is configured for.
-    pub events_per_second: Option<f64>,
+    /// How much it takes.
+    pub quotas: Vec<Quota>,
 }
 
 impl fmt::Debug for Target {
@@ -93,7 +93,7 @@ pub enum Prepared {
 pub(super) struct Redelivery<'a> {
     /// The stores.
     pub(super) ports: &'a Ports,
-    /// Events per second; the destination's own when it is `None`.
+    /// Events per second; the destination's own when it is `None`. Its own limit of requests in a period is kept all the same; that of a day is not known here.
     pub(super) rate: Option<f64>,
     /// Only say what would be sent.
     pub(super) dry_run: bool,
@@ -123,9 +123,8 @@ pub(super) struct Redelivered {
 impl Redelivery<'_> {
     /// Redelivers the letters of `search`, all of the destination `target`. The queue still announces them.
     pub(super) async fn run(&self, target: Target, search: Search) -> Result<Redelivered, Failure> {
-        let rate = self.rate.or(target.events_per_second).or(target.limits.events_per_second);
         let known = search.known();
-        let sender = Arc::new(Sender::new(target.clone(), rate));
+        let sender = Arc::new(Sender::new(target.clone(), self.rate));
         let (taken, ranges, back, left_out) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let result = Redelivered::default();
         let due = Instant::now();
@@ -166,13 +165,15 @@ impl Feed {
     }
 }
 
-/// A batch as the destination takes it: events of one part together, in order.
-fn parts(batch: Vec<Item>) -> Vec<Vec<Item>> {
+/// A batch as the destination takes it: events of one part together, in order, as many as the part has room for.
+fn parts(batch: Vec<Item>, limits: &Limits) -> Vec<Vec<Item>> {
     let mut parts: Vec<Vec<Item>> = Vec::new();
     for item in batch {
-        let same =
-            |part: &&mut Vec<Item>| part.first().is_some_and(|first| first.event.part == item.event.part);
-        match parts.iter_mut().find(same) {
+        let part = &item.event.part;
+        let has_room = |items: &&mut Vec<Item>| {
+            items.len() < part.most(limits) && items.first().is_some_and(|first| first.event.part == *part)
+        };
+        match parts.iter_mut().find(has_room) {
             Some(part) => part.push(item),
             None => parts.push(vec![item]),
         }
@@ -212,7 +213,7 @@ impl Run<'_> {
                 if batch.is_empty() {
                     break;
                 }
-                for part in parts(batch) {
+                for part in parts(batch, &self.target.limits) {
                     if self.with.dry_run {
                         self.show(&part).await;
                     } else {

@@ -1,7 +1,8 @@
 //! The gate of a destination: who may send now. Rate limit, circuit breaker and adaptive concurrency as one pure state
 //! machine over a clock that is handed in.
 //!
-//! - The *rate* is a token bucket over events (one second of burst).
+//! - *Quotas* are what the third party takes in a period, in its own terms: a [bucket] for each that holds for any period, a [ration] for
+//!   each that holds for a day.
 //! - *Concurrency* follows additive increase, multiplicative decrease (AIMD, as TCP's congestion avoidance, RFC 5681 §3.1):
 //!   a round of successes adds one request, a throttle or a failure halves what is allowed.
 //! - The *breaker* opens after [`TRIPS_AFTER`] failures in a row, and lets one request through when its time is over; each
@@ -10,15 +11,20 @@
 //! - *Paused* (by an operator, or because credentials are refused), nothing is sent but now and then a probe, and that only
 //!   where nobody asked for the pause.
 
+mod bucket;
+mod quotas;
+mod ration;
+
 use std::time::{Duration, Instant};
 
+use shardmill_connectors::destinations::Quota;
 use shardmill_connectors::failure::Class;
+
+use self::quotas::Limit;
+pub use self::ration::Lent;
 
 use crate::supervision::backoff::delay;
 use crate::supervision::strategy::Backoff;
-
-/// How soon a node without a share of the rate looks whether it has one.
-const UNLENT: Duration = Duration::from_millis(200);
 
 /// Failures in a row that open the breaker.
 pub const TRIPS_AFTER: u32 = 5;
@@ -89,11 +95,7 @@ impl Verdict {
 /// See the [module](self).
 #[derive(Debug, Clone)]
 pub struct Gate {
-    rate: Option<f64>,
-    tokens: f64,
-    filled_at: Instant,
-    /// When the rate ends that was lent to this node; `None`: it is its own.
-    lent_until: Option<Instant>,
+    quotas: Vec<Limit>,
     /// Requests allowed under way, between 1 and `most`.
     window: f64,
     most: f64,
@@ -108,6 +110,8 @@ pub struct Gate {
     /// It has done so for long.
     saturated: bool,
     fines: u64,
+    /// How often it has refused everything because of who we are.
+    refusals: u64,
     quiet_until: Option<Instant>,
     pause: Option<Pause>,
     probe_at: Option<Instant>,
@@ -115,15 +119,13 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// A gate for at most `concurrency` requests at a time and `rate` events per second.
-    pub fn new(concurrency: usize, rate: Option<f64>, backoff: Backoff, now: Instant) -> Self {
+    /// A gate for at most `concurrency` requests at a time. Quotas for any period are this node's alone until less is lent; of those for
+    /// a day it has nothing before something is.
+    pub fn new(concurrency: usize, quotas: &[Quota], backoff: Backoff, now: Instant) -> Self {
         #[allow(clippy::cast_precision_loss)] // a few hundred at most
         let most = concurrency.max(1) as f64;
         Gate {
-            rate,
-            tokens: rate.unwrap_or_default().max(1.0),
-            filled_at: now,
-            lent_until: None,
+            quotas: quotas.iter().map(|quota| Limit::new(quota, now)).collect(),
             window: most.min(4.0),
             most,
             under_way: 0,
@@ -134,6 +136,7 @@ impl Gate {
             throttled_since: None,
             saturated: false,
             fines: 0,
+            refusals: 0,
             quiet_until: None,
             pause: None,
             probe_at: None,
@@ -191,7 +194,7 @@ impl Gate {
             Entry::Go => {}
             held => return held,
         }
-        if let Some(at) = self.empty_until(events, now) {
+        if let Some(at) = self.spent_until(events, now) {
             return Entry::At(at);
         }
         if self.pause.is_some() {
@@ -202,20 +205,16 @@ impl Gate {
             self.breaker = Breaker::Probing;
         }
         self.under_way += 1;
-        #[allow(clippy::cast_precision_loss)] // events of a batch
-        let cost = events as f64;
-        if self.rate.is_some() {
-            self.tokens -= cost;
-        }
+        self.spend(events);
         Entry::Go
     }
 
-    /// Whether nobody can enter now, whatever the rate allows.
+    /// Whether nobody can enter now, whatever its quotas allow.
     pub fn is_shut(&self, now: Instant) -> bool {
         self.holds_back(now) != Entry::Go
     }
 
-    /// Everything but the rate.
+    /// Everything but quotas.
     fn holds_back(&self, now: Instant) -> Entry {
         let waiting = |until: Instant| if until > now { Entry::At(until) } else { Entry::Go };
         if self.pause.is_some() {
@@ -235,48 +234,26 @@ impl Gate {
         self.quiet_until.map_or(Entry::Go, waiting)
     }
 
-    /// When the bucket will have enough; `None`: it has. A batch larger than the bucket waits for a full one.
-    fn empty_until(&mut self, events: usize, now: Instant) -> Option<Instant> {
-        let rate = self.rate?;
-        if rate <= 0.0 || self.lent_until.is_some_and(|until| until <= now) {
-            return Some(now + UNLENT);
+    /// Nothing is sent before then, although nothing was refused.
+    pub fn rest_until(&mut self, until: Instant) {
+        self.quiet_until = self.quiet_until.max(Some(until));
+    }
+
+    /// How often the destination has refused everything because of who we are: what entered before the last time knows nothing of it.
+    pub fn refusals(&self) -> u64 {
+        self.refusals
+    }
+
+    /// A request that entered after so many refusals has come back. One that was under way when credentials were refused may still be
+    /// answered well: that says nothing of what would be sent now.
+    pub fn landed_of(&mut self, refusals: u64, verdict: Verdict, now: Instant, chance: f64) {
+        if verdict == Verdict::Fine && refusals < self.refusals {
+            return self.left(now);
         }
-        let full = self.full();
-        let elapsed = now.saturating_duration_since(self.filled_at).as_secs_f64();
-        (self.tokens, self.filled_at) = ((self.tokens + elapsed * rate).min(full), now);
-        #[allow(clippy::cast_precision_loss)] // events of a batch
-        let needed = (events as f64).min(full);
-        let missing = needed - self.tokens;
-        (missing > 1e-6).then(|| now + Duration::from_secs_f64(missing / rate))
+        self.landed(verdict, now, chance);
     }
 
-    /// Lends this node so much of a rate that nodes share, until then. A destination without a rate has nothing to share.
-    pub fn lend(&mut self, rate: f64, until: Instant, now: Instant) {
-        if self.rate.is_none() {
-            return;
-        }
-        // What came in until now came at the rate before.
-        self.empty_until(0, now);
-        (self.rate, self.lent_until) = (Some(rate.max(0.0)), Some(until));
-        (self.tokens, self.filled_at) = (self.tokens.min(self.full()), now);
-    }
-
-    /// What was taken of the rate and is not needed.
-    pub fn give_back(&mut self, events: usize) {
-        #[allow(clippy::cast_precision_loss)] // events of a batch
-        let events = events as f64;
-        if self.rate.is_some() {
-            // Somebody may have found the bucket filled up meanwhile.
-            self.tokens = (self.tokens + events).min(self.full());
-        }
-    }
-
-    /// What the bucket holds: the events of one second.
-    fn full(&self) -> f64 {
-        self.rate.unwrap_or_default().max(1.0)
-    }
-
-    /// A request that entered has come back.
+    /// A request that entered after the last refusal has come back.
     pub fn landed(&mut self, verdict: Verdict, now: Instant, chance: f64) {
         if verdict == Verdict::Unknown {
             return self.left(now);
@@ -288,6 +265,7 @@ impl Gate {
             Verdict::Throttled(after) => self.throttled(after, now, chance),
             Verdict::Failed => self.failed(now, chance),
             Verdict::Unauthorized => {
+                self.refusals += 1;
                 if self.pause != Some(Pause::Operator) {
                     self.pause_for(Pause::Unauthorized, now);
                 }
@@ -327,7 +305,7 @@ impl Gate {
         let since = *self.throttled_since.get_or_insert(now);
         self.saturated = self.throttles >= TRIPS_AFTER && now.duration_since(since) >= SATURATED_AFTER;
         let wait = after.unwrap_or_else(|| delay(&self.backoff, self.throttles, None, &mut || chance));
-        self.quiet_until = self.quiet_until.max(Some(now + wait));
+        self.rest_until(now + wait);
         if self.breaker == Breaker::Probing {
             // It answers: what it says about its pace is respected, and that is all there is to wait for.
             self.breaker = Breaker::Closed;

@@ -5,9 +5,13 @@ use super::*;
 const BACKOFF: Backoff =
     Backoff { base: Duration::from_secs(1), max: Duration::from_secs(60), probe: Duration::from_secs(30) };
 
-fn gate(concurrency: usize, rate: Option<f64>) -> (Gate, Instant) {
+fn gate(concurrency: usize) -> (Gate, Instant) {
+    with(concurrency, &[])
+}
+
+fn with(concurrency: usize, quotas: &[Quota]) -> (Gate, Instant) {
     let now = Instant::now();
-    (Gate::new(concurrency, rate, BACKOFF, now), now)
+    (Gate::new(concurrency, quotas, BACKOFF, now), now)
 }
 
 fn seconds(seconds: u64) -> Duration {
@@ -16,7 +20,7 @@ fn seconds(seconds: u64) -> Duration {
 
 #[test]
 fn concurrency_grows_by_rounds_and_is_halved_by_trouble() {
-    let (mut gate, now) = gate(16, None);
+    let (mut gate, now) = gate(16);
     let entered = (0..20).filter(|_| gate.enter(1, now) == Entry::Go).count();
     assert_eq!(entered, 4);
     for _ in 0..200 {
@@ -34,7 +38,7 @@ fn concurrency_grows_by_rounds_and_is_halved_by_trouble() {
 
 #[test]
 fn the_rate_is_kept_and_a_large_batch_waits_for_a_full_bucket() {
-    let (mut gate, mut now) = gate(1000, Some(10.0));
+    let (mut gate, mut now) = with(1000, &[Quota::events(10, 1)]);
     gate.window = 1000.0;
     let start = now;
     let mut sent = 0;
@@ -52,8 +56,78 @@ fn the_rate_is_kept_and_a_large_batch_waits_for_a_full_bucket() {
 }
 
 #[test]
+fn requests_are_spread_so_that_no_window_holds_more_than_the_quota() {
+    let (mut gate, start) = with(1000, &[Quota::requests(100, 10)]);
+    gate.window = 1000.0;
+    let (mut now, mut sent) = (start, Vec::new());
+    while now < start + seconds(60) {
+        match gate.enter(50, now) {
+            Entry::Go => sent.push(now),
+            Entry::At(at) => now = at.max(now + Duration::from_millis(1)),
+            Entry::Wait => unreachable!("nothing else holds it back"),
+        }
+        if sent.len() == 300 {
+            now = now.max(start + seconds(45)); // rest does not save up
+        }
+    }
+    let busiest =
+        sent.iter().map(|from| sent.iter().filter(|at| *at >= from && **at < *from + seconds(10)).count());
+    assert_eq!(busiest.max(), Some(100), "however many events are in them");
+    assert!(sent.len() > 440, "{}", sent.len());
+}
+
+#[test]
+fn every_quota_must_have_enough() {
+    let (mut gate, now) = with(1000, &[Quota::events(10, 1), Quota::requests(5, 1)]);
+    assert_eq!(gate.enter(1, now), Entry::Go);
+    assert!(matches!(gate.enter(1, now), Entry::At(at) if at > now + Duration::from_millis(190)), "requests");
+    let later = now + seconds(1);
+    assert_eq!(gate.enter(10, later), Entry::Go);
+    assert!(
+        matches!(gate.enter(10, later + seconds(1) / 2), Entry::At(at) if at > later + seconds(1) / 2),
+        "events"
+    );
+}
+
+#[test]
+fn of_a_day_nobody_sends_more_than_was_lent_and_the_next_day_begins_anew() {
+    let (mut gate, now) = with(1000, &["1000 requests/day".parse().unwrap()]);
+    gate.window = 1000.0;
+    let lent = |day: &str, may, last| Lent { day: day.into(), sent: 0, may, last, left: seconds(60) };
+    let sends = |gate: &mut Gate, at| (0..100).take_while(|_| gate.enter(7, at) == Entry::Go).count();
+    assert_eq!(sends(&mut gate, now), 0, "nothing was lent");
+    gate.lend_of_day(0, lent("a", 10, false), now + seconds(5), now);
+    assert_eq!(
+        (sends(&mut gate, now), gate.spent_of_day(0)),
+        (10, Some(("a", 10, 1))),
+        "and one more is wanted"
+    );
+    gate.give_back(7, 0);
+    assert_eq!(gate.spent_of_day(0), Some(("a", 10, 1)), "a request is a request");
+    gate.lend_of_day(0, lent("a", 15, true), now + seconds(5), now);
+    assert_eq!(
+        (sends(&mut gate, now), gate.enter(1, now)),
+        (5, Entry::At(now + seconds(60))),
+        "all is spent"
+    );
+    assert!(matches!(gate.enter(1, now + seconds(5)), Entry::At(_)), "the lease is over");
+    let (next, known) = (now + seconds(60), Lent { sent: 4, ..lent("b", 10, false) });
+    gate.lend_of_day(0, known, next + seconds(5), next);
+    assert_eq!(
+        (sends(&mut gate, next), gate.spent_of_day(0)),
+        (6, Some(("b", 10, 1))),
+        "four are known of before"
+    );
+    assert_eq!(gate.spent_of_day(1), None);
+    let short = Lent { left: seconds(1), ..lent("b", 99, false) };
+    gate.lend_of_day(0, short, next + seconds(5), next);
+    assert_eq!(gate.enter(1, next), Entry::Go);
+    assert!(matches!(gate.enter(1, next + seconds(1)), Entry::At(_)), "the day is over, whatever was lent");
+}
+
+#[test]
 fn the_breaker_opens_probes_and_closes() {
-    let (mut gate, now) = gate(16, None);
+    let (mut gate, now) = gate(16);
     for _ in 0..TRIPS_AFTER {
         assert!(!gate.is_out_of_order());
         gate.enter(1, now);
@@ -78,7 +152,7 @@ fn the_breaker_opens_probes_and_closes() {
 
 #[test]
 fn a_probe_that_is_given_up_can_be_repeated() {
-    let (mut gate, now) = gate(16, None);
+    let (mut gate, now) = gate(16);
     for _ in 0..TRIPS_AFTER {
         gate.landed(Verdict::Failed, now, 1.0);
     }
@@ -89,7 +163,7 @@ fn a_probe_that_is_given_up_can_be_repeated() {
 
 #[test]
 fn a_retry_after_holds_everybody_back() {
-    let (mut gate, now) = gate(16, None);
+    let (mut gate, now) = gate(16);
     gate.enter(1, now);
     gate.landed(Verdict::Throttled(Some(seconds(7))), now, 1.0);
     assert_eq!(gate.enter(1, now), Entry::At(now + seconds(7)));
@@ -97,11 +171,16 @@ fn a_retry_after_holds_everybody_back() {
     assert_eq!(gate.enter(1, now + seconds(6)), Entry::At(now + seconds(7)), "the longer wish counts");
     assert_eq!(gate.enter(1, now + seconds(7)), Entry::Go);
     assert_eq!(gate.breaker(), Breaker::Closed, "slowing down is no outage");
+    let then = now + seconds(8);
+    gate.landed(Verdict::Fine, then, 1.0);
+    gate.rest_until(then + seconds(3));
+    assert_eq!(gate.enter(1, then), Entry::At(then + seconds(3)), "nor is a rest");
+    assert_eq!(gate.enter(1, then + seconds(3)), Entry::Go);
 }
 
 #[test]
 fn refused_credentials_pause_and_are_probed_an_operators_pause_is_not() {
-    let (mut gate, now) = gate(16, None);
+    let (mut gate, now) = gate(16);
     gate.enter(1, now);
     gate.enter(1, now);
     gate.landed(Verdict::Unauthorized, now, 1.0);
@@ -123,20 +202,20 @@ fn refused_credentials_pause_and_are_probed_an_operators_pause_is_not() {
 
 #[test]
 fn what_is_given_back_of_the_rate_can_be_used_but_never_fills_more_than_the_bucket() {
-    let (mut gate, now) = gate(1000, Some(10.0));
+    let (mut gate, now) = with(1000, &[Quota::events(10, 1)]);
     gate.window = 1000.0;
     assert_eq!(gate.enter(100, now), Entry::Go);
     assert!(matches!(gate.enter(1, now), Entry::At(_)), "a hundred were taken of ten");
-    gate.give_back(99);
+    gate.give_back(100, 1);
     let sent = (0..20).filter(|_| gate.enter(1, now) == Entry::Go).count();
     assert_eq!(sent, 9, "one of ten was used");
     let later = now + seconds(60);
     assert_eq!(gate.enter(1, later), Entry::Go);
-    gate.give_back(50);
+    gate.give_back(51, 1);
     let sent = (0..20).filter(|_| gate.enter(1, later) == Entry::Go).count();
     assert_eq!(sent, 10);
-    let (mut free, now) = self::gate(16, None);
-    free.give_back(5);
+    let (mut free, now) = self::gate(16);
+    free.give_back(6, 1);
     assert_eq!(free.enter(1_000, now), Entry::Go, "no rate, no bucket");
 }
 
@@ -144,7 +223,7 @@ fn what_is_given_back_of_the_rate_can_be_used_but_never_fills_more_than_the_buck
 fn every_probe_of_a_paused_destination_is_followed_by_another_however_it_ends() {
     let verdicts =
         [Verdict::Failed, Verdict::Throttled(None), Verdict::Unauthorized, Verdict::Unknown, Verdict::Failed];
-    let (mut gate, mut now) = gate(16, None);
+    let (mut gate, mut now) = gate(16);
     gate.pause_for(Pause::Unauthorized, now);
     for verdict in verdicts {
         now += seconds(30);
@@ -161,7 +240,7 @@ fn every_probe_of_a_paused_destination_is_followed_by_another_however_it_ends() 
 
 #[test]
 fn a_bug_of_ours_says_nothing_of_the_destination() {
-    let (mut gate, now) = gate(16, None);
+    let (mut gate, now) = gate(16);
     for _ in 0..TRIPS_AFTER {
         gate.landed(Verdict::Failed, now, 1.0);
     }
@@ -175,7 +254,7 @@ fn a_bug_of_ours_says_nothing_of_the_destination() {
 
 #[test]
 fn an_answer_that_comes_late_counts_for_what_it_is() {
-    let (mut gate, now) = gate(16, None);
+    let (mut gate, now) = gate(16);
     (0..4).for_each(|_| assert_eq!(gate.enter(1, now), Entry::Go));
     for _ in 0..TRIPS_AFTER {
         gate.landed(Verdict::Failed, now, 1.0);
@@ -191,8 +270,22 @@ fn an_answer_that_comes_late_counts_for_what_it_is() {
 }
 
 #[test]
+fn a_good_answer_to_what_was_sent_before_credentials_were_refused_lifts_no_pause() {
+    let (mut gate, now) = gate(16);
+    (0..3).for_each(|_| assert_eq!(gate.enter(1, now), Entry::Go));
+    let before = gate.refusals();
+    gate.landed_of(before, Verdict::Unauthorized, now, 1.0);
+    gate.landed_of(before, Verdict::Fine, now, 1.0);
+    assert_eq!((gate.pause(), gate.fines(), gate.concurrency().0), (Some(Pause::Unauthorized), 0, 1));
+    let then = now + seconds(30);
+    assert_eq!(gate.enter(1, then), Entry::Go, "a probe");
+    gate.landed_of(gate.refusals(), Verdict::Fine, then, 1.0);
+    assert_eq!((gate.pause(), gate.fines()), (None, 1));
+}
+
+#[test]
 fn who_only_throttles_for_long_is_out_of_order_and_one_good_answer_ends_it() {
-    let (mut gate, now) = gate(16, None);
+    let (mut gate, now) = gate(16);
     for second in 0..=9 {
         gate.landed(Verdict::Throttled(Some(seconds(0))), now + seconds(second), 1.0);
         assert!(!gate.is_out_of_order(), "after {second} s: it may be its way of speaking");
@@ -209,7 +302,7 @@ proptest::proptest! {
         concurrency in 0usize..40,
         verdicts in proptest::collection::vec(0u8..6, 0..200),
     ) {
-        let (mut gate, mut now) = gate(concurrency, None);
+        let (mut gate, mut now) = gate(concurrency);
         let mut under_way = 0;
         for verdict in verdicts {
             while gate.enter(1, now) == Entry::Go {

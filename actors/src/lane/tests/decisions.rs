@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use shardmill_connectors::destinations::{Answer, Outcome, Refusal};
+use shardmill_connectors::destinations::{Answer, Limits, Outcome, Part, Refusal};
 use shardmill_connectors::failure::{Class, Failure};
 
 use super::{limits, number, settings, unit};
@@ -355,4 +355,25 @@ fn a_batch_that_crashes_three_times_is_halved_and_the_poison_ends_alone() {
     ended.sort_unstable();
     assert_eq!(ended, [(0, true), (1, true), (2, false), (3, true)]);
     assert_eq!(crashes, [4, 4, 4, 2, 2, 2, 1, 1, 1]);
+}
+
+#[test]
+fn events_for_different_addresses_are_sent_apart_and_pay_no_second_wait() {
+    let (start, linger) = (Instant::now(), Duration::from_secs(1));
+    let limits = Limits { linger, ..limits(10, false) };
+    let mut window = Window::default();
+    for (number, part) in ["a", "b", "a", "b", "c"].into_iter().enumerate() {
+        let mut unit = unit(number, &format!("k{number}"), None);
+        unit.event.part = Part::named(part);
+        window.push(unit, start);
+    }
+    let due = window.batch_due(&limits).unwrap();
+    assert_eq!(due, start + linger);
+    for wanted in [&[0, 2][..], &[1, 3], &[4]] {
+        assert_eq!(window.batch_due(&limits), Some(due), "those passed over have waited already");
+        let (_, events) = window.batch(&limits, due).unwrap();
+        let numbers: Vec<usize> = events.iter().map(|event| event.id.parse().unwrap()).collect();
+        assert_eq!(numbers, wanted);
+    }
+    assert_eq!(window.batch_due(&limits), None);
 }

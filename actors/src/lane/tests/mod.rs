@@ -41,14 +41,7 @@ impl Destination for Nobody {
 }
 
 fn limits(events: usize, keys_share_batches: bool) -> Limits {
-    Limits {
-        events,
-        bytes: 1_000_000,
-        linger: Duration::ZERO,
-        concurrency: 4,
-        keys_share_batches,
-        events_per_second: None,
-    }
+    Limits { events, bytes: 1_000_000, linger: Duration::ZERO, concurrency: 4, keys_share_batches }
 }
 
 fn settings(retry: Retry) -> Settings {
@@ -58,7 +51,7 @@ fn settings(retry: Retry) -> Settings {
         connector: Arc::new(Nobody),
         limits: limits(10, false),
         strategy: delivery(retry),
-        rate: None,
+        quotas: Vec::new(),
         key: Fields::default(),
         start: LaneStart::Lake,
         park_after: Duration::from_secs(30),
@@ -87,7 +80,7 @@ fn unit(number: usize, key: &str, entry: Option<Entry>) -> Unit {
         key: key.into(),
         name: None,
         data: "{}".into(),
-        part: CompactString::default(),
+        part: Default::default(),
         origin: Arc::new(origin),
     };
     Unit::new(event, "{}".into(), CompactString::from(key), (entry, 1))

@@ -10,7 +10,7 @@ use shardmill_connectors::record::ShardId;
 
 use crate::state::lane::LaneState;
 use crate::state::{Counts, ShardState};
-use crate::testing::Site;
+use crate::testing::{PATIENT, Site};
 use crate::tree::Kind;
 
 type Documents = BTreeMap<ShardId, ShardState>;
@@ -195,5 +195,44 @@ async fn a_third_party_that_takes_its_time_does_not_keep_a_shard_that_moves_from
     site.crm.is_silent(false);
     site.until("the next owner goes on", |all| counts(all, "crm").delivered == 10).await;
     assert_eq!(site.crm.took("a"), (0..10).collect::<Vec<_>>(), "once, in order");
+    site.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_breaks_a_rule_of_the_third_party_is_never_sent_holds_nobody_up_and_is_redriven_by_a_node() {
+    let site = Site::start(None, 16 << 20).await;
+    site.crm.has_no_form_for(&["unfit"]);
+    for n in 0..10 {
+        site.put("unfit", n..n + 1).await;
+        site.put("good", n..n + 1).await;
+    }
+    site.until("all have ended", |all| {
+        let counts = counts(all, "crm");
+        (counts.routed, counts.delivered, counts.dead_lettered, counts.retried) == (20, 10, 10, 0)
+    })
+    .await;
+    assert_eq!((site.crm.took("unfit").len(), site.crm.took("good").len()), (0, 10));
+    let ask = async |more: serde_json::Value| site.node.admin.request("redrive", more).await;
+    let asked = json!({"destination": "crm", "dry_run": true});
+    assert_eq!(ask(asked).await.unwrap()["result"]["selected"], 10);
+    assert!(ask(json!({"destinaton": "crm"})).await.is_err(), "a slip of the pen redrives nothing");
+    site.crm.has_no_form_for(&[]);
+    let asked = json!({"destination": "crm", "by": "a test"});
+    assert_eq!(ask(asked.clone()).await.unwrap()["result"]["delivered"], 10);
+    assert_eq!(ask(asked).await.unwrap()["result"]["selected"], 0, "they are settled");
+    assert_eq!(site.crm.took("unfit"), (0..10).collect::<Vec<_>>());
+    let audit = site.node.admin.request("audit", json!({})).await.unwrap();
+    assert_eq!((&audit[0]["command"], &audit[0]["by"]), (&json!("redrive"), &json!("a test")));
+    site.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lane_without_room_waits_for_no_more_events() {
+    let site = Site::start(None, 128 << 10).await;
+    site.configure(&["crm", PATIENT]).await;
+    for n in 0..300 {
+        site.put(&format!("k{n}"), 0..1).await;
+    }
+    site.until("all but what has room has gone out", |all| counts(all, PATIENT).delivered >= 150).await;
     site.node.stop().await;
 }

@@ -3,12 +3,13 @@
 mod settling;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::json;
-use shardmill_connectors::destinations::{Answer as Answered, Outcome, Refusal};
+use shardmill_connectors::destinations::{Answer as Answered, Outcome, Part, Refusal};
 use shardmill_connectors::failure::Class;
 use shardmill_connectors::record::Position;
 
@@ -52,7 +53,6 @@ impl Fake {
             linger: Duration::ZERO,
             concurrency: 2,
             keys_share_batches: true,
-            events_per_second: None,
         };
         Arc::new(Fake { limits, script: Box::new(script), calls: Mutex::default() })
     }
@@ -124,7 +124,7 @@ fn to(fake: &Arc<Fake>) -> One {
         limits: fake.limits,
         strategy: strategy(),
         on_unknown: OnUnknown::Repeat,
-        events_per_second: None,
+        quotas: Vec::new(),
     })
 }
 
@@ -320,10 +320,47 @@ async fn events_come_no_faster_than_asked() {
     let site = site(9).await;
     let fake = Fake::each(|_, _| Ok(()));
     let mut targets = to(&fake);
-    targets.0.events_per_second = Some(0.5);
+    targets.0.quotas = vec![Quota::events(1, 2)];
     let start = tokio::time::Instant::now();
     site.redrive(&targets, false).await;
     assert!(start.elapsed() >= Duration::from_secs(12), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_come_no_faster_than_the_third_party_takes_them() {
+    let site = site(9).await;
+    let fake = Fake::each(|_, _| Ok(()));
+    let mut targets = to(&fake);
+    targets.0.quotas = vec![Quota::requests(1, 10)];
+    let start = tokio::time::Instant::now();
+    site.redrive(&targets, false).await;
+    let requests = u32::try_from(9_usize.div_ceil(fake.limits.events)).unwrap();
+    assert!(start.elapsed() >= Duration::from_secs(10) * (requests - 1), "{:?}", start.elapsed());
+    assert!(requests > 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn letters_of_different_parts_go_apart_and_no_part_gets_more_than_it_takes() {
+    let site = site(8).await;
+    let fake = Fake::each(|_, _| Ok(()));
+    let mut targets = to(&fake);
+    targets.0.limits.events = 8;
+    targets.0.prepare = Arc::new(|letter: &Letter| match prepare(letter) {
+        Prepared::Event(event) => {
+            let even = event.key.ends_with(['0', '2', '4', '6', '8']);
+            let part = if even {
+                Part::named("even")
+            } else {
+                Part { most: NonZeroUsize::new(3), ..Part::default() }
+            };
+            Prepared::Event(Event { part, ..event })
+        }
+        other => other,
+    });
+    let dry = site.redrive(&targets, true).await;
+    assert_eq!(dry.requests, [json!(["k0", "k2", "k4", "k6"]), json!(["k1", "k3", "k5"]), json!(["k7"])]);
+    let done = site.redrive(&targets, false).await;
+    assert_eq!((done.delivered, fake.sent().len()), (8, 8));
 }
 
 #[tokio::test(start_paused = true)]

@@ -21,7 +21,7 @@ async fn many_are_settled_in_few_writes() {
     // Slowly: what was taken is settled within a second or so, however little it is.
     site.file("dead/events/0/1-b.ndjson", &letters(2000..2010, "crm")).await;
     let mut slow = to(&fake);
-    slow.0.events_per_second = Some(1.5);
+    slow.0.quotas = vec![Quota::events(3, 2)];
     writes.store(0, Ordering::SeqCst);
     assert_eq!(site.redrive(&slow, false).await.delivered, 10);
     let settled = writes.load(Ordering::SeqCst);
