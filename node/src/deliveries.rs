@@ -14,13 +14,15 @@ use shardmill_actors::shared::Reload;
 use shardmill_actors::state::lane::LaneStart;
 use shardmill_actors::tree::{self, Retry};
 use shardmill_connectors::Failure;
+use shardmill_connectors::destinations::quota::{self, Counted};
 use shardmill_connectors::destinations::registry::{self, Kind, Setup};
 use shardmill_connectors::destinations::sender::Sender;
-use shardmill_connectors::destinations::{Destination, Limits};
+use shardmill_connectors::destinations::{Destination, Limits, Quota};
 use shardmill_connectors::fields::Fields;
 use shardmill_connectors::notify::Notifier;
 
 use crate::config::{self, Config, Problem};
+use crate::wire;
 
 /// Opens every destination that `config` names, or says everything that is wrong with them. Nothing is reached for yet.
 pub fn open(config: &Config, sender: &Sender) -> Result<Vec<Settings>, Vec<Problem>> {
@@ -65,13 +67,14 @@ fn one(
         let of = |(key, message, fix)| problem(&format!("map.{key}"), message, fix);
         found.into_iter().map(of).collect::<Vec<_>>()
     })?;
+    let quotas = quota::in_force(connector.quotas(), &destination.rate);
     Ok(Settings {
         name: name.to_owned(),
         kind: kind.name.to_owned(),
-        limits: limits(destination, connector.as_ref()),
+        limits: limits(destination, connector.as_ref(), &quotas),
+        quotas,
         connector,
         strategy: tree::delivery(retry(destination, kind)),
-        rate: destination.rate.map(per_second),
         key: Fields { name: vec![], time: vec![], id: vec![], key: destination.key.clone() },
         start: match destination.start {
             config::LaneStart::Lake => LaneStart::Lake,
@@ -95,14 +98,16 @@ fn one(
 /// How long a key may fail before it is parked, unless the configuration says otherwise.
 const PARK_AFTER: Duration = Duration::from_secs(30);
 
-/// The connector's limits, lowered by what is configured.
-fn limits(destination: &config::Destination, connector: &dyn Destination) -> Limits {
+/// The connector's limits, lowered by what is configured. A batch of more events than a quota has would never be sent.
+fn limits(destination: &config::Destination, connector: &dyn Destination, quotas: &[Quota]) -> Limits {
     let limits = connector.limits();
+    let counted = quotas.iter().filter(|quota| quota.of == Counted::Events).map(|quota| quota.count);
+    let most = counted.chain(destination.batch.map(u64::from)).min();
     let least = |own: usize, configured: Option<u64>| {
         configured.and_then(|most| usize::try_from(most).ok()).map_or(own, |most| own.min(most))
     };
     Limits {
-        events: least(limits.events, destination.batch.map(u64::from)).max(1),
+        events: least(limits.events, most).max(1),
         bytes: least(limits.bytes, destination.batch_bytes.map(|size| size.0)).max(1),
         linger: destination.batch_age.map_or(limits.linger, |period| period.0),
         concurrency: least(limits.concurrency, destination.concurrency.map(u64::from)).max(1),
@@ -118,11 +123,6 @@ fn retry(destination: &config::Destination, kind: &Kind) -> Retry {
         attempts: Some(own.attempts.unwrap_or(defaults.attempts)),
         max_age: Some(own.max_age.map_or(defaults.max_age, |period| period.0)),
     }
-}
-
-#[allow(clippy::cast_precision_loss)] // a rate
-fn per_second(rate: config::Rate) -> f64 {
-    rate.count as f64 / rate.per.as_secs_f64().max(1e-3)
 }
 
 /// Tells one configuration of a destination from another, secrets included.
@@ -178,6 +178,34 @@ impl Reload for Reloading {
             // Everything else, the data directory above all, stays what the node was started with.
             config.destinations = Config::load(file).map_err(told)?.destinations;
         }
+        let config = wire::complete(&config).await.map_err(told)?;
         open(&config, &self.sender).map_err(told)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opened(lines: &str) -> Settings {
+        let text = format!(
+            "[streams.events]\n[destinations.hook]\nkind = \"webhook\"\nurl = \"https://a.example\"\n{lines}"
+        );
+        let config = Config::parse("a.toml", &text, &|_| None).unwrap();
+        open(&config, &Sender::new().unwrap()).unwrap().remove(0)
+    }
+
+    #[test]
+    fn no_batch_is_larger_than_what_a_quota_lets_through() {
+        let own = opened("batch = 1000").limits.events;
+        assert!(own > 30, "{own}");
+        for (lines, events) in [
+            ("batch = 1000\nrate = \"30/s\"", 30),
+            ("batch = 1000\nrate = [\"500/s\", \"20 events/day UTC\"]", 20),
+            ("batch = 5\nrate = \"30/s\"", 5),
+            ("batch = 1000\nrate = \"3 requests/s\"", own),
+        ] {
+            assert_eq!(opened(lines).limits.events, events, "{lines}");
+        }
     }
 }

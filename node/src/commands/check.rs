@@ -39,10 +39,12 @@ async fn destinations(file: Option<&Path>) -> Result<Vec<Problem>, Error> {
         return Ok(Vec::new());
     };
     let sender = Sender::new()?;
-    let mut problems = match deliveries::open(&config, &sender) {
+    // What is wrong with the rules themselves is told where they are read.
+    let (config, mut problems) = config.with_functions(&wire::rules(&config).await.unwrap_or_default());
+    problems.extend(match deliveries::open(&config, &sender) {
         Ok(opened) => asked(&config, &opened).await,
         Err(found) => found,
-    };
+    });
     problems.extend(deliveries::alarms(&config, &sender).err().unwrap_or_default());
     Ok(problems)
 }

@@ -78,7 +78,7 @@ pub async fn execute(cli: Cli) -> Result<(), Error> {
         Command::Query(args) => query::query(args, json).await,
         Command::Check(args) => check::check(&args, json).await,
         Command::Schema(args) => schema::schema(args.command, json),
-        Command::Destinations(args) => destinations::destinations(args.command, json),
+        Command::Destinations(args) => destinations::destinations(args.command, json).await,
         Command::Dlq(args) => dlq::dlq(args.command, json).await,
         Command::Lake(args) => lake::lake(args.command, json).await,
         Command::Admin(args) => admin::admin(args, json).await,

@@ -6,7 +6,7 @@ use shardmill_cluster::transport::Identity;
 use shardmill_connectors::nearest::nearest;
 use shardmill_connectors::routing::{RuleProblem, Rules};
 
-use super::{Backend, Config, Problem, object_key, schema_file};
+use super::{Backend, Config, Problem, Ruled, object_key, schema_file};
 
 /// Everything that is wrong with the file (the embedded default when `None`), its schemas and its rules.
 pub fn check(path: Option<&Path>) -> Vec<Problem> {
@@ -15,6 +15,8 @@ pub fn check(path: Option<&Path>) -> Vec<Problem> {
         Err(problems) => return problems,
     };
     let mut problems = Vec::new();
+    // What rules of one stream name may be a function by those of another.
+    let (named, _) = config.with_functions(&ruled(&config));
     for (name, stream) in &config.streams {
         let tables = stream.tables.iter().map(|table| &table.schema);
         for schema in std::iter::once(&stream.schema).chain(tables).flatten() {
@@ -22,15 +24,27 @@ pub fn check(path: Option<&Path>) -> Vec<Problem> {
             problems.extend(local(&config, name, (schema, path), schema_problems));
         }
         if let Some(rules) = &stream.rules {
-            let path = object_key(rules).map(|key| config.object_file(key));
-            let path = path.unwrap_or_else(|| config.resolve(rules));
-            problems.extend(local(&config, name, (rules, path), |file, text| {
-                rules_problems(&config, file, text)
-            }));
+            let path = rules_path(&config, rules);
+            problems
+                .extend(local(&config, name, (rules, path), |file, text| rules_problems(&named, file, text)));
         }
     }
     problems.extend(certificates_problem(&config));
     problems
+}
+
+fn rules_path(config: &Config, rules: &str) -> PathBuf {
+    object_key(rules).map_or_else(|| config.resolve(rules), |key| config.object_file(key))
+}
+
+/// The rules that can be read here.
+fn ruled(config: &Config) -> Vec<Ruled> {
+    let names = config.streams.values().filter_map(|stream| stream.rules.as_deref());
+    let read = |name| {
+        let text = std::fs::read_to_string(rules_path(config, name)).ok()?;
+        Some(Ruled { file: name.to_owned(), rules: Rules::parse(&text).ok()? })
+    };
+    names.filter_map(read).collect()
 }
 
 /// What is wrong with the folder of this node's certificates.
@@ -82,7 +96,10 @@ fn rules_problems(config: &Config, file: &str, text: &str) -> Vec<Problem> {
         }
     };
     let known: Vec<&str> = config.destinations.keys().map(String::as_str).collect();
-    let unknown = rules.destinations().into_iter().filter(|(name, _)| !known.contains(name));
+    // Where a rule says which function it is, that is judged with the destinations.
+    let addressed = |name: &str| rules.arns().iter().any(|of| of.destination == name);
+    let unknown = rules.destinations().into_iter();
+    let unknown = unknown.filter(|(name, _)| !known.contains(name) && !addressed(name));
     let unknown = unknown.map(|(name, line)| {
         let fix = match nearest(name, known.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
@@ -109,6 +126,8 @@ mod tests {
             (2, String::new(), "did you mean `log`?".to_owned()),
             (3, String::new(), "add a section [destinations.hubspot], or remove the rule".to_owned()),
         ];
+        let arn = "[{\"destination_name\": \"crm\", \"destination_arn\": \"arn:aws:lambda:eu-west-1:1:function:f\"}]";
+        assert_eq!(found(arn), []);
         let text = "[\n{\"destination_name\": \"logs\"},\n{\"destination_name\": \"hubspot\"}]";
         assert_eq!(found(text), wanted);
         assert_eq!(found("[\n{\"a\": tru}]")[0].0, 2);
@@ -143,6 +162,15 @@ mod tests {
         std::fs::write(&config, "[streams.a]\nrules = \"r.json\"\n[streams.b]\nrules = \"none.json\"\n")
             .unwrap();
         let problems = check(Some(&config));
+        let of = |more: &str| format!("[{{\"destination_name\": \"crm\"{more}}}]");
+        let arn = ", \"destination_arn\": \"arn:aws:lambda:eu-west-1:1:function:crm\"";
+        let told = |one: &str, other: &str| {
+            std::fs::write(folder.join("r.json"), of(one)).unwrap();
+            std::fs::write(folder.join("none.json"), of(other)).unwrap();
+            check(Some(&config)).len()
+        };
+        let told = (told("", ""), told("", arn), told(arn, arn));
+        assert_eq!(told, (2, 0, 0), "a function that one list names is a destination in all of them");
         std::fs::remove_dir_all(&folder).unwrap();
         let told: Vec<String> = problems.iter().map(|problem| problem.message.clone()).collect();
         assert_eq!((told.len(), told[0].as_str()), (2, "rule 1 is not an object"), "{problems:?}");

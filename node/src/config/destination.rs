@@ -5,21 +5,22 @@ use std::str::FromStr;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use shardmill_connectors::Millis;
+use shardmill_connectors::destinations::Quota;
 use shardmill_connectors::mapping::Mapping;
 
 use super::places::Places;
 use super::reader::{Section, Setting};
 use super::secret::Settings;
 use super::stream::pointers;
-use super::{Period, Rate, Size};
+use super::{Period, Size};
 
 /// One third party. What is `None` is decided by the connector.
 #[derive(Debug, Clone, Serialize)]
 pub struct Destination {
     /// Which connector delivers.
     pub kind: String,
-    /// How many events at most in a period, over all nodes; default: what the third party says.
-    pub rate: Option<Rate>,
+    /// How many events, and how many requests, at most in a period, over all nodes; default (empty): what the third party says.
+    pub rate: Vec<Quota>,
     /// How failures are repeated.
     pub retry: Retry,
     /// Events in a batch, at most, from 1 to 10,000.
@@ -99,7 +100,7 @@ impl Destination {
     pub fn new(kind: impl Into<String>, settings: Map<String, Value>) -> Self {
         Destination {
             kind: kind.into(),
-            rate: None,
+            rate: Vec::new(),
             retry: Retry::default(),
             batch: None,
             batch_bytes: None,
@@ -157,7 +158,7 @@ pub(super) fn read((name, mut section): (String, Section<'_>)) -> Option<(String
     let unknowns = [("repeat", OnUnknown::Repeat), ("dead_letter", OnUnknown::DeadLetter)];
     let defaults = Destination::new(kind, Map::new());
     let destination = Destination {
-        rate: section.setting("rate"),
+        rate: section.settings_of("rate"),
         retry: section.section("retry").map(retry).unwrap_or_default(),
         batch: section.integer("batch", 1..10_001).and_then(small),
         batch_bytes: batch_bytes(&mut section),
@@ -177,17 +178,27 @@ pub(super) fn read((name, mut section): (String, Section<'_>)) -> Option<(String
     known.then_some((name, destination))
 }
 
-/// A destination's name stands in documents, in the names of objects and in URLs.
 fn check_name(name: &str, section: &Section<'_>) {
+    if let Err((message, fix)) = fits(name) {
+        section.report("", message, fix);
+    }
+}
+
+/// A destination's name stands in documents, in the names of objects and in URLs.
+///
+/// # Errors
+/// What is wrong with it, and what to do.
+pub(super) fn fits(name: &str) -> Result<(), (String, &'static str)> {
     let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-');
     if name.is_empty() || name.len() > 64 || !name.bytes().all(fits) {
         let fix = "at most 64 lower-case letters, digits, `_` and `-`";
-        section.report("", format!("`{name}` is not a destination name"), fix);
+        return Err((format!("`{name}` is not a destination name"), fix));
     }
     if name == "lake" {
-        let fix = "choose another name";
-        section.report("", "`lake` is what the tables are called among the targets of dead letters", fix);
+        let message = "`lake` is what the tables are called among the targets of dead letters";
+        return Err((message.to_owned(), "choose another name"));
     }
+    Ok(())
 }
 
 fn batch_bytes(section: &mut Section<'_>) -> Option<Size> {

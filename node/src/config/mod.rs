@@ -3,6 +3,7 @@
 mod check;
 mod destination;
 mod environment;
+mod functions;
 mod model;
 mod places;
 mod problem;
@@ -19,6 +20,7 @@ use toml::de::DeTable;
 
 pub use check::check;
 pub use destination::{Destination, LaneStart, OnOutage, OnUnknown, Retry};
+pub use functions::Ruled;
 pub use model::{
     Alarms, Athena, Backend, Cluster, Collector, Compression, Config, DeadLetters, Documents, Fields, Flush,
     Intake, Lake, Memory, Ops, PartitionBy, ReadBy, StartAt, Stream, Table, TimeField, loopback,

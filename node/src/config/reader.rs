@@ -156,6 +156,24 @@ impl<'t> Section<'t> {
         }
     }
 
+    /// One text of a certain form, or a list of them.
+    pub(super) fn settings_of<T: Setting>(&mut self, key: &'static str) -> Vec<T> {
+        let mut settings = Vec::new();
+        for place in self.items(key).unwrap_or_default() {
+            let Some(text) = self.expanded(key, place, &format!("a string like {}", T::EXAMPLE)) else {
+                continue;
+            };
+            match text.parse() {
+                Ok(setting) => settings.push(setting),
+                Err(message) => {
+                    let fix = format!("write it like {}", T::EXAMPLE);
+                    self.reader.report(&place.span(), &self.name(key), message, fix);
+                }
+            }
+        }
+        settings
+    }
+
     /// One of a few words.
     pub(super) fn choice<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)]) -> Option<T> {
         let value = self.find(key)?;

@@ -32,6 +32,12 @@ impl Settings {
         &self.values
     }
 
+    /// The same with one more setting, which is no secret.
+    pub(super) fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.values.insert(key.to_owned(), value.into());
+        self
+    }
+
     /// Every key.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.values.keys().map(String::as_str)

@@ -14,13 +14,13 @@ use shardmill_connectors::aws::kinesis::{self, FanOut, KinesisStream};
 use shardmill_connectors::aws::s3::{self, S3Documents, S3Objects, S3Place};
 use shardmill_connectors::aws::session::Place;
 use shardmill_connectors::aws::sqs::SqsQueue;
-use shardmill_connectors::ports::{Objects, Queue, RawFiles, Stream};
+use shardmill_connectors::ports::{Objects, Queue, RawFiles, Stream, TextFile, TextObject};
 use shardmill_connectors::schema::TableSchema;
 use tokio::sync::watch;
 
 use super::peers::Departed;
 use super::{Hold, Opened, intake, streams, unopened, unread};
-use crate::config::{self, Config, Problem, schema_file};
+use crate::config::{self, Config, Problem, Ruled, schema_file};
 
 /// Where nodes find each other's documents.
 #[derive(Debug, Clone)]
@@ -174,6 +174,19 @@ async fn stream(
         objects: &text,
     };
     streams::settings(config, settings, stream).await
+}
+
+/// The rules of every stream, wherever they are.
+pub(super) async fn rules(config: &Config) -> Result<Vec<Ruled>, Vec<Problem>> {
+    if config.streams.values().all(|stream| stream.rules.is_none()) {
+        return Ok(Vec::new());
+    }
+    let session = Session::load(&Place::default()).await;
+    streams::ruled(config, |name| match object(&session, name) {
+        Some((objects, key)) => Arc::new(TextObject::new(objects, key, name)),
+        None => Arc::new(TextFile(config.resolve(name))),
+    })
+    .await
 }
 
 /// The store and the name of a text in S3; `None`: it is not in S3.

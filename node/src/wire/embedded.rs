@@ -12,12 +12,12 @@ use shardmill_connectors::embedded::{
     EmbeddedCatalog, EmbeddedDocuments, EmbeddedObjects, EmbeddedQueues, EmbeddedRaw, EmbeddedStream,
     NodeLock,
 };
-use shardmill_connectors::ports::{Documents, Objects, Queue, RawFiles};
+use shardmill_connectors::ports::{Documents, Objects, Queue, RawFiles, TextFile};
 use tokio::sync::watch;
 
 use super::peers::Departed;
 use super::{Hold, Home, Opened, intake, streams};
-use crate::config::{self, Config, Problem};
+use crate::config::{self, Config, Problem, Ruled};
 
 /// Opens everything, creating what is missing.
 pub(super) async fn open(config: &Config) -> Result<Opened, Vec<Problem>> {
@@ -56,6 +56,15 @@ pub(super) async fn open(config: &Config) -> Result<Opened, Vec<Problem>> {
     let redrives = intake::redrives(config, queue, intake::EMBEDDED).map_err(unopened)?;
     let root = dir.join("objects").display().to_string();
     Ok(Opened { ports, streams: opened, intakes, redrives, root, home: Home::Folder(dir.to_owned()) })
+}
+
+/// The rules of every stream. Objects are read as the files they are: nothing is created by looking.
+pub(super) async fn rules(config: &Config) -> Result<Vec<Ruled>, Vec<Problem>> {
+    let path = |name: &str| match config::object_key(name) {
+        Some(key) => config.object_file(key),
+        None => config.resolve(name),
+    };
+    streams::ruled(config, |name| Arc::new(TextFile(path(name)))).await
 }
 
 fn ports(dir: &Path) -> Result<Ports, Failure> {

@@ -32,7 +32,7 @@ use tokio::sync::watch;
 
 use self::peers::{Departed, Place};
 use crate::commands::Error;
-use crate::config::{self, Backend, Config, Problem};
+use crate::config::{self, Backend, Config, Problem, Ruled};
 use crate::deliveries::{self, Reloading};
 
 /// Everything a configuration names, opened.
@@ -86,12 +86,26 @@ struct Opened {
 /// Opens the stores that `config` names, creating what is missing.
 pub async fn open(config: &Config) -> Result<Stores, Vec<Problem>> {
     let sender = Sender::new().map_err(|failure| vec![unopened(config, "destinations", failure)])?;
-    let destinations = deliveries::open(config, &sender)?;
+    let destinations = deliveries::open(&complete(config).await?, &sender)?;
     let Opened { ports, streams, intakes, redrives, root, home } = match config.backend {
         Backend::Embedded => embedded::open(config).await?,
         Backend::Aws => aws::open(config).await?,
     };
     Ok(Stores { ports, streams, intakes, redrives, destinations, sender, root, home })
+}
+
+/// The rules of every stream that has some, as they are now.
+pub async fn rules(config: &Config) -> Result<Vec<Ruled>, Vec<Problem>> {
+    match config.backend {
+        Backend::Embedded => embedded::rules(config).await,
+        Backend::Aws => aws::rules(config).await,
+    }
+}
+
+/// The configuration with the functions that its rules name.
+pub async fn complete(config: &Config) -> Result<Config, Vec<Problem>> {
+    let (config, problems) = config.with_functions(&rules(config).await?);
+    if problems.is_empty() { Ok(config) } else { Err(problems) }
 }
 
 /// A queue that is not the dead letters' own: by its URL on AWS, by its name in a data directory.
@@ -259,6 +273,16 @@ mod tests {
         std::fs::write(&object, r#"[{"destination_name": "b"}]"#).unwrap();
         rules.refresh().await;
         assert_eq!((first(&rules), rules.problem()), ("b".to_owned(), None));
+        // What a node would not start with is not put in force by one that runs.
+        let arn = |name: &str| format!("arn:aws:lambda:eu-west-1:123456789012:function:{name}");
+        let two = ["x", "y"].map(|name| {
+            let arn = arn(name);
+            format!(r#"{{"destination_name": "c", "destination_arn": "{arn}", "enabled_events": ["a"]}}"#)
+        });
+        std::fs::write(&object, format!("[{}]", two.join(",\n"))).unwrap();
+        rules.refresh().await;
+        let problem = rules.problem().unwrap();
+        assert!(first(&rules) == "b" && problem.contains("another function is `c` already"), "{problem}");
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

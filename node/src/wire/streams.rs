@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shardmill_actors::rules::RulesBook;
+use shardmill_actors::rules::{Judge, RulesBook};
 use shardmill_actors::shared::{PartitionBy, StreamSettings};
 use shardmill_connectors::fields::{Fields, TimePointer};
 use shardmill_connectors::ports::{Objects, Start, Stream, Text, TextFile, TextObject};
-use shardmill_connectors::routing::RuleProblem;
+use shardmill_connectors::routing::{RuleProblem, Rules};
 use shardmill_connectors::schema::TableSchema;
 
 use super::unread;
-use crate::config::{self, Config, Problem};
+use crate::config::{self, Config, Problem, Ruled};
 
 /// The store and the key of an object by the name it has in a configuration; `None`: that names a file.
 pub(super) type Find<'a> = dyn Fn(&str) -> Option<(Arc<dyn Objects>, String)> + Send + Sync + 'a;
@@ -62,18 +62,54 @@ pub(super) async fn rules(
         None => Arc::new(TextFile(config.resolve(rules))),
     };
     let shown = source.name();
-    let unread = |failure| vec![unread(&shown, failure, "name a readable file, or an object that exists")];
-    let text = source.read().await.map_err(unread)?;
-    RulesBook::new(source, text).map_err(|found| {
-        let of = |found: RuleProblem| Problem {
-            file: shown.clone(),
-            line: found.line,
-            key: String::new(),
-            message: found.message,
-            fix: found.fix,
-        };
-        found.into_iter().map(of).collect()
+    let text = read(source.as_ref(), &shown).await?;
+    let judge = judge(config, &shown);
+    RulesBook::new(source, text, judge).map_err(|found| told(&shown, found))
+}
+
+/// Holds a new version to what a starting node asks of it: the functions that it names must be possible destinations.
+fn judge(config: &Config, file: &str) -> Judge {
+    let (config, file) = (config.clone(), file.to_owned());
+    Box::new(move |rules| {
+        let ruled = Ruled { file: file.clone(), rules: rules.clone() };
+        let (_, problems) = config.with_functions(&[ruled]);
+        match problems.is_empty() {
+            true => Ok(()),
+            false => Err(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+        }
     })
+}
+
+/// The rules of every stream that has some, as they are now; `text` finds the text by the name it has in a configuration.
+pub(super) async fn ruled(
+    config: &Config,
+    text: impl Fn(&str) -> Arc<dyn Text>,
+) -> Result<Vec<Ruled>, Vec<Problem>> {
+    let mut ruled = Vec::new();
+    for name in config.streams.values().filter_map(|stream| stream.rules.as_deref()) {
+        let source = text(name);
+        let file = if name.contains("://") { name.to_owned() } else { source.name() };
+        let text = read(source.as_ref(), &file).await?;
+        let rules = Rules::parse(&text).map_err(|found| told(&file, found))?;
+        ruled.push(Ruled { file, rules });
+    }
+    Ok(ruled)
+}
+
+async fn read(source: &dyn Text, shown: &str) -> Result<String, Vec<Problem>> {
+    let fix = "name a readable file, or an object that exists";
+    source.read().await.map_err(|failure| vec![unread(shown, failure, fix)])
+}
+
+fn told(shown: &str, found: Vec<RuleProblem>) -> Vec<Problem> {
+    let of = |found: RuleProblem| Problem {
+        file: shown.to_owned(),
+        line: found.line,
+        key: String::new(),
+        message: found.message,
+        fix: found.fix,
+    };
+    found.into_iter().map(of).collect()
 }
 
 /// Fields as the boundary knows them.

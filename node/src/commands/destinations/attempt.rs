@@ -1,4 +1,4 @@
-//! `destinations`: the kinds there are, their settings, and what they would make of an event.
+//! `destinations try`: the exact requests that events would become.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -7,113 +7,27 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use shardmill_actors::destination::Settings;
+use shardmill_actors::lane::prepare::{Prepared, Received, prepare};
 use shardmill_connectors::Millis;
-use shardmill_connectors::destinations::registry::{self, Kind, RetryDefaults};
+use shardmill_connectors::destinations::registry::Kind;
 use shardmill_connectors::destinations::sender::Sender;
-use shardmill_connectors::destinations::settings::Known;
-use shardmill_connectors::destinations::{Batch, Event, Limits, Shaped, endpoint};
+use shardmill_connectors::destinations::{Batch, Event, Limits};
 use shardmill_connectors::fields::Fields;
 use shardmill_connectors::json::Object;
-use shardmill_connectors::mapping::Mapped;
 use shardmill_connectors::record::{Origin, Sequence};
 use toml::de::DeTable;
 
-use super::{Error, source};
-use crate::cli::{DestinationsCommand, TryArgs};
-use crate::config::{self, Config, Period, Problem};
-use crate::{deliveries, output};
+use super::known;
+use crate::cli::TryArgs;
+use crate::commands::{Error, source};
+use crate::config::{self, Config, Problem};
+use crate::{deliveries, output, wire};
 
 /// What the destination is called that is made of `--set`.
 const TRIED: &str = "try";
 
 /// What stands in a problem for the file.
 const SET: &str = "--set";
-
-/// The settings that every destination has; `node/src/config/README.md` tells more.
-const COMMON: &[Known] = &[
-    Known::required("kind", "which connector delivers"),
-    Known::new("rate", "the third party's", "events in a period over all nodes, as \"100/s\""),
-    Known::new("retry", "", "how failures are repeated"),
-    Known::new(
-        "park_after",
-        "\"30s\"",
-        "how long a key may fail, while others get through, before it is parked",
-    ),
-    Known::new("batch", "the kind's", "events of a batch at most, 1 to 10,000"),
-    Known::new("batch_bytes", "the kind's", "bytes of a batch at most"),
-    Known::new("batch_age", "the kind's", "how long an incomplete batch waits"),
-    Known::new("concurrency", "the kind's", "requests under way at a time and node, 1 to 256"),
-    Known::new("key", "the partition key", "JSON pointers to what order is kept by; the first value counts"),
-    Known::new(
-        "start",
-        "\"lake\"",
-        "where a new destination begins: with the lake, \"trim_horizon\", or a time",
-    ),
-    Known::new("on_outage", "\"hold\"", "\"dead_letter\": events are given up when their attempts are"),
-    Known::new("on_unknown", "\"repeat\"", "\"dead_letter\": what may have been taken is not sent again"),
-    Known::new("map", "everything as it is", "what the destination gets to see of an event"),
-];
-
-/// Lists, describes or tries.
-pub fn destinations(command: DestinationsCommand, json: bool) -> Result<(), Error> {
-    match command {
-        DestinationsCommand::List => {
-            let kinds =
-                registry::KINDS.iter().map(|kind| json!({"kind": kind.name, "summary": kind.summary}));
-            Ok(output::show(json, &kinds.collect(), &["kind", "summary"])?)
-        }
-        DestinationsCommand::Describe { kind } => {
-            let described = describe(known(&kind)?);
-            Ok(output::print(&if json { format!("{described}\n") } else { told(&described) })?)
-        }
-        DestinationsCommand::Try(args) => attempt(&args, json),
-    }
-}
-
-fn known(name: &str) -> Result<&'static Kind, Error> {
-    registry::find(name).ok_or_else(|| {
-        let fix = match registry::nearest(name) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => "`shardmill destinations list` lists them".to_owned(),
-        };
-        Error::Usage(format!("`{name}` is no kind of destination; {fix}"))
-    })
-}
-
-fn describe(kind: &Kind) -> Value {
-    let setting = |known: &Known| match known.key {
-        "retry" => json!({"key": known.key, "default": retry(kind.retry), "about": known.about}),
-        _ => json!({"key": known.key, "default": known.default, "about": known.about}),
-    };
-    // Whatever has an address speaks HTTP, and has the settings that go with it.
-    let speaks_http = kind.settings.iter().any(|known| matches!(known.key, "url" | "endpoint"));
-    let shared = if speaks_http { endpoint::SETTINGS } else { &[] };
-    json!({
-        "kind": kind.name,
-        "summary": kind.summary,
-        "settings": kind.settings.iter().chain(shared).map(setting).collect::<Vec<_>>(),
-        "common": COMMON.iter().map(setting).collect::<Vec<_>>(),
-    })
-}
-
-fn retry(defaults: RetryDefaults) -> String {
-    let RetryDefaults { base, max, attempts, max_age } = defaults;
-    let (base, max, max_age) = (Period(base), Period(max), Period(max_age));
-    format!("{{ base = \"{base}\", max = \"{max}\", attempts = {attempts}, max_age = \"{max_age}\" }}")
-}
-
-/// A description for people.
-fn told(described: &Value) -> String {
-    let table = |key: &str| output::value(&described[key], &["key", "default", "about"]);
-    let text = |key: &str| described[key].as_str().unwrap_or_default();
-    format!(
-        "{}: {}\n\n{}\nas every destination:\n\n{}",
-        text("kind"),
-        text("summary"),
-        table("settings"),
-        table("common")
-    )
-}
 
 /// What became of the events that are tried.
 #[derive(Debug, Default)]
@@ -123,10 +37,11 @@ struct Tried {
     refused: bool,
 }
 
-fn attempt(args: &TryArgs, json: bool) -> Result<(), Error> {
+/// Shows what events would become; nothing is sent.
+pub(super) async fn attempt(args: &TryArgs, json: bool) -> Result<(), Error> {
     let kind = known(&args.kind)?;
     let config = match &args.config {
-        Some(file) => configured(kind, file, args.name.as_deref())?,
+        Some(file) => configured(kind, file, args.name.as_deref()).await?,
         None => set(kind, &args.set)?,
     };
     let opened = deliveries::open(&config, &Sender::new()?);
@@ -152,8 +67,8 @@ fn attempt(args: &TryArgs, json: bool) -> Result<(), Error> {
 }
 
 /// The configuration with the one destination that is meant.
-fn configured(kind: &Kind, file: &Path, name: Option<&str>) -> Result<Config, Error> {
-    let mut config = Config::load(file)?;
+async fn configured(kind: &Kind, file: &Path, name: Option<&str>) -> Result<Config, Error> {
+    let mut config = wire::complete(&Config::load(file)?).await?;
     let shown = file.display();
     match name {
         Some(name) => match config.destinations.get(name) {
@@ -223,34 +138,22 @@ fn one(destination: &Settings, fields: &Fields, (index, text): (usize, String), 
         Ok(object) => object,
         Err(error) => return tried.refuse(index, None, format!("is not a JSON object: {error}")),
     };
-    let origin = Origin {
+    let origin = Arc::new(Origin {
         stream: "events".into(),
         shard: TRIED.into(),
         sequence: Sequence::from(index as u64),
         subsequence: 0,
         arrived_at: Millis::now(),
-    };
-    // The rules for ids are those of lanes: what does not fit gives way to the record's identity.
-    let fits = |id: &String| {
-        id.len() <= 100 && id.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'.' | b','))
-    };
-    let id = fields.id(&object).filter(fits).unwrap_or_else(|| format!("{:032x}", origin.identity()));
-    let Mapped::Deliver(data) = destination.mapping.apply(&object, &raw) else {
-        return tried.skip(index, &id, "the mapping leaves it out: there is no consent");
-    };
-    let key = destination.key.key(&object).or_else(|| fields.key(&object)).unwrap_or_else(|| id.clone());
-    let event = Event {
-        id: id.as_str().into(),
-        key: key.into(),
-        name: fields.name(&object).map(Into::into),
-        data,
-        part: Default::default(),
-        origin: Arc::new(origin),
-    };
-    match destination.connector.shape(event) {
-        Shaped::Send(event) => place(&mut tried.batches, &destination.limits, event),
-        Shaped::Skip => tried.skip(index, &id, "the destination has no use for such events"),
-        Shaped::Refuse(_, failure) => tried.refuse(index, Some(&id), failure.detail),
+    });
+    let told = fields.id(&object);
+    let key = fields.key(&object).or_else(|| told.clone()).unwrap_or_else(|| index.to_string());
+    let received = Received { origin, partition_key: &key, data: &raw };
+    let id = told.unwrap_or_else(|| index.to_string());
+    match prepare(destination, fields, &received, None) {
+        Prepared::Event(event) => place(&mut tried.batches, &destination.limits, event),
+        Prepared::Refused(event, failure) => tried.refuse(index, Some(&event.id), failure.detail),
+        Prepared::Skipped(reason) => tried.skip(index, &id, reason),
+        Prepared::NotMeant => tried.skip(index, &id, "it is not meant for this destination"),
     }
 }
 
@@ -269,7 +172,7 @@ impl Tried {
 fn place(batches: &mut Vec<Vec<Event>>, limits: &Limits, event: Event) {
     let last = batches.iter_mut().rev().find(|batch| batch.iter().all(|other| other.part == event.part));
     let has_room = |batch: &Vec<Event>| {
-        batch.len() < limits.events
+        batch.len() < event.part.most(limits)
             && batch.iter().map(|other| other.data.len()).sum::<usize>() < limits.bytes
             && (limits.keys_share_batches || batch.iter().all(|other| other.key != event.key))
     };
@@ -355,31 +258,6 @@ mod tests {
     const HOOK: &[&str] = &["url=https://hooks.example.net/in?token=s3cr3t", "batch=2"];
 
     #[test]
-    fn every_kind_is_described() {
-        for kind in registry::KINDS {
-            let described = describe(kind);
-            let keys = |list: &str| -> Vec<String> {
-                described[list].as_array().unwrap().iter().map(|known| output::cell(&known["key"])).collect()
-            };
-            assert!(!keys("settings").is_empty(), "{}", kind.name);
-            assert!(keys("common").contains(&"on_unknown".to_owned()));
-            assert!(told(&described).contains(kind.summary), "{}", kind.name);
-        }
-        let (hook, file) = (describe(known("webhook").unwrap()), describe(known("file").unwrap()));
-        assert!(hook.to_string().contains("allow_private") && !file.to_string().contains("allow_private"));
-        let default = output::cell(&hook["common"][2]["default"]);
-        assert!(default.starts_with("{ base = \"1s\", max = \"15m\", attempts = 100, "), "{default}");
-    }
-
-    #[test]
-    fn unknown_kinds_are_guessed() {
-        for (name, wanted) in [("webhok", "did you mean `webhook`?"), ("qqq", "destinations list")] {
-            let Err(Error::Usage(message)) = known(name) else { panic!("{name} is a kind") };
-            assert!(message.contains(wanted), "{message}");
-        }
-    }
-
-    #[test]
     fn settings_are_written_as_in_a_file_or_as_plain_texts() {
         for (pair, wanted) in [
             ("batch=100", Some("batch = 100")),
@@ -441,5 +319,15 @@ mod tests {
             );
             assert_eq!(shown["requests"].as_array().unwrap().len(), requests, "{pairs:?}");
         }
+    }
+
+    #[test]
+    fn a_part_of_a_destination_has_room_for_fewer() {
+        let groups: Vec<String> = (0..201)
+            .map(|n| format!(r#"{{"type":"group","userId":"u{n}","groupId":"g{n}","traits":{{"n":1}}}}"#))
+            .collect();
+        let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
+        let (shown, _) = tried(&opened("mixpanel", &["token=t", "group_key=company"]).unwrap(), &groups);
+        assert_eq!(shown["requests"].as_array().unwrap().len(), 2, "200 groups in a request");
     }
 }
