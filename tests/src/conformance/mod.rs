@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // checks fail by panicking, as tests do
 
 pub mod catalog;
+pub mod destination_aws;
 pub mod destination_files;
 pub mod destinations;
 pub mod documents;

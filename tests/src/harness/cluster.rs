@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,8 @@ const READY: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(60);
 /// How long a node may take to answer a question.
 const ANSWER: Duration = Duration::from_secs(10);
+/// How long what is waited for may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// What a configuration has where the node's own mark belongs.
 pub const MARK: &str = "@mark@";
 
@@ -43,6 +45,18 @@ pub struct Recipe {
 }
 
 impl Recipe {
+    /// Nodes with this configuration, whose data is in `folder` too.
+    pub fn new(folder: &Path, config: &str) -> Recipe {
+        Recipe {
+            folder: folder.to_owned(),
+            data_dir: folder.join("data"),
+            config: config.to_owned(),
+            env: BTreeMap::new(),
+            own_env: BTreeMap::new(),
+            listen: BTreeMap::new(),
+        }
+    }
+
     /// The same as for one node alone, for commands.
     pub fn setup(&self) -> Setup {
         let config = self.config.replace(MARK, "none");
@@ -273,6 +287,29 @@ impl Cluster {
         let url = format!("{}/api/{command}", self.is(place)?.ops);
         let answer = self.client.get(&url).send().await.map_err(|error| format!("{url}: {error}"))?;
         answer.json().await.map_err(|error| format!("{url}: {error}"))
+    }
+
+    /// Asks the node in a place until its rows are as they should be.
+    ///
+    /// # Errors
+    /// When it does not answer, or its rows are still others after a minute.
+    pub async fn until(
+        &self,
+        place: usize,
+        command: &str,
+        done: impl Fn(&[Value]) -> bool,
+    ) -> Result<Vec<Value>, String> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let rows = self.ask(place, command).await?.as_array().cloned().unwrap_or_default();
+            if done(&rows) {
+                return Ok(rows);
+            }
+            if Instant::now() > until {
+                return Err(format!("`{command}` of node {place} is still {rows:#?}"));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await; // between two questions
+        }
     }
 
     /// Has the node in a place do something that may take `within`.

@@ -2,16 +2,15 @@
 //! destination must not notice, the process stays within its limit and a stated constant, the refusing one costs no more than
 //! its lanes' budget, and when it comes back it gets everything in order.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
-use shardmill_connectors::Millis;
 use tokio::sync::watch;
 
-use super::deliveries::{self, PATIENCE, Webhook, check, lag};
+use super::deliveries::lag::{self, Lags};
+use super::deliveries::{self, Looks, PATIENCE, Webhook, check};
 use super::kill::CONFIG;
 use super::memory::CONSTANT;
 use super::{Options, Outcome, tell};
@@ -24,13 +23,6 @@ const LIMIT: u64 = 128 << 20;
 const REFUSING: u64 = LIMIT / 4;
 /// Bytes of padding in an event: the backlog of a full run is larger than the whole limit.
 const PADDING: usize = 4_096;
-/// Between two looks at what the lake has committed.
-const LOOK: Duration = Duration::from_millis(25);
-/// Differences of lag below this are the machine's, not ours: a few turns of the scheduler on a machine that also runs the sender
-/// and both receivers.
-const FLOOR_MS: i64 = 30;
-/// The same for the lake, whose lag is known no better than the time between two looks.
-const LAKE_FLOOR_MS: i64 = FLOOR_MS + 25;
 
 /// How large a run is.
 #[derive(Debug, Clone, Copy)]
@@ -43,8 +35,7 @@ struct Size {
 /// What was measured in one run.
 #[derive(Debug, Default)]
 struct Measured {
-    healthy: Vec<i64>,
-    lake: Vec<i64>,
+    lags: Lags,
     peak: u64,
     refused: Value,
 }
@@ -64,18 +55,17 @@ pub async fn run(options: Options) -> Outcome {
                 if refusing { "one destination refuses everything" } else { "all are well" }
             ));
             let one = measure(size, options.seed.wrapping_add(round), refusing).await?;
-            all.healthy.extend(one.healthy);
-            all.lake.extend(one.lake);
+            all.lags.extend(one.lags);
             all.peak = all.peak.max(one.peak);
             all.refused = one.refused;
         }
     }
-    let (p95, refused) = (lags(&pair, &run), run.refused);
+    let (p95, refused) = (lag::p95(&pair.lags, &run.lags), run.refused);
     let (well, beside) = (pair.peak >> 20, run.peak >> 20);
     tell(format!(
         "p95 lag {p95}; {well} MiB resident at most when all are well, {beside} MiB beside one that refuses"
     ));
-    alike(&p95)?;
+    lag::alike(&p95, "a refusing destination")?;
     if run.peak > LIMIT + CONSTANT {
         return Err(format!("{beside} MiB resident, {} allowed", (LIMIT + CONSTANT) >> 20));
     }
@@ -86,29 +76,8 @@ pub async fn run(options: Options) -> Outcome {
         ));
     }
     Ok(json!({"events": size.events, "per_second": size.per_second, "rounds": size.rounds, "p95_lag_ms": p95,
-        "floor_ms": {"healthy": FLOOR_MS, "lake": LAKE_FLOOR_MS}, "resident_bytes": {"with_all_well": pair.peak, "with_one_refusing": run.peak},
+        "floor_ms": lag::floors(), "resident_bytes": {"with_all_well": pair.peak, "with_one_refusing": run.peak},
         "limit_bytes": LIMIT, "constant_bytes": CONSTANT, "refusing_may_cost": REFUSING, "refusing": refused}))
-}
-
-/// The 95th percentiles of both runs.
-fn lags(pair: &Measured, run: &Measured) -> Value {
-    let p95 = |values: &Vec<i64>| lag::percentile(values.clone(), 0.95);
-    json!({"healthy": {"alone": p95(&pair.healthy), "beside": p95(&run.healthy)},
-        "lake": {"alone": p95(&pair.lake), "beside": p95(&run.lake)}})
-}
-
-/// Neither the healthy destination nor the lake notices.
-fn alike(p95: &Value) -> Result<(), String> {
-    for (who, floor) in [("healthy", FLOOR_MS), ("lake", LAKE_FLOOR_MS)] {
-        let of = |run: &str| p95[who][run].as_i64().unwrap_or(i64::MAX);
-        let (alone, beside) = (of("alone"), of("beside"));
-        if !lag::is_alike(beside, alone, floor) {
-            return Err(format!(
-                "{who}: p95 lag {beside} ms beside a refusing destination, {alone} ms without"
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// One run: lags of the healthy destination and of the lake, and the most memory.
@@ -140,8 +109,8 @@ async fn measure(size: Size, seed: u64, refusing: bool) -> Result<Measured, Stri
     node.stop().await?;
     whole(&setup, &book, &[&healthy, &other]).await?;
     let sent = book.values().map(|offered| offered.sent).collect();
-    let lake = lag::counts(sent, &looks.taken());
-    Ok(Measured { healthy: healthy.look(lag::arrivals), lake, peak, refused })
+    let lags = Lags { healthy: healthy.look(lag::arrivals), lake: lag::counts(sent, &looks.taken()) };
+    Ok(Measured { lags, peak, refused })
 }
 
 /// Sends everything at an even pace. Half-way through, the refusing destination is not even there any more.
@@ -214,73 +183,9 @@ async fn whole(setup: &Setup, book: &Book, receivers: &[&Receiver]) -> Result<()
     cli.verify().await.map(|_| ())
 }
 
-/// What the lake had committed, looked at many times a second.
-struct Looks {
-    seen: Arc<Mutex<Vec<(Millis, u64)>>>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Looks {
-    fn start(node: &Node) -> Looks {
-        let seen: Arc<Mutex<Vec<(Millis, u64)>>> = Arc::default();
-        let (url, shared) = (format!("{}/api/shards", node.ops), seen.clone());
-        let task = tokio::spawn(async move {
-            let client = reqwest::Client::new();
-            loop {
-                // A look that fails is one look less.
-                if let Some(read) = committed(&client, &url).await {
-                    shared.lock().unwrap_or_else(PoisonError::into_inner).push((Millis::now(), read));
-                }
-                tokio::time::sleep(LOOK).await;
-            }
-        });
-        Looks { seen, task }
-    }
-
-    fn taken(&self) -> Vec<(Millis, u64)> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Waits until so many were committed.
-    async fn until(&self, records: u64) -> Result<(), String> {
-        let reached = async {
-            while self.taken().last().is_none_or(|(_, read)| *read < records) {
-                tokio::time::sleep(LOOK).await;
-            }
-        };
-        let reached = tokio::time::timeout(PATIENCE, reached).await;
-        reached.map_err(|_| format!("the lake did not commit {records} records: {:?}", self.taken().last()))
-    }
-}
-
-impl Drop for Looks {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-async fn committed(client: &reqwest::Client, url: &str) -> Option<u64> {
-    let shards: Value = client.get(url).send().await.ok()?.json().await.ok()?;
-    Some(shards.as_array()?.iter().filter_map(|shard| shard["read"].as_u64()).sum())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn both_lags_are_compared() {
-        let p95 = |healthy: i64, lake: i64| {
-            let (pair, run) = (
-                Measured { healthy: vec![100], lake: vec![400], ..Measured::default() },
-                Measured { healthy: vec![healthy], lake: vec![lake], ..Measured::default() },
-            );
-            lags(&pair, &run)
-        };
-        assert_eq!(alike(&p95(150, 600)), Ok(()));
-        assert!(alike(&p95(181, 400)).unwrap_err().contains("healthy"));
-        assert!(alike(&p95(100, 656)).unwrap_err().contains("lake"));
-    }
 
     #[test]
     fn padding_repeats_with_the_seed_only() {

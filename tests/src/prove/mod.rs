@@ -25,6 +25,7 @@ pub mod poison;
 pub mod real_input;
 pub mod reshard;
 pub mod schedules;
+pub mod storm;
 pub mod wrong_token;
 
 use std::path::PathBuf;
@@ -119,6 +120,11 @@ pub const PROOFS: &[Proof] = &[
         name: "isolation",
         shows: "one destination refuses everything: the lake and the healthy destination keep their lag, memory stays within the limit, and later everything arrives in order",
         run: |options| isolation::run(options).boxed(),
+    },
+    Proof {
+        name: "storm",
+        shows: "six third parties, of which one is down, one throttles to a tenth, one refuses items inside batches, one never answers now and then, one revokes its token: the lake and the sixth keep their lag and come to their end meanwhile; later every event is delivered in order or a dead letter with its reason, within the memory limit",
+        run: |options| storm::run(options).boxed(),
     },
     Proof {
         name: "wrong-token",

@@ -1,13 +1,18 @@
 //! The session as the environment and the profile describe it: endpoints per service, a region, a role to assume.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 
+use serde_json::json;
+use shardmill_connectors::Millis;
 use shardmill_connectors::aws::Session;
 use shardmill_connectors::aws::s3::{Options, S3Objects, S3Place};
 use shardmill_connectors::aws::session::Place;
 use shardmill_connectors::aws::sqs::SqsQueue;
+use shardmill_connectors::destinations::{Answer, Batch, Shaped, registry};
 use shardmill_connectors::ports::{Depth, Queue};
+use shardmill_tests::conformance::destinations::{event, open};
 use shardmill_tests::harness::proxy::FaultProxy;
 use shardmill_tests::harness::servers::{Ministack, ministack};
 
@@ -31,7 +36,7 @@ source_profile = keys
 async fn inner(queue: &str) {
     let session = Session::load(&Place::default()).await;
     assert_eq!(session.region(), Some("us-east-1"), "the region of the profile");
-    let elsewhere = Session::load(&Place { region: Some("us-west-2".into()) }).await;
+    let elsewhere = Session::load(&Place { region: Some("us-west-2".into()), ..Place::default() }).await;
     assert_eq!(elsewhere.region(), Some("us-west-2"), "the configured region goes before the profile's");
     let place: S3Place = format!("s3://{BUCKET}/env").parse().unwrap();
     let wrong = S3Objects::new(&elsewhere, place.clone(), Options::default()).probe().await.unwrap_err();
@@ -43,6 +48,13 @@ async fn inner(queue: &str) {
     store.probe().await.unwrap();
     let queue = SqsQueue::new(&session, queue, Arc::new(store));
     assert_eq!(queue.depth().await.unwrap(), Depth::default());
+    // A destination in another account assumes a role of its own on top.
+    let role = "arn:aws:iam::000000000000:role/exports";
+    let settings = json!({"bucket": BUCKET, "prefix": "exports", "role_arn": role, "external_id": "acme"});
+    let exports = open(registry::find("s3").unwrap(), &settings, None, Path::new("."));
+    let Shaped::Send(event) = exports.shape(event(1)) else { panic!("it takes this event") };
+    let batch = Batch { events: &[event], at: Millis::now() };
+    assert_eq!(exports.deliver(batch).await, Answer::delivered(1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,6 +98,6 @@ async fn the_environment_names_endpoints_and_the_profile_a_role() {
         names
     };
     assert_eq!((services(&s3), services(&sqs)), (vec!["s3".to_owned()], vec!["sqs".to_owned()]));
-    // Once per session, or per client of it.
-    assert!((2..=4).contains(&sts.counts().of("sts:Query")), "{:?}", sts.counts());
+    // Once per session, or per client of it; and for the destination who we are, and its role.
+    assert!((4..=6).contains(&sts.counts().of("sts:Query")), "{:?}", sts.counts());
 }

@@ -284,6 +284,12 @@ async fn edited_dead_letters_go_home() {
     assert_eq!((&done["rows"], &done["came_back"], &done["failed"]), (&json!(5), &json!(0), &json!([])));
     assert_eq!(dlq(&["list", "--status", "redriven"]).await.json().unwrap().as_array().unwrap().len(), 5);
     let node = site.start().await;
+    let audit = node.ask("audit").await.unwrap();
+    let noted: Vec<&str> =
+        audit.as_array().unwrap().iter().map(|entry| entry["command"].as_str().unwrap()).collect();
+    for command in ["dlq redrive", "dlq edit", "dlq backup"] {
+        assert!(noted.contains(&command) == (command != "dlq backup"), "{command}: {noted:?}");
+    }
     crate::support::compact(&node).await;
     node.stop().await.unwrap();
     let rows = cli.query("SELECT message_id, properties FROM events ORDER BY message_id").await.unwrap();

@@ -16,15 +16,7 @@ rate = \"900/s\"
 
 /// A cluster of three, whose shards are spread.
 async fn three(folder: &tempfile::TempDir) -> Cluster {
-    let recipe = Recipe {
-        folder: folder.path().to_owned(),
-        data_dir: folder.path().join("data"),
-        config: CONFIG.to_owned(),
-        env: Default::default(),
-        own_env: Default::default(),
-        listen: Default::default(),
-    };
-    let mut cluster = Cluster::new(recipe, 3).unwrap();
+    let mut cluster = Cluster::new(Recipe::new(folder.path(), CONFIG), 3).unwrap();
     for place in 0..3 {
         cluster.start(place).await.unwrap();
     }
@@ -32,22 +24,13 @@ async fn three(folder: &tempfile::TempDir) -> Cluster {
     cluster
 }
 
-/// Asks the node in a place until its rows are as they should be.
 async fn until(
     cluster: &Cluster,
     place: usize,
     command: &str,
     done: impl Fn(&[Value]) -> bool,
 ) -> Vec<Value> {
-    let until = Instant::now() + Duration::from_secs(60);
-    loop {
-        let rows = cluster.ask(place, command).await.unwrap().as_array().cloned().unwrap_or_default();
-        if done(&rows) {
-            return rows;
-        }
-        assert!(Instant::now() < until, "`{command}` of node {place} is still {rows:#?}");
-        tokio::time::sleep(Duration::from_millis(50)).await; // between two questions
-    }
+    cluster.until(place, command, done).await.unwrap()
 }
 
 /// Has the node in a place do something: the status, and what it answers.

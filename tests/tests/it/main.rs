@@ -4,6 +4,7 @@
 mod architecture;
 mod aws_athena;
 mod aws_check;
+mod aws_destinations;
 mod aws_documents;
 mod aws_intake;
 mod aws_kinesis;
@@ -19,6 +20,9 @@ mod conformance;
 mod intake;
 mod lake;
 mod own_destination;
+mod postgres;
+mod postgres_crash;
+mod quotas;
 mod redrive_queue;
 mod support;
 mod telemetry;

@@ -3,7 +3,6 @@
 //! The third party is a notice board that takes lists of notes and answers which it did not take.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Method;
@@ -11,16 +10,12 @@ use reqwest::header::HeaderName;
 use serde::Deserialize;
 use serde_json::json;
 use shardmill_connectors::destinations::endpoint::Endpoint;
-use shardmill_connectors::destinations::event::{self, Shape};
+use shardmill_connectors::destinations::event::{Item, Shape, Tracked};
 use shardmill_connectors::destinations::hide::Secret;
-use shardmill_connectors::destinations::http::{
-    HttpConnector, HttpDestination, Request, Response, json_object,
-};
+use shardmill_connectors::destinations::http::{HttpConnector, Request, Response, json_object};
 use shardmill_connectors::destinations::registry::{Kind, Setup};
 use shardmill_connectors::destinations::settings::{Known, SettingProblem, Settings};
-use shardmill_connectors::destinations::{
-    Answer, Batch, Destination, Event, Limits, Refusal, Shaped, status,
-};
+use shardmill_connectors::destinations::{Answer, Batch, Event, Limits, Refusal, status};
 use shardmill_connectors::failure::Failure;
 use shardmill_tests::conformance::destinations::{SECRET, Subject, http};
 use shardmill_tests::conformance::receiver::Reply;
@@ -37,20 +32,20 @@ const SETTINGS: &[Known] = &[
     Known::required("key", "the board's key"),
 ];
 
-fn open(setup: Setup) -> Result<Arc<dyn Destination>, Vec<SettingProblem>> {
-    let mut settings = Settings::new(setup.settings, SETTINGS);
-    let endpoint = Endpoint::read(&mut settings, "endpoint", Some("https://board.example.com/v1/notes"));
-    let key = settings.required("key", "${BOARD_KEY}").map(Secret::new);
-    let problems = settings.finish();
-    match (endpoint, key) {
-        (Some(endpoint), Some(key)) if problems.is_empty() => {
-            Ok(Arc::new(HttpDestination::new(Board { endpoint, key }, setup.sender)))
-        }
-        _ => Err(problems),
-    }
-}
-
 impl HttpConnector for Board {
+    const SETTINGS: &'static [Known] = SETTINGS;
+
+    fn open(setup: Setup) -> Result<Self, Vec<SettingProblem>> {
+        let mut settings = Settings::new(setup.settings, SETTINGS);
+        let endpoint = Endpoint::read(&mut settings, "endpoint", Some("https://board.example.com/v1/notes"));
+        let key = settings.required("key", "${BOARD_KEY}").map(Secret::new);
+        let problems = settings.finish();
+        match (endpoint, key) {
+            (Some(endpoint), Some(key)) if problems.is_empty() => Ok(Board { endpoint, key }),
+            _ => Err(problems),
+        }
+    }
+
     fn limits(&self) -> Limits {
         Limits {
             events: 20,
@@ -58,15 +53,12 @@ impl HttpConnector for Board {
             linger: Duration::from_secs(1),
             concurrency: 4,
             keys_share_batches: false, // it may refuse a note in the middle
-            events_per_second: None,
         }
     }
 
     // Step 2: an event becomes a note, a batch becomes a request.
-    fn shape(&self, event: Event) -> Shaped {
-        event::shape(event, |tracked, event| {
-            Ok(Some(Shape::json(&json!({ "id": event.id, "text": tracked.whole() }))))
-        })
+    fn item(&self, tracked: &Tracked, event: &Event) -> Item {
+        Ok(Some(Shape::json(&json!({ "id": event.id, "text": tracked.whole() }))))
     }
 
     fn request(&self, batch: Batch<'_>) -> Result<Request, Refusal> {
@@ -108,7 +100,7 @@ struct Failed {
 }
 
 // Step 4: a line of its own; in the crate it stands in `KINDS`.
-const BOARD: Kind = Kind::new("board", "Notes on a notice board", open, SETTINGS);
+const BOARD: Kind = Kind::http::<Board>("board", "Notes on a notice board");
 
 // Step 5: the suite that every kind passes, and what is particular to this one.
 #[tokio::test(flavor = "multi_thread")]

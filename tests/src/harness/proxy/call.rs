@@ -7,7 +7,7 @@ use super::http::Head;
 /// A call as the proxy sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
-    /// `s3`, `sqs`, `kinesis`, `athena`, `glue`, `sts`.
+    /// `s3`, `sqs`, `kinesis`, `lambda`, `athena`, `glue`, `sts`.
     pub service: String,
     /// The operation: `PutObject`.
     pub operation: String,
@@ -32,6 +32,7 @@ impl Call {
             None if head.value("content-type").is_some_and(|kind| kind.contains("x-www-form-urlencoded")) => {
                 ("sts".to_owned(), "Query".to_owned())
             }
+            None if is_invocation(&target) => ("lambda".to_owned(), "Invoke".to_owned()),
             None => {
                 ("s3".to_owned(), s3(&method, &target, head.value("x-amz-copy-source").is_some()).to_owned())
             }
@@ -43,6 +44,12 @@ impl Call {
     pub(super) fn is_json(&self) -> bool {
         !matches!(self.service.as_str(), "s3" | "sts")
     }
+}
+
+/// Functions are invoked under a date, which begins no bucket's key in tests.
+fn is_invocation(target: &str) -> bool {
+    let path = target.split('?').next().unwrap_or(target);
+    path.starts_with("/2015-03-31/functions/") && path.ends_with("/invocations")
 }
 
 /// `AmazonSQS` → `sqs`, `Kinesis_20131202` → `kinesis`.
@@ -96,6 +103,8 @@ mod tests {
         for (method, target, operation) in cases {
             assert_eq!(s3(method, target, false), operation, "{method} {target}");
         }
+        assert!(is_invocation("/2015-03-31/functions/f%3Alive/invocations?x=y"));
+        assert!(!is_invocation("/2015-03-31/functions") && !is_invocation("/b/functions/f/invocations"));
         for (name, service) in [
             ("AmazonSQS", "sqs"),
             ("Kinesis_20131202", "kinesis"),

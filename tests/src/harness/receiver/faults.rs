@@ -2,17 +2,28 @@
 
 use std::time::Duration;
 
+use super::dialect::Dialect;
+
 /// How a receiver behaves; may be changed while it runs.
 #[derive(Debug, Clone, Default)]
 pub struct Script {
     /// What makes chance repeatable.
     pub seed: u64,
+    /// Whose form it speaks.
+    pub dialect: Dialect,
     /// Nothing is taken while this lasts.
     pub outage: Option<Outage>,
-    /// The only value of the header `authorization` that is let in.
+    /// The only value of the header `authorization` that is let in. Who asks for an access token, where the dialect has them, gets
+    /// this one.
     pub authorization: Option<String>,
-    /// One event in so many is refused for ever with 400 or 422, always the same ones; 0: none.
+    /// One event in so many is refused for ever with 400 or 422, always the same ones; 0: none. Its batch is refused with it, unless
+    /// answers of this dialect speak of each event.
     pub refused_one_in: u64,
+    /// One event in so many is refused with 429 when it comes for the first time, where answers of this dialect speak of each event;
+    /// 0: none.
+    pub put_off_one_in: u64,
+    /// So many events are taken in a second; what is too much is answered with 429 and `Retry-After: 1`.
+    pub throttle: Option<f64>,
     /// Requests whose body holds this text are answered with 503.
     pub busy_with: Option<String>,
     /// Events that ask to be refused are taken all the same.
@@ -84,11 +95,13 @@ pub enum Reply {
     Malformed,
     /// Not taken: 503 because of an outage.
     Outage,
+    /// No event was brought: an access token was asked for, and given.
+    Granted,
 }
 
 impl Reply {
     /// Every reply there is.
-    pub const ALL: [Reply; 14] = [
+    pub const ALL: [Reply; 15] = [
         Reply::Accepted,
         Reply::ResetAfter,
         Reply::Torn,
@@ -103,6 +116,7 @@ impl Reply {
         Reply::Unauthorized,
         Reply::Malformed,
         Reply::Outage,
+        Reply::Granted,
     ];
 
     /// Whether the receiver has taken the events.
@@ -137,6 +151,7 @@ impl Reply {
             Reply::Unauthorized => "401",
             Reply::Malformed => "malformed",
             Reply::Outage => "outage",
+            Reply::Granted => "token_granted",
         }
     }
 }
@@ -175,7 +190,8 @@ impl Script {
         if !self.takes_marked && asked.events.iter().any(|(_, refuse)| *refuse) {
             return Reply::Unprocessable;
         }
-        let refused = asked.events.iter().find_map(|(id, _)| self.refusal(id));
+        let spoils = |(id, _): &(&str, bool)| self.refusal(id).filter(|_| !self.dialect.names_events());
+        let refused = asked.events.iter().find_map(spoils);
         refused.unwrap_or_else(|| self.faults.pick(chance(self.seed, asked.name, asked.before)))
     }
 
@@ -188,6 +204,11 @@ impl Script {
             share if (hash / share).is_multiple_of(2) => Some(Reply::BadRequest),
             _ => Some(Reply::Unprocessable),
         }
+    }
+
+    /// Whether an event has to come a second time.
+    pub(super) fn puts_off(&self, id: &str) -> bool {
+        self.put_off_one_in > 0 && mix(hash(id).rotate_left(32)).is_multiple_of(self.put_off_one_in)
     }
 }
 
@@ -281,6 +302,22 @@ mod tests {
             ids.iter().zip(&refusals).find_map(|(id, refusal)| Some((id, (*refusal)?))).unwrap();
         let events = [("fine", false), (id.as_str(), false)];
         assert_eq!(script.reply(asked(&events)), reply, "one refused event spoils its batch");
+    }
+
+    #[test]
+    fn where_each_event_is_answered_for_none_spoils_its_batch_and_others_are_put_off() {
+        let script = Script { refused_one_in: 100, put_off_one_in: 50, ..Script::default() };
+        let ids: Vec<String> = (0..100_000).map(|n| format!("k{}-{n}", n % 500)).collect();
+        let put_off = ids.iter().filter(|id| script.puts_off(id)).count();
+        assert!((1_800..2_200).contains(&put_off), "{put_off}");
+        let both = ids.iter().filter(|id| script.puts_off(id) && script.refusal(id).is_some()).count();
+        assert!((5..50).contains(&both), "one says nothing of the other: {both}");
+        assert!(!ids.iter().any(|id| Script::default().puts_off(id)));
+        let refused = ids.iter().find(|id| script.refusal(id).is_some()).unwrap();
+        let events = [(refused.as_str(), false), ("fine", false)];
+        let spoken = Script { dialect: Dialect::Elasticsearch, ..script.clone() };
+        assert_eq!(spoken.reply(asked(&events)), Reply::Accepted);
+        assert!(script.reply(asked(&events)).is_refusal());
     }
 
     #[test]

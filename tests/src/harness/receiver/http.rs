@@ -20,6 +20,8 @@ pub(super) struct Request {
     pub id: Option<String>,
     /// The header `authorization`.
     pub authorization: Option<String>,
+    /// Whether the header `content-encoding` says that the body is compressed.
+    pub gzip: bool,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -71,11 +73,11 @@ impl Connection {
         body: &str,
     ) -> io::Result<()> {
         let wait = retry_after.map(|seconds| format!("retry-after: {seconds}\r\n")).unwrap_or_default();
-        let text = format!(
-            "HTTP/1.1 {status} {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{wait}\r\n{body}",
-            reason(status),
-            body.len()
-        );
+        let content = match status {
+            204 => String::new(),
+            _ => format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len()),
+        };
+        let text = format!("HTTP/1.1 {status} {}\r\n{content}{wait}\r\n{body}", reason(status));
         self.stream.write_all(text.as_bytes()).await?;
         self.stream.flush().await
     }
@@ -108,6 +110,7 @@ fn header(line: &str, request: &mut Request) -> io::Result<Option<usize>> {
         "transfer-encoding" => return Err(broken("only bodies with a content-length are read")),
         "webhook-id" => request.id = Some(value.to_owned()),
         "authorization" => request.authorization = Some(value.to_owned()),
+        "content-encoding" => request.gzip = value == "gzip",
         _ => {}
     }
     Ok(None)
@@ -120,6 +123,7 @@ fn broken(what: &str) -> io::Error {
 fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        204 => "No Content",
         400 => "Bad Request",
         401 => "Unauthorized",
         422 => "Unprocessable Content",

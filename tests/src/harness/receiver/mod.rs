@@ -1,8 +1,11 @@
 //! A third party on loopback that misbehaves as told: it refuses, throttles, resets, forgets to answer, or is not there, and it
 //! remembers every request it saw.
 
+mod decide;
+mod dialect;
 mod faults;
 mod http;
+mod pace;
 mod record;
 
 use std::net::SocketAddr;
@@ -10,14 +13,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+pub use dialect::Dialect;
 pub use faults::{Faults, Outage, Reply, Script};
 pub use record::{Came, Entry, Record, Tally};
 
-use faults::Asked;
+use decide::{Decision, decide};
 use http::{Connection, Request};
 use record::{Recorder, Source};
 
@@ -27,6 +31,8 @@ const WITHHELD: Duration = Duration::from_secs(120);
 const LISTEN_AGAIN: Duration = Duration::from_millis(20);
 /// How long what must happen at once may take.
 const AT_ONCE: Duration = Duration::from_secs(30);
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 1_024;
 /// The path that answers without being remembered.
 const KNOCK: &str = "/knock";
 
@@ -67,7 +73,12 @@ impl Receiver {
 
     /// Where events are to be posted.
     pub fn url(&self) -> String {
-        format!("http://{}/in", self.address)
+        format!("{}/in", self.origin())
+    }
+
+    /// Its address without a path, for those who know the paths of its dialect.
+    pub fn origin(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     /// The same for one of several senders: [`Entry::via`] says which.
@@ -146,17 +157,21 @@ fn is_away(script: &Script) -> bool {
 /// Accepts connections; nobody listens while the script says so. Ends when the receiver is dropped.
 async fn listen(listener: TcpListener, mut script: watch::Receiver<Script>, shared: Arc<Shared>) {
     let Ok(address) = listener.local_addr() else { return };
-    let mut listener = Some(listener);
+    // While nobody listens the address is kept: connections to it are refused, and none of this machine's begins there.
+    let (mut listener, mut kept) = (Some(listener), None);
     loop {
         let away = is_away(&script.borrow_and_update());
         match &listener {
-            Some(_) if away => listener = None,
+            Some(_) if away => {
+                listener = None;
+                kept = keep(address).ok();
+            }
             None if away => {
                 if script.changed().await.is_err() {
                     return;
                 }
             }
-            None => match TcpListener::bind(address).await {
+            None => match kept.take().map_or_else(|| keep(address), Ok).and_then(|it| it.listen(BACKLOG)) {
                 Ok(again) => listener = Some(again),
                 Err(_) => tokio::time::sleep(LISTEN_AGAIN).await,
             },
@@ -174,6 +189,15 @@ async fn listen(listener: TcpListener, mut script: watch::Receiver<Script>, shar
             },
         }
     }
+}
+
+/// An address that nobody else gets.
+fn keep(address: SocketAddr) -> std::io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    // Connections of before may not have ended yet.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
 }
 
 /// Serves a connection until one side closes it.
@@ -225,20 +249,20 @@ async fn serve(
             continue;
         }
         let latency = script.borrow().latency;
-        let (reply, _under_way) = take(&request, epoch, script, shared);
+        let (decision, _under_way) = take(&request, epoch, script, shared);
         if !latency.is_zero() {
             tokio::time::sleep(latency).await;
         }
-        match reply {
+        match decision.reply {
             Reply::ResetBefore | Reply::ResetAfter => return connection.reset(),
             Reply::Torn => return connection.tear().await,
             Reply::Withheld => {
                 connection.withhold(WITHHELD).await;
                 return Ok(());
             }
-            answered => {
-                let (status, retry_after, body) = answer(answered);
-                connection.answer(status, retry_after, body).await?;
+            _ => {
+                let said = decision.said;
+                connection.answer(said.status, said.retry_after, &said.body).await?;
             }
         }
     }
@@ -251,36 +275,21 @@ fn take<'a>(
     epoch: usize,
     script: &watch::Receiver<Script>,
     shared: &'a Shared,
-) -> (Reply, UnderWay<'a>) {
-    let payloads = record::payloads(&request.body);
-    let events: Vec<(&str, bool)> = payloads.iter().map(|event| (event.id.as_str(), event.refuse)).collect();
-    let name = request.id.as_deref().or(events.first().map(|(id, _)| *id)).unwrap_or_default();
+) -> (Decision, UnderWay<'a>) {
     let script = script.borrow().clone();
-    let (reply, (taken, fresh)) = {
+    let events = script.dialect.events(request);
+    let (decision, (taken, fresh)) = {
         let mut recorder = shared.recorder();
-        let before = recorder.came(name);
-        let authorization = request.authorization.as_deref();
-        let reply = script.reply(Asked { name, before, authorization, body: &request.body, events: &events });
+        let decision = decide(&script, request, &events, &mut recorder);
         let via = request.path.strip_prefix("/in/").unwrap_or_default();
-        (reply, recorder.add(Source { epoch, via, id: request.id.as_deref() }, &payloads, reply))
+        let from = Source { epoch, via, id: request.id.as_deref() };
+        let counts = match events.is_empty() {
+            true => recorder.add(from, &events, decision.reply),
+            false => recorder.add_each(from, &events, &decision.fates),
+        };
+        (decision, counts)
     };
-    (reply, UnderWay::new(shared, taken, fresh))
-}
-
-/// Status, `Retry-After` and body. Bodies name no event, so that what is refused for the same reason has the same reason.
-fn answer(reply: Reply) -> (u16, Option<u64>, &'static str) {
-    match reply {
-        Reply::Unavailable => (503, None, r#"{"error":"overloaded"}"#),
-        Reply::Outage => (503, None, r#"{"error":"out of service"}"#),
-        Reply::Throttled => (429, None, r#"{"error":"too many requests"}"#),
-        Reply::Throttled0s => (429, Some(0), r#"{"error":"too many requests"}"#),
-        Reply::Throttled1s => (429, Some(1), r#"{"error":"too many requests"}"#),
-        Reply::BadRequest => (400, None, r#"{"error":"this event is not understood"}"#),
-        Reply::Unprocessable => (422, None, r#"{"error":"this event is refused"}"#),
-        Reply::Unauthorized => (401, None, r#"{"error":"wrong token"}"#),
-        Reply::Malformed => (400, None, r#"{"error":"no events"}"#),
-        _ => (200, None, r#"{"taken":true}"#),
-    }
+    (decision, UnderWay::new(shared, taken, fresh))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use shardmill_connectors::Millis;
 
 use super::faults::Reply;
+use super::pace::Pace;
 
 /// An event as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +23,7 @@ pub struct Came {
     pub sent: Millis,
 }
 
-/// A request.
+/// A request; or, where answers speak of each event, those next to one another in it that fared alike, as if they had come alone.
 #[derive(Debug, Clone)]
 pub struct Entry {
     /// When it had arrived whole.
@@ -42,7 +43,7 @@ pub struct Entry {
 /// Everything that arrived.
 #[derive(Debug, Clone, Default)]
 pub struct Record {
-    /// The requests, in order of arrival.
+    /// The requests, in order of arrival; events that shared one in the order they had there.
     pub entries: Vec<Entry>,
     /// The moments that part one epoch from the next: the sender was dead.
     pub marks: Vec<Millis>,
@@ -118,10 +119,14 @@ pub(super) struct Source<'a> {
     pub id: Option<&'a str>,
 }
 
-/// A record that grows.
+/// A record that grows, and what decisions depend on beside the script.
 #[derive(Debug, Default)]
 pub(super) struct Recorder {
     pub record: Record,
+    /// What may still be taken in this second.
+    pub pace: Pace,
+    /// The ids of events that were asked for by [`Recorder::is_new`].
+    known: HashSet<Arc<str>>,
     /// Each text once.
     texts: HashSet<Arc<str>>,
     /// How often requests of a name came.
@@ -137,6 +142,24 @@ impl Recorder {
         let times = self.came.entry(name).or_default();
         *times += 1;
         *times - 1
+    }
+
+    /// Whether this is asked of an event for the first time.
+    pub(super) fn is_new(&mut self, id: &str) -> bool {
+        let id = self.text(id);
+        self.known.insert(id)
+    }
+
+    /// Remembers a request whose events fared as `fates` says, each run of those that fared alike as an entry. How many events were
+    /// taken by it, and how many of those for the first time.
+    pub(super) fn add_each(&mut self, from: Source<'_>, payloads: &[Payload], fates: &[Reply]) -> (u64, u64) {
+        let (mut counts, mut rest) = ((0, 0), payloads);
+        for run in fates.chunk_by(|one, next| one == next) {
+            let (these, others) = rest.split_at(run.len().min(rest.len()));
+            let (taken, fresh) = self.add(from, these, run[0]);
+            (counts, rest) = ((counts.0 + taken, counts.1 + fresh), others);
+        }
+        counts
     }
 
     /// Remembers a request; how many events were taken by it, and how many of those for the first time.
@@ -193,6 +216,28 @@ mod tests {
             ("a", "k", 3, Millis(5))
         );
         assert!(!event.refuse);
+    }
+
+    #[test]
+    fn what_fared_differently_is_told_apart_and_stays_in_order() {
+        let mut recorder = Recorder::default();
+        let from = Source { epoch: 0, via: "", id: None };
+        let body = json!(["a", "b", "c", "d"].map(|id| json!({"messageId": id}))).to_string();
+        let events = payloads(body.as_bytes());
+        let fates = [Reply::Accepted, Reply::Accepted, Reply::BadRequest, Reply::Accepted];
+        assert_eq!(recorder.add_each(from, &events, &fates), (3, 3));
+        assert_eq!(recorder.add_each(from, &events[..1], &fates[..1]), (1, 0));
+        let ids = |entry: &Entry| entry.events.iter().map(|event| event.id.to_string()).collect::<String>();
+        let seen: Vec<(String, Reply)> =
+            recorder.record.entries.iter().map(|entry| (ids(entry), entry.reply)).collect();
+        let wanted = [
+            ("ab", Reply::Accepted),
+            ("c", Reply::BadRequest),
+            ("d", Reply::Accepted),
+            ("a", Reply::Accepted),
+        ];
+        assert_eq!(seen, wanted.map(|(ids, reply)| (ids.to_owned(), reply)));
+        assert!(recorder.is_new("a") && !recorder.is_new("a") && recorder.is_new("b"));
     }
 
     #[test]

@@ -56,6 +56,14 @@ impl Process {
         self.child.id()
     }
 
+    /// SIGKILL, and the end of the process; its folder is removed.
+    ///
+    /// # Errors
+    /// When it cannot be killed.
+    pub async fn kill(mut self) -> Result<(), String> {
+        self.child.kill().await.map_err(|error| format!("kill: {error}"))
+    }
+
     async fn listens(&mut self, port: u16) -> Result<(), String> {
         let since = Instant::now();
         while since.elapsed() < PATIENCE {

@@ -1,8 +1,56 @@
 //! How far something is behind the sender: from arrivals, or from counts read now and then.
 
+use serde_json::{Value, json};
 use shardmill_connectors::Millis;
 
 use crate::harness::receiver::Record;
+
+/// Differences of lag below this are the machine's, not ours: a few turns of the scheduler on a machine that also runs the sender
+/// and the receivers.
+const FLOOR_MS: i64 = 30;
+/// The same for the lake, whose lag is known no better than the time between two looks.
+const LAKE_FLOOR_MS: i64 = FLOOR_MS + 25;
+
+/// How far those who must not notice what happens to others were behind, in milliseconds for each event.
+#[derive(Debug, Default)]
+pub struct Lags {
+    /// A destination that is well.
+    pub healthy: Vec<i64>,
+    /// The lake.
+    pub lake: Vec<i64>,
+}
+
+impl Lags {
+    /// Takes in those of another run.
+    pub fn extend(&mut self, other: Lags) {
+        self.healthy.extend(other.healthy);
+        self.lake.extend(other.lake);
+    }
+}
+
+/// The 95th percentiles of a run, beside those of its pair, in which all were well.
+pub fn p95(pair: &Lags, run: &Lags) -> Value {
+    let p95 = |values: &Vec<i64>| percentile(values.clone(), 0.95);
+    json!({"healthy": {"alone": p95(&pair.healthy), "beside": p95(&run.healthy)},
+        "lake": {"alone": p95(&pair.lake), "beside": p95(&run.lake)}})
+}
+
+/// What is allowed beside half as much again, for the figures.
+pub fn floors() -> Value {
+    json!({"healthy": FLOOR_MS, "lake": LAKE_FLOOR_MS})
+}
+
+/// Neither the healthy destination nor the lake has noticed what they were beside of.
+pub fn alike(p95: &Value, what: &str) -> Result<(), String> {
+    for (who, floor) in [("healthy", FLOOR_MS), ("lake", LAKE_FLOOR_MS)] {
+        let of = |run: &str| p95[who][run].as_i64().unwrap_or(i64::MAX);
+        let (alone, beside) = (of("alone"), of("beside"));
+        if !is_alike(beside, alone, floor) {
+            return Err(format!("{who}: p95 lag {beside} ms beside {what}, {alone} ms without"));
+        }
+    }
+    Ok(())
+}
 
 /// The value that this share of `values` does not exceed; 0 without values.
 pub fn percentile(mut values: Vec<i64>, share: f64) -> i64 {
@@ -39,7 +87,7 @@ pub fn counts(mut sent: Vec<Millis>, looks: &[(Millis, u64)]) -> Vec<i64> {
 }
 
 /// Whether the lag of a run is at most one and a half times that of its pair, and `floor_ms`.
-pub fn is_alike(run: i64, pair: i64, floor_ms: i64) -> bool {
+fn is_alike(run: i64, pair: i64, floor_ms: i64) -> bool {
     run <= pair.saturating_mul(3) / 2 + floor_ms
 }
 
@@ -91,5 +139,16 @@ mod tests {
         assert!(is_alike(150, 100, 0) && !is_alike(151, 100, 0));
         assert!(is_alike(23, 2, 20) && !is_alike(24, 2, 20));
         assert!(!is_alike(i64::MAX, 100, 20));
+    }
+
+    #[test]
+    fn both_lags_are_compared() {
+        let p95 = |healthy: i64, lake: i64| {
+            let pair = Lags { healthy: vec![100], lake: vec![400] };
+            super::p95(&pair, &Lags { healthy: vec![healthy], lake: vec![lake] })
+        };
+        assert_eq!(alike(&p95(150, 600), "others"), Ok(()));
+        assert!(alike(&p95(181, 400), "others").unwrap_err().contains("healthy"));
+        assert!(alike(&p95(100, 656), "others").unwrap_err().contains("lake"));
     }
 }

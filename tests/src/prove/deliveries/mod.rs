@@ -2,12 +2,15 @@
 
 pub mod check;
 pub mod lag;
+mod looks;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde_json::Value;
+
+pub use looks::Looks;
 
 use super::tell;
 use crate::harness::receiver::Tally;
