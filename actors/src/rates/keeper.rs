@@ -1,5 +1,6 @@
 //! Keeps what was sent of the quotas of a day across leaders: a document for each, read before anything is lent in a term, and written
-//! now and then. Between two writes nothing is lost but what nodes have sent that are dead before they could tell the next leader.
+//! now and then, and when a term is over. The next leader reads when all that was lent before is over: by then the one before has written,
+//! unless it has died. Then nothing is lost but what nodes have sent since the last write that are dead as well.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
@@ -12,6 +13,7 @@ use shardmill_connectors::layout::documents;
 
 use super::Desk;
 use super::days::Counted;
+use super::lender::LEASE;
 use crate::supervision::{Next, Worker};
 
 /// Between two looks at what is wanted.
@@ -25,11 +27,27 @@ pub(super) struct Keeper {
     cells: BTreeMap<String, Cell<Counted>>,
     /// When, by this keeper.
     written_at: Option<Instant>,
+    /// The term that this node leads, and since when it is known.
+    led: Option<(u64, Instant)>,
 }
 
 impl Keeper {
     pub(super) fn new(desk: Arc<Desk>) -> Self {
-        Keeper { desk, cells: BTreeMap::new(), written_at: None }
+        Keeper { desk, cells: BTreeMap::new(), written_at: None, led: None }
+    }
+
+    /// Notes which term this node leads; whether one has just ended.
+    fn note(&mut self, term: Option<u64>) -> bool {
+        let before = self.led.map(|(term, _)| term);
+        if before != term {
+            self.led = term.map(|term| (term, Instant::now()));
+        }
+        before.is_some() && before != term
+    }
+
+    /// Whether all is over that leaders before this one have lent. Before the first there was none.
+    fn is_alone(&self) -> bool {
+        self.led.is_some_and(|(term, since)| term <= 1 || since.elapsed() >= LEASE)
     }
 
     /// Reads the documents that this term has not read. One that cannot be read holds up its own quota only.
@@ -90,17 +108,18 @@ impl Keeper {
 #[async_trait]
 impl Worker for Keeper {
     async fn step(&mut self) -> Result<Next, Failure> {
-        if self.desk.term().is_some() {
-            let read = self.read().await;
-            if self.written_at.is_none_or(|at| at.elapsed() >= WRITE) {
-                self.write().await?;
-            }
-            read?;
+        let is_over = self.note(self.desk.term());
+        let read = if self.is_alone() { self.read().await } else { Ok(()) };
+        let is_due = self.led.is_some() && self.written_at.is_none_or(|at| at.elapsed() >= WRITE);
+        if is_over || is_due {
+            self.write().await?;
         }
+        read?;
         Ok(Next::After(LOOK))
     }
 
+    /// Who does not lead any more by now has counted all the same.
     async fn stop(&mut self) -> Result<(), Failure> {
-        if self.desk.term().is_some() { self.write().await } else { Ok(()) }
+        self.write().await
     }
 }

@@ -129,10 +129,10 @@ impl Lender {
         }
     }
 
-    /// All that is counted now.
+    /// All that is counted now, and what may have been sent beside it.
     pub(super) fn counted(&self) -> BTreeMap<String, Counted> {
         let known = self.days.iter().filter_map(|(name, book)| Some((name, book.as_ref()?)));
-        known.map(|(name, book)| (name.clone(), book.counted.clone())).collect()
+        known.map(|(name, book)| (name.clone(), book.at_most())).collect()
     }
 
     /// The term that is led.
@@ -188,10 +188,10 @@ mod tests {
         assert_eq!(ask(&mut lender, 2, 20), None, "another term");
         lender.read(1, "crm/1", Counted::default());
         assert_eq!(ask(&mut lender, 2, 20), None, "read for a term that is over");
-        assert_eq!(written.sent[&NodeId::from("a-1")], 10);
+        assert_eq!(written.sent[&NodeId::from("a-1")], 20, "ten are told of, and ten more may be sent");
         let others = Counted { sent: [("b-1".into(), 75)].into(), ..written };
         lender.read(2, "crm/1", others);
         let lent = ask(&mut lender, 2, 20).unwrap();
-        assert_eq!((lent.may, lent.last), (25, true), "another node has sent 75");
+        assert_eq!((lent.sent, lent.may, lent.last), (20, 25, true), "another node has sent 75");
     }
 }
