@@ -15,7 +15,7 @@ use shardmill_connectors::parquet::{
 use shardmill_connectors::ports::Objects;
 use shardmill_connectors::record::{Origin, Sequence};
 use shardmill_connectors::schema::TableSchema;
-use shardmill_connectors::standardise::Rows;
+use shardmill_connectors::standardise::{Reader, Rows};
 use shardmill_connectors::{Failure, Millis};
 
 /// Rows handed to the encoder together, as a flush does.
@@ -32,9 +32,8 @@ pub fn events(count: u64, seed: u64) -> impl Iterator<Item = String> {
 
 /// Checks events against the built-in table and makes rows of them; the first has the sequence number `first`.
 pub fn standardise<'a>(events: impl IntoIterator<Item = &'a str>, first: u64) -> Result<RecordBatch, String> {
-    let mut rows = Rows::new(TableSchema::builtin());
+    let (mut reader, mut rows) = (Reader::new(TableSchema::builtin()), Rows::new(TableSchema::builtin()));
     for (sequence, event) in (first..).zip(events) {
-        let event = Object::parse(event.as_bytes()).map_err(|error| error.to_string())?;
         let origin = Origin {
             stream: "events".into(),
             shard: SHARD.into(),
@@ -42,7 +41,13 @@ pub fn standardise<'a>(events: impl IntoIterator<Item = &'a str>, first: u64) ->
             subsequence: 0,
             arrived_at: ARRIVED,
         };
-        rows.append(&event, &origin).map_err(|rejection| rejection.to_string())?;
+        match reader.read(event.as_bytes()) {
+            Some(event) => rows.append_read(&event, &origin),
+            None => {
+                let event = Object::parse(event.as_bytes()).map_err(|error| error.to_string())?;
+                rows.append(&event, &origin).map_err(|rejection| rejection.to_string())?;
+            }
+        }
     }
     Ok(rows.finish())
 }

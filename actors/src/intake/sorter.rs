@@ -20,7 +20,8 @@ use shardmill_connectors::standardise::{Rejection, Rows};
 
 use super::letters::{self, LetterFile};
 use super::{Settings, commit};
-use crate::standardise;
+use crate::shared::StreamSettings;
+use crate::standardise::{self, Reading};
 use crate::state::{Manifest, ManifestEntry};
 
 /// Hours whose files are open at once, at most.
@@ -36,6 +37,23 @@ struct Open {
     tally: Tally,
     /// When it was last used, counted in events.
     used: u64,
+}
+
+impl Open {
+    fn took(&mut self, origin: &Origin) {
+        self.tally.insert(origin.identity());
+        self.used = origin.subsequence;
+    }
+}
+
+/// The file of an hour, as it is or as a new one.
+fn opened<'o>(open: &'o mut BTreeMap<Hour, Open>, hour: Hour, table: &StreamSettings) -> &'o mut Open {
+    open.entry(hour).or_insert_with(|| Open {
+        rows: Rows::new(table.schema.clone()),
+        writer: None,
+        tally: Tally::default(),
+        used: 0,
+    })
 }
 
 /// What a sorter works with.
@@ -58,6 +76,7 @@ pub(super) struct Sorter<'a> {
     options: WriteOptions,
     manifest: Manifest,
     folder: String,
+    reading: Reading,
     open: BTreeMap<Hour, Open>,
     letters: LetterFile,
     read: Tally,
@@ -89,6 +108,7 @@ impl<'a> Sorter<'a> {
             manifest: Manifest { source: source.to_owned(), ..Manifest::default() },
             letters: LetterFile::new(format!("{folder}/dead.ndjson")),
             folder,
+            reading: Reading::of(&with.settings.table),
             open: BTreeMap::new(),
             read: Tally::default(),
             failed: None,
@@ -138,14 +158,17 @@ impl<'a> Sorter<'a> {
 
     fn row(&mut self, data: &[u8], origin: &Origin) -> Result<(), Rejection> {
         let table = &self.with.settings.table;
+        if let Some((event, hour)) = self.reading.read(data, origin.arrived_at) {
+            let open = opened(&mut self.open, hour, table);
+            open.rows.append_read(&event, origin);
+            open.took(origin);
+            return Ok(());
+        }
         let event = standardise::parse(data)?;
         let hour = standardise::hour(table, &event, origin.arrived_at)?;
-        let fresh =
-            || Open { rows: Rows::new(table.schema.clone()), writer: None, tally: Tally::default(), used: 0 };
-        let open = self.open.entry(hour).or_insert_with(fresh);
+        let open = opened(&mut self.open, hour, table);
         open.rows.append(&event, origin)?;
-        open.tally.insert(origin.identity());
-        open.used = origin.subsequence;
+        open.took(origin);
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use shardmill_connectors::clock::Millis;
 use shardmill_connectors::crash;
 use shardmill_connectors::hour::Hour;
 use shardmill_connectors::ports::Start;
-use shardmill_connectors::record::{Position, Record, ShardId};
+use shardmill_connectors::record::{Origin, Position, Record, ShardId};
 use shardmill_connectors::setsum::Tally;
 use shardmill_connectors::standardise::{Rejection, Rows};
 
@@ -16,17 +16,32 @@ use super::place::Place;
 use crate::dead_letters::Letter;
 use crate::dead_letters::letter::Refused;
 use crate::shared::StreamSettings;
-use crate::standardise;
+use crate::standardise::{self, Reading};
 use crate::state::ShardState;
 use crate::trace::Links;
 
 /// Hours open at once, at most: events of more hours than this close what is open.
 const HOURS: usize = 8;
 
+/// The rows of each hour that is open.
+#[derive(Debug, Default)]
+struct Hours(BTreeMap<Hour, Rows>);
+
+impl Hours {
+    /// The rows of an hour; `None` when it is not open and [`HOURS`] are.
+    fn rows(&mut self, hour: Hour, stream: &StreamSettings) -> Option<&mut Rows> {
+        if self.0.len() >= HOURS && !self.0.contains_key(&hour) {
+            return None;
+        }
+        Some(self.0.entry(hour).or_insert_with(|| Rows::new(stream.schema.clone())))
+    }
+}
+
 /// Rows that wait for their commit.
 #[derive(Debug, Default)]
 pub struct Open {
-    rows: BTreeMap<Hour, Rows>,
+    reading: Option<Reading>,
+    hours: Hours,
     tallies: BTreeMap<Hour, Tally>,
     invalid: Vec<Letter>,
     invalid_bytes: usize,
@@ -103,15 +118,7 @@ impl Open {
                 rule: "an event that can be processed".into(),
                 found: "one whose processing ended the process again and again".into(),
             }),
-            false => standardise::parse(&record.data).and_then(|event| {
-                crash::poison("standardise", &record.data);
-                let hour = standardise::hour(context.stream, &event, record.arrived_at)?;
-                if !self.rows.contains_key(&hour) && self.rows.len() >= HOURS {
-                    return Ok(None);
-                }
-                let rows = self.rows.entry(hour).or_insert_with(|| Rows::new(context.stream.schema.clone()));
-                rows.append(&event, &origin).map(|()| Some(hour))
-            }),
+            false => self.row(context, record, &origin),
         };
         match outcome {
             Ok(None) => return false,
@@ -139,6 +146,26 @@ impl Open {
         true
     }
 
+    /// The hour in which the record is a row now; `None` when another one would have to be opened.
+    fn row(
+        &mut self,
+        context: Context<'_>,
+        record: &Record,
+        origin: &Origin,
+    ) -> Result<Option<Hour>, Rejection> {
+        crash::poison("standardise", &record.data);
+        let reading = self.reading.get_or_insert_with(|| Reading::of(context.stream));
+        if let Some((event, hour)) = reading.read(&record.data, record.arrived_at) {
+            let Some(rows) = self.hours.rows(hour, context.stream) else { return Ok(None) };
+            rows.append_read(&event, origin);
+            return Ok(Some(hour));
+        }
+        let event = standardise::parse(&record.data)?;
+        let hour = standardise::hour(context.stream, &event, record.arrived_at)?;
+        let Some(rows) = self.hours.rows(hour, context.stream) else { return Ok(None) };
+        rows.append(&event, origin).map(|()| Some(hour))
+    }
+
     /// Notes what the reader knows beyond the records themselves.
     pub fn note(&mut self, complete_until: Option<Millis>, ended: bool) {
         self.watermark = self.watermark.max(complete_until);
@@ -147,7 +174,7 @@ impl Open {
 
     /// Bytes held.
     pub fn bytes(&self) -> u64 {
-        (self.rows.values().map(Rows::bytes).sum::<usize>() + self.invalid_bytes) as u64
+        (self.hours.0.values().map(Rows::bytes).sum::<usize>() + self.invalid_bytes) as u64
     }
 
     /// Whether no record is held.
@@ -175,7 +202,8 @@ impl Open {
         let open = std::mem::take(self);
         let mut tallies = open.tallies;
         let rows = open
-            .rows
+            .hours
+            .0
             .into_iter()
             .filter(|(_, rows)| !rows.is_empty())
             .map(|(hour, mut rows)| (hour, rows.finish(), tallies.remove(&hour).unwrap_or_default()))

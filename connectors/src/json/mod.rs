@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 pub mod edit;
 mod pairs;
 mod pointer;
+pub(crate) mod scan;
 
 pub(crate) use pairs::pairs;
 pub use pointer::{NoPointer, Pointer};

@@ -105,6 +105,16 @@ impl TableSchema {
         &self.columns
     }
 
+    /// The place of the column that holds the moment a JSON pointer leads to, when it leads to a member of the event itself.
+    pub fn time_at(&self, pointer: &str) -> Option<usize> {
+        let holds = |column: &Column| {
+            column.kind == ColumnKind::Time
+                && pointer.strip_prefix('/').is_some_and(|name| name == column.property)
+        };
+        (!pointer.contains('~')).then_some(())?;
+        self.columns.iter().position(holds)
+    }
+
     /// Whether the table takes this event.
     pub fn check(&self, event: &Object<'_>) -> Result<(), Rejection> {
         crate::standardise::row::Row::read(self, event).map(|_| ())

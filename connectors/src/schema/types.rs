@@ -61,6 +61,11 @@ impl Types {
         ("null", Types::NULL),
     ];
 
+    /// Every type.
+    pub(crate) fn all() -> Types {
+        Types::NAMES.iter().fold(Types::default(), |all, (_, one)| all.with(*one))
+    }
+
     /// The type of this name.
     pub(crate) fn named(name: &str) -> Option<Types> {
         Types::NAMES.iter().find(|(known, _)| *known == name).map(|(_, one)| *one)

@@ -1,12 +1,19 @@
 //! Standardising: events to rows of typed columns.
 //!
 //! ```text
-//! event ── Row::read ──▶ one cell per column, checked ── Rows ──▶ column builders ── finish ──▶ RecordBatch
-//!              └─▶ Rejection (nothing was touched yet, so a refused event leaves no trace)
+//! text ── Reader ──▶ Event (a checked cell per member) ─────────────────────┐
+//!   └─ in doubt ──▶ Object ── Row::read ──▶ one checked cell per column ── Rows ──▶ columns ── finish ──▶ RecordBatch
+//!                                 └─▶ Rejection (nothing was touched yet, so a refused event leaves no trace)
 //! ```
 
-mod builder;
 mod cell;
+mod column;
+#[cfg(test)]
+mod differential;
+#[cfg(test)]
+mod oracle;
+mod plan;
+mod reader;
 pub(crate) mod rejection;
 pub(crate) mod row;
 #[cfg(test)]
@@ -17,53 +24,70 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
+use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 
 use crate::json::Object;
 use crate::record::Origin;
 use crate::schema::TableSchema;
-use builder::Builder;
 use cell::Cell;
+use column::Column;
+pub use reader::{Event, Reader};
 pub use rejection::Rejection;
 use row::Row;
 
-/// The rows of one file: one hour of one table, in column builders. Text columns hold up to 2 GiB; finish long before.
+/// The rows of one file: one hour of one table, in columns. Text columns hold up to 2 GiB; finish long before.
 pub struct Rows {
     schema: Arc<TableSchema>,
     /// In the order of the Arrow schema: data columns, `extra`, origin.
-    builders: Vec<Builder>,
+    columns: Vec<Column>,
     len: usize,
-    bytes: usize,
 }
 
 impl Rows {
     /// No rows yet.
     pub fn new(schema: Arc<TableSchema>) -> Self {
-        let builders: Vec<Builder> =
-            schema.arrow().fields().iter().map(|field| Builder::new(field.data_type())).collect();
-        let bytes = builders.iter().map(Builder::bytes).sum();
-        Rows { schema, builders, len: 0, bytes }
+        let columns = schema.arrow().fields().iter().map(|field| Column::new(field.data_type())).collect();
+        Rows { schema, columns, len: 0 }
     }
 
     /// Appends one event. A rejected event leaves no trace.
+    ///
+    /// # Errors
+    /// Why the table does not take it.
     pub fn append(&mut self, event: &Object<'_>, origin: &Origin) -> Result<(), Rejection> {
         let Row { cells, extra } = Row::read(&self.schema, event)?;
-        let subsequence = i64::try_from(origin.subsequence).unwrap_or(i64::MAX);
-        let tail = [
-            extra.map_or(Cell::Null, |extra| Cell::Text(extra.into())),
-            Cell::Text(origin.stream.as_ref().into()),
-            Cell::Text(origin.shard.as_ref().into()),
-            Cell::Text(origin.sequence.as_str().into()),
-            Cell::Integer(subsequence),
-            Cell::Time(origin.arrived_at.0.saturating_mul(1000)),
-        ];
-        let mut bytes = 0;
-        for (builder, cell) in self.builders.iter_mut().zip(cells.into_iter().chain(tail)) {
-            builder.push(cell);
-            bytes += builder.bytes();
+        for (column, cell) in self.columns.iter_mut().zip(&cells) {
+            column.put(self.len, cell);
         }
-        (self.len, self.bytes) = (self.len + 1, bytes);
+        self.end(extra.as_deref(), origin);
         Ok(())
+    }
+
+    /// Appends an event that a [`Reader`] of the same table has read.
+    pub fn append_read(&mut self, event: &Event<'_>, origin: &Origin) {
+        for (place, cell) in event.cells() {
+            if let Some(column) = self.columns.get_mut(place) {
+                cell.put(column, self.len);
+            }
+        }
+        self.end(event.extra(), origin);
+    }
+
+    /// Appends what every row ends with.
+    fn end(&mut self, extra: Option<&str>, origin: &Origin) {
+        let (row, data) = (self.len, self.schema.columns().len());
+        if let Some([rest, stream, shard, sequence, subsequence, arrived_at]) = self.columns.get_mut(data..) {
+            if let Some(extra) = extra {
+                rest.put_text(row, extra);
+            }
+            stream.put_text(row, &origin.stream);
+            shard.put_text(row, &origin.shard);
+            sequence.put_text(row, origin.sequence.as_str());
+            subsequence.put(row, &Cell::Integer(i64::try_from(origin.subsequence).unwrap_or(i64::MAX)));
+            arrived_at.put(row, &Cell::Time(origin.arrived_at.0.saturating_mul(1000)));
+        }
+        self.len += 1;
     }
 
     /// How many rows there are.
@@ -78,19 +102,26 @@ impl Rows {
 
     /// The memory that the rows hold, spare capacity included.
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.columns.iter().map(Column::bytes).sum()
     }
 
     /// Takes the rows; what is appended next starts anew.
     pub fn finish(&mut self) -> RecordBatch {
-        let arrays: Vec<ArrayRef> = self.builders.iter_mut().map(Builder::finish).collect();
-        self.len = 0;
-        self.bytes = self.builders.iter().map(Builder::bytes).sum();
-        match RecordBatch::try_new(self.schema.arrow(), arrays) {
+        match self.batch() {
             Ok(batch) => batch,
             // To carry on would lose the rows; a crash gives them back to their owner.
-            Err(error) => unreachable!("builders are made from the schema and grow together: {error}"),
+            Err(error) => unreachable!("columns are made from the schema and end together: {error}"),
         }
+    }
+
+    fn batch(&mut self) -> Result<RecordBatch, ArrowError> {
+        let (arrow, rows) = (self.schema.arrow(), std::mem::take(&mut self.len));
+        let finish = |(column, field): (&mut Column, &arrow::datatypes::FieldRef)| {
+            column.finish(field.data_type(), rows)
+        };
+        let arrays: Result<Vec<ArrayRef>, ArrowError> =
+            self.columns.iter_mut().zip(arrow.fields()).map(finish).collect();
+        RecordBatch::try_new(arrow.clone(), arrays?)
     }
 }
 
@@ -100,7 +131,7 @@ impl fmt::Debug for Rows {
         f.debug_struct("Rows")
             .field("schema", &schema)
             .field("len", &self.len)
-            .field("bytes", &self.bytes)
+            .field("bytes", &self.bytes())
             .finish()
     }
 }

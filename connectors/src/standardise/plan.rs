@@ -1,0 +1,104 @@
+//! What a table's schema asks of each member of an event, in the form the fast reader wants it.
+
+use crate::schema::node::Node;
+use crate::schema::types::Types;
+use crate::schema::{Column, ColumnKind, TableSchema};
+
+/// Members of an event that become cells, by their places.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) members: Vec<Member>,
+    /// The places of the members whose names are so many bytes long.
+    by_length: Vec<Vec<usize>>,
+    /// The places of those that must be there.
+    pub(super) required: Vec<usize>,
+}
+
+/// A member that becomes a cell.
+#[derive(Debug)]
+pub(super) struct Member {
+    /// Its name as it stands in an event, with quotes; empty when it can only stand there with escapes.
+    pub(super) quoted: Vec<u8>,
+    pub(super) how: How,
+}
+
+/// What has to be done with a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum How {
+    /// A string or null, nothing else is asked.
+    Text,
+    /// JSON text of one of these types, nothing else is asked.
+    Json(Types),
+    /// Everything the schema says.
+    Check,
+}
+
+impl Plan {
+    /// The plan of a schema; `None` when it asks something of events as a whole.
+    pub(super) fn of(schema: &TableSchema) -> Option<Plan> {
+        let shape = &schema.root().shape;
+        if !schema.root().constants.is_empty() {
+            return None;
+        }
+        let required: Option<Vec<usize>> =
+            shape.required.iter().map(|name| shape.places.get(name).copied()).collect();
+        let members = shape
+            .properties
+            .iter()
+            .zip(schema.columns())
+            .map(|((name, node), column)| Member { quoted: quoted(name), how: how(node, column) });
+        let members: Vec<Member> = members.collect();
+        let longest = members.iter().map(|member| member.quoted.len()).max().unwrap_or_default();
+        let mut by_length = vec![Vec::new(); longest + 1];
+        for (place, member) in members.iter().enumerate().filter(|(_, member)| !member.quoted.is_empty()) {
+            by_length[member.quoted.len()].push(place);
+        }
+        Some(Plan { members, by_length, required: required? })
+    }
+
+    /// The place of the member with this name, which stands in its event without escapes.
+    pub(super) fn place(&self, name: &str) -> Option<usize> {
+        let places = self.by_length.get(name.len() + 2)?;
+        let is_it = |place: &usize| {
+            let quoted = &self.members[*place].quoted;
+            &quoted[1..quoted.len() - 1] == name.as_bytes()
+        };
+        places.iter().copied().find(is_it)
+    }
+}
+
+fn quoted(name: &str) -> Vec<u8> {
+    match name.bytes().any(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)) {
+        true => Vec::new(),
+        false => format!("\"{name}\"").into_bytes(),
+    }
+}
+
+fn how(node: &Node, column: &Column) -> How {
+    let plain = !node.never && node.constants.is_empty() && !node.constrains_strings();
+    match column.kind {
+        ColumnKind::Text if plain => How::Text,
+        ColumnKind::Json
+            if plain && node.bounds.is_empty() && node.items.is_none() && node.shape.is_open() =>
+        {
+            let types = node.types.unwrap_or_else(Types::all);
+            // Whether a number is a whole one takes a look at it.
+            let by_kind = types.has(Types::NUMBER) || !types.has(Types::INTEGER);
+            if by_kind { How::Json(types) } else { How::Check }
+        }
+        _ => How::Check,
+    }
+}
+
+/// Whether a value that begins with this byte is of one of `types`; of numbers only what `how` lets through.
+pub(super) fn is_of(types: Types, first: u8) -> bool {
+    let kind = match first {
+        b'"' => Types::STRING,
+        b'{' => Types::OBJECT,
+        b'[' => Types::ARRAY,
+        b't' | b'f' => Types::BOOLEAN,
+        b'n' => Types::NULL,
+        _ => Types::NUMBER,
+    };
+    types.has(kind)
+}
