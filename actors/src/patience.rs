@@ -5,6 +5,7 @@
 //! What may be repeated, how often and after how long is a row of the supervision table like every other decision: see
 //! [`tree::CALL`]. Conditional writes are not repeated here: [`Cell`](shardmill_cluster::Cell) reads back what became of them.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
@@ -129,6 +130,10 @@ impl Catalog for Patient<Arc<dyn Catalog>> {
 
     async fn partitions(&self, table: &str) -> Result<Vec<(Hour, String)>, Failure> {
         again(|| self.0.partitions(table)).await
+    }
+
+    async fn registered(&self, table: &str) -> Result<BTreeSet<Hour>, Failure> {
+        again(|| self.0.registered(table)).await
     }
 
     async fn query(&self, sql: &str, lake: &Snapshot) -> Result<QueryResult, Failure> {

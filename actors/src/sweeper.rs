@@ -103,12 +103,17 @@ pub struct Survey {
 
 /// Looks at every object and every document.
 pub async fn survey(ports: &Ports) -> Result<Survey, Failure> {
+    survey_with(ports, &mut Reader::default()).await
+}
+
+/// The same; of the documents that `reader` has read before only those that have changed are read again.
+pub async fn survey_with(ports: &Ports, reader: &mut Reader) -> Result<Survey, Failure> {
     let mut objects = Vec::new();
     for prefix in ["segments/", "dead/", "parked/", "edits/", "late/", "tables/"] {
         objects.extend(ports.objects.list(prefix).await?);
     }
     let documents = ports.documents.as_ref();
-    let world = Reader::default().read(documents).await?;
+    let world = reader.read(documents).await?;
     let mut survey = Survey { listed: listed(&world), ..Survey::default() };
     survey.listed.extend(DeadIndex::all(documents).await?.into_iter().map(|file| file.key));
     survey.listed.extend(EditIndex::all(documents).await?.into_iter().map(|edits| edits.object));

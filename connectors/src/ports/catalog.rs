@@ -1,6 +1,6 @@
 //! The catalog port: which tables there are, where the file of each hour is, and SQL over them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
 use arrow::datatypes::SchemaRef;
@@ -59,6 +59,11 @@ pub trait Catalog: Send + Sync + Debug {
 
     /// Every registered partition of the table with its location, ascending.
     async fn partitions(&self, table: &str) -> Result<Vec<(Hour, String)>, Failure>;
+
+    /// The hours of all registered partitions of the table. Where each points is a question of its own for some engines.
+    async fn registered(&self, table: &str) -> Result<BTreeSet<Hour>, Failure> {
+        Ok(self.partitions(table).await?.into_iter().map(|(hour, _)| hour).collect())
+    }
 
     /// Runs one SELECT. Engines that can read only their own catalog ignore `lake`. A query that cannot run is
     /// [`crate::failure::Class::Rejected`] with the engine's reason.

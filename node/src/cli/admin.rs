@@ -1,4 +1,4 @@
-//! Flags of the commands that look after a node and its lake.
+//! Flags of the commands that look after a node.
 
 use std::path::PathBuf;
 
@@ -19,52 +19,6 @@ pub struct Reach {
     /// The token that changes need
     #[arg(long, value_name = "TOKEN", env = "SHARDMILL_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
-}
-
-/// Flags of `lake`.
-#[derive(Debug, Clone, Args)]
-pub struct LakeArgs {
-    /// What to do
-    #[command(subcommand)]
-    pub command: LakeCommand,
-}
-
-/// What `lake` does.
-#[derive(Debug, Clone, Subcommand)]
-pub enum LakeCommand {
-    /// Verify that the books balance and every object is accounted for
-    Verify {
-        /// Only this table
-        #[arg(long, value_name = "TABLE")]
-        table: Option<String>,
-        /// Only this hour (2026-11-21T07)
-        #[arg(long, value_name = "HOUR")]
-        hour: Option<shardmill_connectors::Hour>,
-        /// Read every row and recompute the sums
-        #[arg(long)]
-        deep: bool,
-        /// Mend what can be mended
-        #[arg(long)]
-        repair: bool,
-        /// Where
-        #[command(flatten)]
-        reach: Reach,
-    },
-    /// List the current generation's files
-    Files {
-        /// Only this table
-        #[arg(long, value_name = "TABLE")]
-        table: Option<String>,
-        /// From this hour on
-        #[arg(long, value_name = "HOUR")]
-        since: Option<shardmill_connectors::Hour>,
-        /// Before this hour
-        #[arg(long, value_name = "HOUR")]
-        until: Option<shardmill_connectors::Hour>,
-        /// Where
-        #[command(flatten)]
-        reach: Reach,
-    },
 }
 
 /// Flags of `admin`.

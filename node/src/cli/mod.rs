@@ -5,13 +5,12 @@ mod cluster;
 mod data;
 mod destinations;
 mod dlq;
+mod lake;
 mod node;
 
 use clap::{Parser, Subcommand};
 
-pub use admin::{
-    AdminArgs, AdminCommand, LakeArgs, LakeCommand, LanesArgs, LanesCommand, Reach, ReshardArgs,
-};
+pub use admin::{AdminArgs, AdminCommand, LanesArgs, LanesCommand, Reach, ReshardArgs};
 pub use cluster::{CertsArgs, ClusterArgs, ClusterCommand};
 pub use data::{GenerateArgs, QueryArgs, SchemaArgs, SchemaCommand, SendArgs, SourceFormat};
 pub use destinations::{DestinationsArgs, DestinationsCommand, TryArgs};
@@ -19,6 +18,7 @@ pub use dlq::{
     DlqArgs, DlqBackup, DlqCommand, DlqEdit, DlqFilter, DlqList, DlqPurge, DlqRedrive, DlqShow, DlqStates,
     DlqStatus, DlqWhich,
 };
+pub use lake::{LakeArgs, LakeCommand, LakeVerify};
 pub use node::{CheckArgs, DemoArgs, RunArgs};
 
 /// Event streams in, an exactly-once hourly Parquet lake and reliable deliveries out.
@@ -54,7 +54,7 @@ pub enum Command {
     Destinations(DestinationsArgs),
     /// Look at dead letters, back them up, edit, redrive or remove them
     Dlq(Box<DlqArgs>),
-    /// Verify the lake's books, or list its files
+    /// Verify the lake and mend it, or list its files
     Lake(LakeArgs),
     /// Ask a running node about itself and its cluster, or change something
     Admin(AdminArgs),
@@ -114,6 +114,7 @@ mod tests {
             "dlq redrive --destination crm --rate 50/s",
             "dlq purge --id 1",
             "lake verify --table t --hour 2026-11-21T07 --deep --repair --json",
+            "lake verify --since 2026-11-20T00 --until 2026-11-21T00 --repair --dry-run",
             "lake files --since 2026-11-21T07",
             "admin status --json --ops http://127.0.0.1:9090",
             "admin compact --table events --hour 2026-11-21T07",
@@ -137,6 +138,9 @@ mod tests {
             "dlq edit --patch [] --from f",
             "dlq redrive --rate fast",
             "dlq purge --status all --all",
+            "lake verify --dry-run",
+            "lake verify --hour 2026-11-21T07 --since 2026-11-21T07",
+            "lake verify --hour yesterday",
             "admin reshard events",
             "cluster certs --out certs",
             "cluster certs --out certs --nodes a --days 0",

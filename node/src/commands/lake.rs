@@ -1,28 +1,22 @@
-//! `lake`: verifies the lake's books, lists its files.
+//! `lake`: verifies the lake and mends it, lists its files.
 
 use serde_json::{Value, json};
-use shardmill_actors::sweeper::survey;
-use shardmill_actors::verify::{self, Report, Scope};
+use shardmill_actors::admin::audit;
+use shardmill_actors::verify::{self, Outcome, Repair, Report, Scope, Tools, repair};
 use shardmill_actors::world;
 use shardmill_connectors::Hour;
 
 use super::Error;
+use super::ops_client::operator;
 use super::reach::Reached;
-use crate::cli::LakeCommand;
+use crate::cli::{LakeCommand, LakeVerify};
 use crate::output;
+use crate::wire;
 
 /// Verifies or lists.
 pub async fn lake(command: LakeCommand, json: bool) -> Result<(), Error> {
     match command {
-        LakeCommand::Verify { table, hour, deep, repair, reach } => {
-            let reached = Reached::open(&reach).await?;
-            if repair {
-                sweep(&reached, json).await?;
-            }
-            let report = verify::verify(&reached.stores.ports, &Scope { table, hour, deep }).await?;
-            tell(&report, json)?;
-            if report.ok { Ok(()) } else { Err(Error::Told) }
-        }
+        LakeCommand::Verify(args) => verified(*args, json).await,
         LakeCommand::Files { table, since, until, reach } => {
             let reached = Reached::open(&reach).await?;
             let files = files(&reached, table.as_deref(), (since, until)).await?;
@@ -31,16 +25,37 @@ pub async fn lake(command: LakeCommand, json: bool) -> Result<(), Error> {
     }
 }
 
-/// Deletes objects that nobody can list any more.
-async fn sweep(reached: &Reached, json: bool) -> Result<(), Error> {
+/// Verifies, repairs when asked to, and verifies again when something was repaired.
+async fn verified(args: LakeVerify, json: bool) -> Result<(), Error> {
+    let LakeVerify { table, hour, since, until, deep, repair, dry_run, reach } = args;
+    let reached = Reached::open(&reach).await?;
+    let scope = Scope { table, hour, since, until, deep };
     let ports = &reached.stores.ports;
-    for key in survey(ports).await?.abandoned {
-        ports.objects.delete(&key).await?;
-        if !json {
-            eprintln!("deleted {key}: no document lists it");
+    let mut report = verify::verify(ports, &scope).await?;
+    if dry_run {
+        report.repairs = repair::plan(&report.findings);
+    } else if repair {
+        let repairs = mend(&reached, &report).await?;
+        if repairs.iter().any(|repair| repair.outcome == Outcome::Done) {
+            report = verify::verify(ports, &scope).await?;
         }
+        report.repairs = repairs;
     }
-    Ok(())
+    tell(&report, json)?;
+    if report.ok { Ok(()) } else { Err(Error::Told) }
+}
+
+/// Repairs what can be; who asked for it is in the audit log before anything is changed.
+async fn mend(reached: &Reached, report: &Report) -> Result<Vec<Repair>, Error> {
+    let planned = repair::plan(&report.findings);
+    if planned.is_empty() {
+        return Ok(planned);
+    }
+    let ports = &reached.stores.ports;
+    let said = json!({"by": operator(), "repairs": planned.len()});
+    audit::note(ports.objects.as_ref(), None, "lake verify --repair", &said).await?;
+    let tools = Tools { write: wire::write_options(&reached.config), liveness: reached.stores.liveness() };
+    Ok(repair::repair(ports, &tools, &report.findings).await)
 }
 
 fn tell(report: &Report, json: bool) -> Result<(), Error> {
@@ -48,6 +63,11 @@ fn tell(report: &Report, json: bool) -> Result<(), Error> {
         let value = serde_json::to_value(report).unwrap_or(Value::Null);
         return Ok(output::show(true, &value, &[])?);
     }
+    Ok(output::print(&text(report))?)
+}
+
+/// A report for people.
+fn text(report: &Report) -> String {
     let mut text = format!(
         "{} shards, {} hours: {} read = {} rows - {} late + {} fresh + {} dead letters\n{} files read, {} objects listed, {} abandoned, {} in flight\n",
         report.shards,
@@ -62,11 +82,24 @@ fn tell(report: &Report, json: bool) -> Result<(), Error> {
         report.abandoned.len(),
         report.in_flight.len(),
     );
-    for problem in &report.problems {
-        text.push_str(&format!("PROBLEM {}: {}\n", problem.at, problem.message));
+    for repair in &report.repairs {
+        let Repair { kind, at, does, outcome, reason } = repair;
+        let (said, why) = match (outcome, reason) {
+            (Outcome::Planned, _) => ("would repair", String::new()),
+            (Outcome::Done, _) => ("repaired", String::new()),
+            (Outcome::Failed, why) => {
+                ("NOT repaired", why.as_ref().map(|why| format!(": {why}")).unwrap_or_default())
+            }
+        };
+        text.push_str(&format!("{said} {kind} {at}: {does}{why}\n"));
+    }
+    for finding in &report.findings {
+        let kind = finding.kind.as_str().to_uppercase();
+        let by = if finding.repairable { "--repair would" } else { "by hand" };
+        text.push_str(&format!("{kind} {}: {}\n    {by}: {}\n", finding.at, finding.message, finding.remedy));
     }
     text.push_str(if report.ok { "the lake is whole\n" } else { "the lake is NOT whole\n" });
-    Ok(output::print(&text)?)
+    text
 }
 
 /// The files of the present generations.
@@ -90,4 +123,44 @@ async fn files(
         }
     }
     Ok(Value::Array(rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use shardmill_actors::verify::{Finding, Kind};
+
+    use super::*;
+
+    #[test]
+    fn people_are_told_what_is_wrong_what_was_done_and_what_to_do() {
+        let finding = |kind, repairable| Finding {
+            kind,
+            at: "segments/a".into(),
+            message: "it is gone".into(),
+            repairable,
+            remedy: "do this".into(),
+            action: None,
+        };
+        let repair = Repair {
+            kind: Kind::Doubled,
+            at: "web/0".into(),
+            does: "take it away".into(),
+            outcome: Outcome::Failed,
+            reason: Some("somebody owns it".into()),
+        };
+        let report = Report {
+            findings: vec![finding(Kind::Missing, false), finding(Kind::RolledBack, true)],
+            repairs: vec![repair],
+            ..Report::default()
+        };
+        let told = text(&report);
+        for line in [
+            "NOT repaired doubled web/0: take it away: somebody owns it\n",
+            "MISSING segments/a: it is gone\n    by hand: do this\n",
+            "ROLLED_BACK segments/a: it is gone\n    --repair would: do this\n",
+            "the lake is NOT whole\n",
+        ] {
+            assert!(told.contains(line), "`{line}` is not in: {told}");
+        }
+    }
 }

@@ -4,6 +4,7 @@
 mod aws;
 mod embedded;
 mod intake;
+mod outside;
 mod peers;
 mod streams;
 
@@ -21,7 +22,7 @@ use shardmill_actors::redrives::Redrives;
 use shardmill_actors::shared::{Control, LakeSettings, Memory, Ports, Schedule, StreamSettings};
 use shardmill_actors::supervision::Registry;
 use shardmill_cluster::membership::{About, Standing};
-use shardmill_cluster::{Membership, NodeId, Transport};
+use shardmill_cluster::{Liveness, Membership, NodeId, Transport};
 use shardmill_connectors::Millis;
 use shardmill_connectors::destinations::sender::Sender;
 use shardmill_connectors::embedded::NodeLock;
@@ -30,6 +31,7 @@ use shardmill_connectors::ports::Queue;
 use shardmill_connectors::{Class, Failure};
 use tokio::sync::watch;
 
+use self::outside::Outside;
 use self::peers::{Departed, Place};
 use crate::commands::Error;
 use crate::config::{self, Backend, Config, Problem, Ruled};
@@ -61,6 +63,15 @@ impl Stores {
     pub fn sources(&self) -> BTreeMap<String, StreamSettings> {
         let intakes = self.intakes.iter().map(|intake| (intake.name.clone(), intake.table.clone()));
         self.streams.clone().into_iter().chain(intakes).collect()
+    }
+
+    /// Who can tell that a node is gone, for a command that is no node itself.
+    pub fn liveness(&self) -> Arc<dyn Liveness> {
+        let folder = match &self.home {
+            Home::Folder(folder) => Some(folder.clone()),
+            Home::Documents(_) => None,
+        };
+        Arc::new(Outside { documents: self.ports.documents.clone(), folder })
     }
 }
 

@@ -66,6 +66,7 @@ async fn locations(store: &dyn Catalog) {
     expected.push((hours[0], switched.to_owned()));
     expected.sort();
     assert_eq!(listed, expected, "partitions, ascending");
+    assert_eq!(store.registered("t").await.unwrap(), hours.into(), "hours without their places");
 }
 
 async fn apart(store: &dyn Catalog) {

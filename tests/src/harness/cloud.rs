@@ -62,6 +62,11 @@ impl Cloud {
         self.storage.session()
     }
 
+    /// Athena itself, past the proxy.
+    pub fn athena(&self) -> Session {
+        self.athena.session()
+    }
+
     /// A further proxy in front of S3 and SQS, for one node alone.
     ///
     /// # Errors

@@ -21,6 +21,7 @@ pub mod kill_aws;
 pub mod memory;
 pub mod mend_and_redrive;
 pub mod order_under_failure;
+pub mod planted_faults;
 pub mod poison;
 pub mod real_input;
 pub mod reshard;
@@ -90,6 +91,11 @@ pub const PROOFS: &[Proof] = &[
         name: "demo",
         shows: "the demo ends by itself with balanced books, one file per hour, and SQL on its data agrees with what it told",
         run: |options| demo::run(options).boxed(),
+    },
+    Proof {
+        name: "planted-faults",
+        shows: "a lost or doubled segment, flipped bits, a partition unregistered or elsewhere, an orphan, a lost manifest, documents rolled back: verification finds each and nothing else, a repair does what it says, and a lake that is being written has no finding",
+        run: |options| planted_faults::run(options).boxed(),
     },
     Proof {
         name: "real-input",

@@ -43,6 +43,8 @@ const PURE: &[&str] = &[
     "actors/src/state/shard.rs",
     "actors/src/state/hour.rs",
     "actors/src/tree.rs",
+    "actors/src/verify/books.rs",
+    "actors/src/verify/finding.rs",
     "cluster/src/placement/mod.rs",
     "cluster/src/placement/weights.rs",
     "cluster/src/share.rs",

@@ -210,7 +210,7 @@ async fn verification_finds_planted_faults() {
         let done = cli.run(arguments).await.unwrap();
         let report: Value = serde_json::from_str(&done.stdout).unwrap();
         assert_eq!(done.code, 1, "a fault was planted: {report}");
-        report["problems"].to_string()
+        report["findings"].to_string()
     };
     // Each fault alone, then mended.
     let segment = find(&site.object("segments"), &Hour::of(open).to_string());

@@ -241,6 +241,10 @@ impl Catalog for AthenaCatalog {
         }
     }
 
+    async fn registered(&self, table: &str) -> Result<BTreeSet<Hour>, Failure> {
+        self.hours(table).await
+    }
+
     /// One statement for the list and one for each partition.
     async fn partitions(&self, table: &str) -> Result<Vec<(Hour, String)>, Failure> {
         let hours = self.hours(table).await?;

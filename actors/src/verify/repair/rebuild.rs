@@ -1,0 +1,207 @@
+//! Makes the present generation of an hour anew, from the generation before it and from what it has absorbed: these stay until
+//! the delete grace is over.
+//!
+//! Everything that is left and sound is merged, each identity once. Whether that is the generation says its set-sum, which is
+//! recorded: the same rows give the same sum, in whatever order and from whichever files they come.
+
+use std::collections::HashSet;
+
+use shardmill_cluster::Cell;
+use shardmill_connectors::clock::Millis;
+use shardmill_connectors::failure::{Class, Failure};
+use shardmill_connectors::hour::Hour;
+use shardmill_connectors::layout;
+use shardmill_connectors::parquet::origin::IDENTITY;
+use shardmill_connectors::parquet::{self, Input, MergeRequest, Merged, Origins};
+use shardmill_connectors::setsum::Tally;
+use uuid::Uuid;
+
+use super::{Tools, passed_on, point};
+use crate::shared::Ports;
+use crate::state::HourState;
+use crate::state::hour::{CatalogState, GenerationFile};
+
+/// What is left of the files an hour came from.
+#[derive(Debug, Default)]
+pub(in super::super) struct Left {
+    /// The sound ones, in the order in which they are merged.
+    sources: Vec<Input>,
+    /// Their rows, each identity once.
+    pub(in super::super) tally: Tally,
+}
+
+/// Where the rows of an hour may still be, when `damaged` is not one of the places: generations first, the newest before all,
+/// then what was absorbed, the oldest first.
+fn places<'a>(hour: &'a HourState, damaged: &str) -> Vec<&'a str> {
+    let files = hour.files.iter().map(|file| file.key.as_str());
+    let all = files.chain(hour.garbage.iter().map(String::as_str)).filter(|key| *key != damaged);
+    let (mut generations, absorbed): (Vec<_>, Vec<_>) = all.partition(|key| generation(key).is_some());
+    generations.sort_by_key(|key| std::cmp::Reverse(generation(key)));
+    generations.dedup();
+    generations.into_iter().chain(absorbed).collect()
+}
+
+/// The generation that a file is of; `None` for what is no file of a generation.
+fn generation(key: &str) -> Option<u64> {
+    let folder = key.strip_prefix("tables/")?.rsplit('/').nth(1)?;
+    folder.strip_prefix('g')?.split('-').next()?.parse().ok()
+}
+
+/// Reads what is left of an hour without `damaged`.
+///
+/// # Errors
+/// What the store raises; a file that is gone or damaged, too, is left out.
+pub(in super::super) async fn left(ports: &Ports, hour: &HourState, damaged: &str) -> Result<Left, Failure> {
+    let mut left = Left::default();
+    let mut seen = HashSet::new();
+    for key in places(hour, damaged) {
+        match identities(ports, key, &mut seen).await {
+            Ok((file, new)) => {
+                left.sources.push(Input { key: key.to_owned(), tally: file });
+                left.tally += new;
+            }
+            Err(failure) if failure.class == Class::Rejected => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(left)
+}
+
+/// All rows of a file that is sound to its last byte, and those of them that are not in `seen` yet.
+async fn identities(ports: &Ports, key: &str, seen: &mut HashSet<u128>) -> Result<(Tally, Tally), Failure> {
+    let whole = parquet::deep(ports.objects.clone(), key).await?;
+    let file = parquet::open(ports.objects.clone(), key).await?;
+    let mut batches = file.batches(Some(&IDENTITY))?;
+    let mut new = Tally::default();
+    while let Some(batch) = batches.next().await? {
+        let origins = Origins::of(&batch).map_err(Failure::rejected)?;
+        origins
+            .identities()
+            .filter(|identity| seen.insert(*identity))
+            .for_each(|identity| new.insert(identity));
+    }
+    Ok((whole, new))
+}
+
+/// Makes the generation anew, commits it, and tells the catalog.
+///
+/// # Errors
+/// `Rejected` when the hour has an owner who lives, has moved on, or cannot be made from what is left; what the stores raise.
+pub(super) async fn rebuild(
+    ports: &Ports,
+    tools: &Tools,
+    (table, hour): (&str, Hour),
+    damaged: &str,
+) -> Result<(), Failure> {
+    let key = layout::documents::hour(table, hour);
+    let mut cell: Cell<HourState> = Cell::load(ports.documents.clone(), key).await?;
+    let moved = || Failure::rejected(format!("{table}/{hour} has moved on: verify again"));
+    let state = cell.state().cloned().ok_or_else(moved)?;
+    if !state.files.iter().any(|file| file.key == damaged) {
+        return Err(moved());
+    }
+    let ownership = passed_on(tools, &state.ownership).await?;
+    let sources = left(ports, &state, damaged).await?.sources;
+    let epoch = ownership.epoch;
+    let file = write(ports, tools, (&state, epoch), sources).await?;
+    let next = succeed(HourState { ownership, ..state }, file.clone());
+    if !next.balances() {
+        return Err(Failure::crashed(format!(
+            "{table}/{hour}: the books of a generation made anew do not balance"
+        )));
+    }
+    if let Err(failure) = cell.replace(next.clone()).await {
+        // Nobody names it when the write was lost to somebody else; otherwise nobody knows, and the sweeper will.
+        if failure.class == Class::Fenced {
+            ports.objects.delete(&file.key).await?;
+        }
+        return Err(failure);
+    }
+    point::point(ports, table, hour).await?;
+    let catalog = CatalogState { location: next.location(), switched_at: Some(Millis::now()) };
+    match cell.replace(HourState { catalog, ..next }).await {
+        // A node has taken the hour, and says the same to the catalog.
+        Err(failure) if failure.class == Class::Fenced => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// Merges `sources` into a file that holds exactly the rows recorded of the hour; any other is deleted again.
+async fn write(
+    ports: &Ports,
+    tools: &Tools,
+    (hour, epoch): (&HourState, u64),
+    sources: Vec<Input>,
+) -> Result<GenerationFile, Failure> {
+    let random = &Uuid::new_v4().simple().to_string()[..12];
+    let folder = layout::generation(&hour.table, hour.hour, hour.generation + 1, epoch, random);
+    let key = format!("{folder}/part-0000.parquet");
+    // Rows of the newest generation stand as they are; all others count where they are not in it.
+    let newest = sources.iter().take_while(|input| generation(&input.key).is_some()).count().min(1);
+    let (base, late) = sources.split_at(newest);
+    let request = MergeRequest {
+        objects: ports.objects.clone(),
+        key: key.clone(),
+        base: base.to_vec(),
+        segments: Vec::new(),
+        late: late.to_vec(),
+        options: tools.write.clone(),
+        meta: vec![
+            ("shardmill.table".to_owned(), hour.table.clone()),
+            ("shardmill.hour".to_owned(), hour.hour.to_string()),
+        ],
+    };
+    let Merged { summary, .. } = parquet::merge(request).await?;
+    if summary.tally != hour.tally {
+        ports.objects.delete(&key).await?;
+        return Err(Failure::rejected(format!(
+            "what is left holds {}; {} are recorded",
+            summary.tally, hour.tally
+        )));
+    }
+    Ok(GenerationFile { key, bytes: summary.bytes, tally: summary.tally })
+}
+
+/// The hour's state with `file` as its generation. Nothing new was absorbed.
+fn succeed(state: HourState, file: GenerationFile) -> HourState {
+    let replaced = state.files.iter().map(|file| file.key.clone());
+    HourState {
+        generation: state.generation + 1,
+        committed_at: Some(Millis::now()),
+        garbage: state.garbage.iter().cloned().chain(replaced).collect(),
+        files: vec![file],
+        catalog: CatalogState { switched_at: None, ..state.catalog.clone() },
+        ..state
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_generation_comes_first_and_the_damaged_file_not_at_all() {
+        let mut hour = HourState::new("events", "2026-11-21T07".parse().unwrap());
+        let file = |generation: u64| {
+            format!("{}/part-0000.parquet", layout::generation("events", hour.hour, generation, 1, "abc"))
+        };
+        let (one, two, ten) = (file(1), file(2), file(10));
+        let kept =
+            ["segments/web/0/1-a-events-2026-11-21T07.parquet", "late/s/r/f.parquet"].map(str::to_owned);
+        hour.files = vec![GenerationFile { key: ten.clone(), bytes: 1, tally: Tally::default() }];
+        hour.garbage = [&[one.clone()][..], &kept, std::slice::from_ref(&two)].concat();
+        assert_eq!(places(&hour, &ten), [&two, &one, &kept[0], &kept[1]]);
+        assert_eq!(places(&hour, "none"), [&ten, &two, &one, &kept[0], &kept[1]]);
+    }
+
+    #[test]
+    fn a_generation_made_anew_replaces_the_one_before_and_is_shown_next() {
+        let mut hour = HourState::new("events", "2026-11-21T07".parse().unwrap());
+        hour.files = vec![GenerationFile { key: "old".into(), bytes: 1, tally: Tally::default() }];
+        (hour.generation, hour.garbage) = (3, vec!["older".into()]);
+        hour.catalog.switched_at = Some(Millis(1));
+        let next = succeed(hour, GenerationFile { key: "new".into(), bytes: 1, tally: Tally::default() });
+        assert_eq!((next.generation, &next.garbage), (4, &vec!["older".to_owned(), "old".to_owned()]));
+        assert_eq!((next.files[0].key.as_str(), next.catalog.switched_at), ("new", None));
+    }
+}
