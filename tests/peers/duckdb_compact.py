@@ -1,12 +1,13 @@
-"""The work of a compaction in DuckDB: Parquet files merged into one, rows in their order. Arguments: target, sources."""
+"""Parquet files merged into one in DuckDB, rows in their order. Arguments: codec, target, sources."""
 
 import sys
 
 import duckdb
 
-target, sources = sys.argv[1], sys.argv[2:]
-names = ", ".join(f"'{name}'" for name in sources)
-select = f"SELECT * FROM read_parquet([{names}])"
+codec, target, sources = sys.argv[1], sys.argv[2], sys.argv[3:]
+names = ", ".join("'" + name.replace("'", "''") + "'" for name in sources)
 db = duckdb.connect()
+db.execute("SET threads = 1")
 db.execute("SET preserve_insertion_order = true")
-db.execute(f"COPY ({select}) TO '{target}' (FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE 100000)")
+select = f"SELECT * FROM read_parquet([{names}], hive_partitioning = false)"
+db.execute(f"COPY ({select}) TO '{target}' (FORMAT parquet, COMPRESSION {codec})")

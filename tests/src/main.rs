@@ -40,13 +40,16 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Do the same work with our library and with DuckDB, in turns: events per CPU-second, peak memory
+    /// Do the same work as DuckDB, polars, pyarrow and others, in turns: events per CPU-second, peak memory
     Compare {
         #[command(flatten)]
         plan: Plan,
-        /// Print one JSON object
-        #[arg(long)]
+        /// Print one JSON object, with every run
+        #[arg(long, conflicts_with = "markdown")]
         json: bool,
+        /// Print tables for a page
+        #[arg(long)]
+        markdown: bool,
     },
     /// Our side of a comparison
     #[command(hide = true)]
@@ -74,6 +77,10 @@ enum Command {
 
 fn main() -> ExitCode {
     let command = Cli::parse().command;
+    if matches!(command, Command::Peer { .. }) {
+        // What is measured has the heap that a node has.
+        shardmill::heap::keep_small();
+    }
     // Its logs are a node's: started before the runtime, as there.
     let _logs = matches!(command, Command::Victim { .. }).then(|| shardmill::telemetry::start("info"));
     match tokio::runtime::Runtime::new() {
@@ -94,10 +101,13 @@ async fn execute(command: Command) -> ExitCode {
         Command::Prove { names, short, seed, data, json, .. } => {
             return prove(&names, &Options { short, seed, data }, json).await;
         }
-        Command::Compare { plan, json } => compare::compare(plan).await.map(|result| match json {
-            true => println!("{result}"),
-            false => print!("{}", compare::table(&result)),
-        }),
+        Command::Compare { plan, json, markdown } => {
+            compare::compare(plan).await.map(|result| match (json, markdown) {
+                (true, _) => println!("{result}"),
+                (_, true) => print!("{}", compare::markdown(&result)),
+                _ => print!("{}", compare::table(&result)),
+            })
+        }
         Command::Peer { work } => compare::peer(work).await,
         Command::CutOff { short, seed } => match cut_off::run(Options { short, seed, data: None }).await {
             Ok(figures) => {

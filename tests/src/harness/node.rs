@@ -27,6 +27,8 @@ pub struct Setup {
     pub env: BTreeMap<String, String>,
     /// The collector's port; 0 picks a free one.
     pub port: u16,
+    /// A program that runs the binary, and its arguments before that: one that measures it. Empty: the binary runs by itself.
+    pub under: Vec<String>,
 }
 
 impl Setup {
@@ -37,6 +39,7 @@ impl Setup {
             config: config.map(str::to_owned),
             env: BTreeMap::new(),
             port: 0,
+            under: Vec::new(),
         }
     }
 
@@ -45,6 +48,15 @@ impl Setup {
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.insert(name.to_owned(), value.to_owned());
         self
+    }
+
+    /// The binary, or what runs it.
+    fn program(&self) -> Result<Command, String> {
+        let binary = binary::shardmill()?;
+        let Some((program, arguments)) = self.under.split_first() else { return Ok(Command::new(binary)) };
+        let mut command = Command::new(program);
+        command.args(arguments).arg(binary);
+        Ok(command)
     }
 
     /// The configuration file, written.
@@ -74,7 +86,7 @@ impl Node {
         let log = setup.data_dir.with_extension("log");
         let stderr = std::fs::File::options().create(true).append(true).open(&log);
         let stderr = stderr.map_err(|error| format!("{}: {error}", log.display()))?;
-        let mut command = Command::new(binary::shardmill()?);
+        let mut command = setup.program()?;
         command.args(["run", "--json", "--ops", "127.0.0.1:0"]);
         command.arg("--http").arg(format!("127.0.0.1:{}", setup.port));
         command.arg("--data-dir").arg(&setup.data_dir);

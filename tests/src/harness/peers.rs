@@ -1,4 +1,4 @@
-//! Programs of others that say what is right, or do the same work: DuckDB from PyPI, run by small Python scripts.
+//! Programs of others that say what is right, or do the same work: libraries from PyPI, used by small Python scripts.
 
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -7,51 +7,47 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-use super::binary;
+use super::servers::install;
 
-/// The release of DuckDB that is compared with.
-pub const DUCKDB: &str = "1.4.4";
+/// The release of DuckDB that says what is right, and is compared with.
+pub const DUCKDB: &str = "2.0.0";
+
+/// What else does the same work, pinned with what its speed depends on.
+pub const PACKAGES: [&str; 7] = [
+    "boto3==1.44.5",
+    "numpy==2.4.6",
+    "orjson==3.13.0",
+    "pandas==3.1.1",
+    "pandera==0.35.0",
+    "polars==2.1.0",
+    "pyarrow==26.0.1",
+];
 
 /// The path of one of the scripts in `tests/peers`.
 pub fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(name)
 }
 
-/// A Python with DuckDB in a virtual environment of its own below the target directory; made when it is not there.
+/// A Python with DuckDB; installed below the target directory when it is not there.
+///
+/// # Errors
+/// What is missing and how to provide it.
 pub async fn python() -> Result<PathBuf, String> {
-    let binary = binary::shardmill()?;
-    let target = binary.ancestors().nth(2).ok_or("the binary is in no target directory")?;
-    let folder = target.join(format!("duckdb-{DUCKDB}"));
-    let python = folder.join("bin/python");
-    if has_duckdb(&python).await {
-        return Ok(python);
-    }
-    let advice = format!(
-        "DuckDB is needed to compare with: make it available with `python3 -m venv {0} && {0}/bin/pip install duckdb=={DUCKDB}`",
-        folder.display()
-    );
-    let shown = folder.display().to_string();
-    run("python3", &["-m", "venv", "--clear", &shown])
-        .await
-        .map_err(|error| format!("{advice} ({error})"))?;
-    let pip = folder.join("bin/pip").display().to_string();
-    let release = format!("duckdb=={DUCKDB}");
-    let install = ["install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:", &release];
-    run(&pip, &install).await.map_err(|error| format!("{advice} ({error})"))?;
-    if has_duckdb(&python).await { Ok(python) } else { Err(advice) }
+    installed(&format!("duckdb-{DUCKDB}"), &[]).await
 }
 
-async fn has_duckdb(python: &Path) -> bool {
-    let check = format!("import duckdb; assert duckdb.__version__ == '{DUCKDB}'");
-    let mut command = Command::new(python);
-    let done = command.args(["-c", &check]).stdin(Stdio::null()).stderr(Stdio::null()).status().await;
-    done.is_ok_and(|status| status.success())
+/// A Python with everything that is compared with, some 700 MB.
+///
+/// # Errors
+/// As [`python`].
+pub async fn python_of_all() -> Result<PathBuf, String> {
+    installed("peers", &PACKAGES).await
 }
 
-async fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
-    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().await;
-    let output = output.map_err(|error| format!("{program}: {error}"))?;
-    if output.status.success() { Ok(()) } else { Err(said(program, &output)) }
+async fn installed(name: &str, packages: &[&str]) -> Result<PathBuf, String> {
+    let duckdb = format!("duckdb=={DUCKDB}");
+    let packages = [&[duckdb.as_str()], packages].concat();
+    Ok(install::python(name, &packages).await?.join("python"))
 }
 
 fn said(program: &str, output: &Output) -> String {
@@ -61,6 +57,9 @@ fn said(program: &str, output: &Output) -> String {
 }
 
 /// The rows of a statement in DuckDB, as JSON objects.
+///
+/// # Errors
+/// What DuckDB says, or what is missing.
 pub async fn duckdb(sql: &str) -> Result<Vec<Value>, String> {
     let mut command = Command::new(python().await?);
     command.arg(script("duckdb_query.py"));

@@ -1,0 +1,98 @@
+//! From a server that speaks Kinesis' protocol to committed segments in one that speaks S3's: a node, and three Python programs
+//! that do as much of it as one would write by hand. All read the same stream from its beginning; each has a bucket of its own.
+//!
+//! ```text
+//! events ── fill ──▶ ferrokinesis ──▶ a side, measured ──▶ ministack ── fetched, to be asked ──▶ DuckDB
+//! ```
+
+mod bucket;
+mod fill;
+mod ours;
+pub(super) mod servers;
+mod theirs;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+
+use self::bucket::Bucket;
+use self::ours::Ours;
+use self::servers::Servers;
+use self::theirs::Theirs;
+use super::account::{Account, Meter};
+use super::agree::{Files, Questions};
+use super::events::Events;
+use super::turns::{self, Side};
+
+/// The stream.
+const STREAM: &str = "events";
+/// Its shards: each may be read at 2 MiB a second, which our node keeps to, and the peers do not.
+const SHARDS: u32 = 16;
+
+/// What is told of the peers beside their figures.
+const NOTE: &str = "the peers keep no checkpoint, read faster than Kinesis allows, and write what they have read once; \
+                    the one over plain HTTP does not sign its requests";
+
+/// Compares.
+pub(super) async fn run(
+    events: &Events,
+    meter: &Meter,
+    (folder, rounds): (&Path, usize),
+) -> Result<Value, String> {
+    let servers = Arc::new(Servers::start().await?);
+    eprintln!("  stream: filling it");
+    fill::fill(&servers, events).await?;
+    let folder = folder.join("stream");
+    std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+    let mut sides: Vec<Box<dyn Side>> = Vec::new();
+    let mut buckets = Vec::new();
+    let ours = Bucket::create(&servers, "shardmill", "lake/segments/").await?;
+    buckets.push(("shardmill", ours.clone()));
+    let node = Ours {
+        servers: servers.clone(),
+        meter: meter.clone(),
+        records: events.count,
+        folder: folder.clone(),
+    };
+    sides.push(Box::new(Beside { side: node, servers: servers.clone(), bucket: ours }));
+    for (name, script) in theirs::PEERS {
+        let bucket = Bucket::create(&servers, &script.replace('_', "-"), "rows/").await?;
+        buckets.push((name, bucket.clone()));
+        let peer = Theirs::new(name, script, meter, (&servers, events, &bucket));
+        sides.push(Box::new(Beside { side: peer, servers: servers.clone(), bucket }));
+    }
+    let done = turns::take("stream", events.count, &sides, rounds).await?;
+    let mut files = Vec::new();
+    for (name, bucket) in buckets {
+        let found = bucket.fetch(&folder.join(bucket.name())).await?;
+        files.push(Files { side: name.to_owned(), files: found });
+    }
+    let same = Questions::of(&events.schema).agree(&files, events.count).await?;
+    let done = done.with("shards", json!(SHARDS)).with("same", same).with("note", json!(NOTE));
+    Ok(done.with("input_bytes", json!(events.bytes)).json())
+}
+
+/// A side with an empty bucket, and with what the servers spend meanwhile.
+struct Beside<S> {
+    side: S,
+    servers: Arc<Servers>,
+    bucket: Bucket,
+}
+
+#[async_trait]
+impl<S: Side> Side for Beside<S> {
+    fn name(&self) -> &str {
+        self.side.name()
+    }
+
+    async fn run(&self) -> Result<Account, String> {
+        self.bucket.clear().await?;
+        let before = self.servers.used();
+        let account = self.side.run().await?;
+        let after = self.servers.used();
+        let beside = after.into_iter().map(|(name, used)| (name, used - before.get(name).unwrap_or(&0.0)));
+        Ok(Account { beside: beside.collect(), bytes: self.bucket.bytes().await?, ..account })
+    }
+}
