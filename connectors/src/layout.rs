@@ -8,6 +8,11 @@ pub fn generation(table: &str, hour: Hour, generation: u64, epoch: u64, random: 
     format!("tables/{table}/{}/g{generation}-{epoch}-{random}", hour.path())
 }
 
+/// A file of a generation: `<folder>/part-NNNN.parquet`, counted from zero.
+pub fn part(folder: &str, number: usize) -> String {
+    format!("{folder}/part-{number:04}.parquet")
+}
+
 /// A segment: `segments/<stream>/<shard>/<epoch>-<random>-<table>-<hour>.parquet`. Epoch and random part make the name one
 /// that nobody else can write.
 pub fn segment(stream: &str, shard: &str, epoch: u64, random: &str, of: (&str, Hour)) -> String {

@@ -32,24 +32,48 @@ pub fn events(count: u64, seed: u64) -> impl Iterator<Item = String> {
 
 /// Checks events against the built-in table and makes rows of them; the first has the sequence number `first`.
 pub fn standardise<'a>(events: impl IntoIterator<Item = &'a str>, first: u64) -> Result<RecordBatch, String> {
-    let (mut reader, mut rows) = (Reader::new(TableSchema::builtin()), Rows::new(TableSchema::builtin()));
-    for (sequence, event) in (first..).zip(events) {
+    let mut standardiser = Standardiser::new(&TableSchema::builtin(), first);
+    events.into_iter().try_for_each(|event| standardiser.add(event))?;
+    Ok(standardiser.rows.finish())
+}
+
+/// Events one after the other, as a shard's writer has them.
+struct Standardiser {
+    reader: Reader,
+    rows: Rows,
+    origin: Origin,
+    next: u64,
+}
+
+impl Standardiser {
+    fn new(schema: &Arc<TableSchema>, first: u64) -> Self {
         let origin = Origin {
             stream: "events".into(),
             shard: SHARD.into(),
-            sequence: Sequence::from(sequence),
+            sequence: Sequence::from(first),
             subsequence: 0,
             arrived_at: ARRIVED,
         };
-        match reader.read(event.as_bytes()) {
-            Some(event) => rows.append_read(&event, &origin),
-            None => {
-                let event = Object::parse(event.as_bytes()).map_err(|error| error.to_string())?;
-                rows.append(&event, &origin).map_err(|rejection| rejection.to_string())?;
-            }
+        Standardiser {
+            reader: Reader::new(schema.clone()),
+            rows: Rows::new(schema.clone()),
+            origin,
+            next: first,
         }
     }
-    Ok(rows.finish())
+
+    fn add(&mut self, event: &str) -> Result<(), String> {
+        self.origin.sequence = Sequence::from(self.next);
+        self.next += 1;
+        match self.reader.read(event.as_bytes()) {
+            Some(event) => self.rows.append_read(&event, &self.origin),
+            None => {
+                let event = Object::parse(event.as_bytes()).map_err(|error| error.to_string())?;
+                self.rows.append(&event, &self.origin).map_err(|rejection| rejection.to_string())?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// How both sides of a comparison write.
@@ -72,38 +96,34 @@ pub async fn write(
     Ok(file.finish().await?.bytes)
 }
 
-/// A file of events to `files` Parquet files in the store at `folder`, each of as many rows.
-pub async fn convert(events: &Path, folder: &Path, files: usize) -> Result<(), String> {
+/// A file of events to `files` Parquet files of a table in the store at `folder`, each of as many rows.
+pub async fn convert(
+    schema: &Arc<TableSchema>,
+    events: &Path,
+    folder: &Path,
+    files: usize,
+) -> Result<(), String> {
     use std::io::BufRead;
+    let told = |failure: Failure| failure.to_string();
     let source = std::fs::File::open(events).map_err(|error| format!("{}: {error}", events.display()))?;
-    let mut lines = std::io::BufReader::with_capacity(1 << 20, source).lines();
-    let count = count(events)?;
-    let objects = EmbeddedObjects::open(folder).map_err(|failure| failure.to_string())?;
-    let mut sequence = 0;
+    let mut source = std::io::BufReader::with_capacity(1 << 20, source);
+    let (count, objects) = (count(events)?, EmbeddedObjects::open(folder).map_err(told)?);
+    let (mut standardiser, mut line) = (Standardiser::new(schema, 0), String::new());
     for file in 0..files {
-        let mut due = count / files + usize::from(file < count % files);
-        let key = segment(file);
-        let mut writer = None;
-        while due > 0 {
-            let some: Vec<String> = lines
-                .by_ref()
-                .take(due.min(TOGETHER))
-                .collect::<Result<_, _>>()
-                .map_err(|error| error.to_string())?;
-            let batch = standardise(some.iter().map(String::as_str), sequence)?;
-            (due, sequence) = (due - some.len(), sequence + some.len() as u64);
-            let writer = match &mut writer {
-                Some(writer) => writer,
-                none => {
-                    let created = FileWriter::create(&objects, &key, batch.schema(), &snappy(), &[]).await;
-                    none.insert(created.map_err(|failure| failure.to_string())?)
-                }
-            };
-            writer.write(&batch).await.map_err(|failure| failure.to_string())?;
+        let created = FileWriter::create(&objects, &segment(file), schema.arrow(), &snappy(), &[]).await;
+        let mut writer = created.map_err(told)?;
+        for _ in 0..count / files + usize::from(file < count % files) {
+            line.clear();
+            source.read_line(&mut line).map_err(|error| error.to_string())?;
+            standardiser.add(&line)?;
+            if standardiser.rows.len() >= TOGETHER {
+                writer.write(&standardiser.rows.finish()).await.map_err(told)?;
+            }
         }
-        if let Some(writer) = writer {
-            writer.finish().await.map_err(|failure| failure.to_string())?;
+        if !standardiser.rows.is_empty() {
+            writer.write(&standardiser.rows.finish()).await.map_err(told)?;
         }
+        writer.finish().await.map_err(told)?;
     }
     Ok(())
 }
@@ -128,16 +148,27 @@ pub async fn inputs(objects: &Arc<dyn Objects>, keys: &[String]) -> Result<Vec<I
     Ok(inputs)
 }
 
-/// Merges segments into the file `key` and removes nothing.
+/// What a compaction has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compacted {
+    /// Rows of the result.
+    pub rows: u64,
+    /// Its row groups that were encoded anew; the others were copied.
+    pub encoded: usize,
+}
+
+/// Merges segments into files below `folder` and removes nothing. With the options as they are, segments of 20,000 rows and
+/// more are copied, and smaller ones gathered and encoded anew.
 pub async fn compact(
     objects: Arc<dyn Objects>,
-    key: &str,
+    folder: &str,
     segments: Vec<Input>,
     options: WriteOptions,
-) -> Result<u64, Failure> {
-    let key = key.to_owned();
-    let request = MergeRequest { objects, key, base: vec![], segments, late: vec![], options, meta: vec![] };
-    Ok(merge(request).await?.summary.tally.rows)
+) -> Result<Compacted, Failure> {
+    let (folder, base, late, meta) = (folder.to_owned(), vec![], vec![], vec![]);
+    let merged = merge(MergeRequest { objects, folder, base, segments, late, options, meta }).await?;
+    let encoded = merged.files.iter().map(|file| file.encoded.len()).sum();
+    Ok(Compacted { rows: merged.tally().rows, encoded })
 }
 
 #[cfg(test)]
@@ -149,11 +180,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let source = folder.path().join("events.ndjson");
         std::fs::write(&source, events(1_001, 7).map(|event| event + "\n").collect::<String>()).unwrap();
-        convert(&source, folder.path(), 4).await.unwrap();
+        convert(&TableSchema::builtin(), &source, folder.path(), 4).await.unwrap();
         let objects: Arc<dyn Objects> = Arc::new(EmbeddedObjects::open(folder.path()).unwrap());
         let keys: Vec<String> = (0..4).map(segment).collect();
         let inputs = inputs(&objects, &keys).await.unwrap();
         assert_eq!(inputs.iter().map(|input| input.tally.rows).sum::<u64>(), 1_001);
-        assert_eq!(compact(objects, "all.parquet", inputs, snappy()).await.unwrap(), 1_001);
+        for (folder, copy_rows, encoded) in [("anew", 20_000, 1), ("copied", 250, 0)] {
+            let options = WriteOptions { copy_rows, ..snappy() };
+            let done = compact(objects.clone(), folder, inputs.clone(), options).await.unwrap();
+            assert_eq!(done, Compacted { rows: 1_001, encoded });
+        }
     }
 }

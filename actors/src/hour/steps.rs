@@ -6,7 +6,7 @@ use shardmill_connectors::clock::Millis;
 use shardmill_connectors::crash;
 use shardmill_connectors::failure::{Class, Failure};
 use shardmill_connectors::layout;
-use shardmill_connectors::parquet::{self, Input, MergeError, MergeRequest, Merged};
+use shardmill_connectors::parquet::{self, Input, MergeError, MergeRequest, Merged, MergedFile};
 use shardmill_connectors::setsum::Tally;
 use uuid::Uuid;
 
@@ -16,7 +16,8 @@ use crate::state::{Absorbed, HourState};
 use crate::telemetry;
 use crate::world::Inputs;
 
-/// What a merge holds beside its row groups: footers, and batches on their way from one file to the other.
+/// What a merge holds beside its row groups: footers, and batches on their way from one file to the other. Pieces that are
+/// copied are smaller than row groups, and no row group is decoded then.
 const MERGE_BYTES: u64 = 8 << 20;
 
 impl Compactor {
@@ -30,10 +31,9 @@ impl Compactor {
         let row_groups = 4 * self.shared.lake.write.row_group_bytes as u64;
         let _room = self.shared.memory.merges.take(row_groups + MERGE_BYTES).await;
         let mut quarantined = state.quarantined.clone();
-        let (key, merged) = loop {
-            let key = self.new_key(state);
-            match parquet::merge(self.request(&key, state, inputs, &quarantined)).await {
-                Ok(merged) => break (key, merged),
+        let merged = loop {
+            match parquet::merge(self.request(state, inputs, &quarantined)).await {
+                Ok(merged) => break merged,
                 Err(MergeError::Failed(failure)) => return Err(failure),
                 Err(MergeError::Corrupt { key, reason }) => {
                     quarantined.push(quarantine(state, inputs, &key, &reason)?);
@@ -41,9 +41,10 @@ impl Compactor {
             }
         };
         crash::point("hour.after-write");
-        self.prove(&key, merged.summary.tally).await?;
-        let file = GenerationFile { key, bytes: merged.summary.bytes, tally: merged.summary.tally };
-        let next = succeed(state, inputs, Outcome { merged, file, quarantined, complete });
+        for file in &merged.files {
+            self.prove(file).await?;
+        }
+        let next = succeed(state, inputs, Outcome { merged, quarantined, complete });
         if !next.balances() {
             return Err(Failure::crashed(format!(
                 "{}/{}: the books of generation {} do not balance",
@@ -65,25 +66,18 @@ impl Compactor {
         Ok(())
     }
 
-    fn new_key(&self, state: &HourState) -> String {
+    fn new_folder(&self, state: &HourState) -> String {
         let random = &Uuid::new_v4().simple().to_string()[..12];
         let epoch = state.ownership.epoch;
-        let folder = layout::generation(&self.table, self.hour, state.generation + 1, epoch, random);
-        format!("{folder}/part-0000.parquet")
+        layout::generation(&self.table, self.hour, state.generation + 1, epoch, random)
     }
 
-    fn request(
-        &self,
-        key: &str,
-        state: &HourState,
-        inputs: &Inputs,
-        quarantined: &[Quarantined],
-    ) -> MergeRequest {
+    fn request(&self, state: &HourState, inputs: &Inputs, quarantined: &[Quarantined]) -> MergeRequest {
         let sound = |key: &str| !quarantined.iter().any(|file| file.key == key);
         let input = |key: &str, tally: Tally| Input { key: key.to_owned(), tally };
         MergeRequest {
             objects: self.shared.ports.objects.clone(),
-            key: key.to_owned(),
+            folder: self.new_folder(state),
             base: state.files.iter().map(|file| input(&file.key, file.tally)).collect(),
             segments: inputs
                 .segments
@@ -105,9 +99,10 @@ impl Compactor {
         }
     }
 
-    /// Reads the identities back from the written file.
-    async fn prove(&self, key: &str, expected: Tally) -> Result<(), Failure> {
-        let found = parquet::tally(self.shared.ports.objects.clone(), key).await?;
+    /// Reads a written file back: its bytes, and the identities of the rows that were encoded.
+    async fn prove(&self, file: &MergedFile) -> Result<(), Failure> {
+        let found = parquet::read_back(self.shared.ports.objects.clone(), file).await?;
+        let (key, expected) = (&file.key, file.summary.tally);
         if found == expected {
             return Ok(());
         }
@@ -165,14 +160,19 @@ impl Compactor {
 /// What a merge brought.
 struct Outcome {
     merged: Merged,
-    file: GenerationFile,
     quarantined: Vec<Quarantined>,
     complete: bool,
 }
 
 /// The hour's state after a merge of `inputs`.
 fn succeed(state: &HourState, inputs: &Inputs, outcome: Outcome) -> HourState {
-    let Outcome { merged, file, quarantined, complete } = outcome;
+    let Outcome { merged, quarantined, complete } = outcome;
+    let (tally, dropped) = (merged.tally(), merged.dropped);
+    let files = merged.files.into_iter().map(|file| GenerationFile {
+        key: file.key,
+        bytes: file.summary.bytes,
+        tally: file.summary.tally,
+    });
     let mut absorbed: BTreeMap<String, Absorbed> = state.absorbed.clone();
     for (shard, segment) in &inputs.segments {
         let entry = absorbed.entry(shard.clone()).or_default();
@@ -191,11 +191,11 @@ fn succeed(state: &HourState, inputs: &Inputs, outcome: Outcome) -> HourState {
     HourState {
         generation: state.generation + 1,
         committed_at: Some(Millis::now()),
-        tally: file.tally,
-        files: vec![file],
+        tally,
+        files: files.collect(),
         absorbed,
         late,
-        dropped: state.dropped + merged.dropped,
+        dropped: state.dropped + dropped,
         complete: complete || state.complete,
         late_generations: state.late_generations + u32::from(state.complete),
         catalog: CatalogState { switched_at: None, ..state.catalog.clone() },

@@ -6,21 +6,18 @@
 
 use std::ops::Range;
 
+use bytes::Bytes;
 use memchr::memmem;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::CHECKSUM;
-use super::read::PortReader;
 use crate::failure::Failure;
 
 const DIGITS: usize = 32;
 /// What stands in the footer while the file is hashed.
-pub(super) const ZEROS: [u8; DIGITS] = [b'0'; DIGITS];
+const ZEROS: [u8; DIGITS] = [b'0'; DIGITS];
 /// Thrift's compact form between an entry's key and its value: a string field follows, its length.
 const BETWEEN: [u8; 2] = [0x18, DIGITS as u8];
-/// The footer's length and the magic bytes.
-const END: u64 = 8;
-const CHUNK: u64 = 8 << 20;
 
 /// The value to begin with.
 pub(super) fn placeholder() -> String {
@@ -36,42 +33,38 @@ pub(super) fn seal(tail: &mut [u8], mut hash: Xxh3) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Reads the whole file and compares.
-pub(super) async fn check(file: &PortReader) -> Result<(), Failure> {
-    let place = place(file).await?;
-    let recorded = file.bytes(place.clone()).await?;
-    let mut hash = Xxh3::new();
-    hash_range(file, 0..place.start, &mut hash).await?;
-    hash.update(&ZEROS);
-    hash_range(file, place.end..file.size(), &mut hash).await?;
-    if format!("{:032x}", hash.digest128()).as_bytes() == recorded {
-        return Ok(());
-    }
-    Err(Failure::rejected(format!(
-        "corrupt file {}: its bytes are not the ones that were written",
-        file.key()
-    )))
+/// Compares the bytes of a file, which it is given in order, with the checksum in its footer.
+pub(super) struct Verifier {
+    hash: Xxh3,
+    at: u64,
+    place: Range<u64>,
+    recorded: Bytes,
 }
 
-async fn place(file: &PortReader) -> Result<Range<u64>, Failure> {
-    let wrong = |what: &str| Failure::rejected(format!("corrupt file {}: {what}", file.key()));
-    let end = file.size().checked_sub(END).ok_or_else(|| wrong("it is too short"))?;
-    let length = file.bytes(end..file.size()).await?;
-    let length = length.first_chunk().map(|bytes| u64::from(u32::from_le_bytes(*bytes))).unwrap_or_default();
-    let start = end.checked_sub(length).ok_or_else(|| wrong("its footer is longer than the file"))?;
-    let footer = file.bytes(start..end).await?;
-    let within = locate(&footer).ok_or_else(|| wrong("it carries no checksum"))?;
-    Ok(start + within.start as u64..start + within.end as u64)
-}
-
-async fn hash_range(file: &PortReader, range: Range<u64>, hash: &mut Xxh3) -> Result<(), Failure> {
-    let mut from = range.start;
-    while from < range.end {
-        let to = range.end.min(from + CHUNK);
-        hash.update(&file.bytes(from..to).await?);
-        from = to;
+impl Verifier {
+    /// For the file that ends with `tail`, which begins at byte `start` and has the footer in it. `None` when that carries no
+    /// checksum.
+    pub(super) fn new(tail: &Bytes, start: u64) -> Option<Self> {
+        let within = locate(tail)?;
+        let place = start + within.start as u64..start + within.end as u64;
+        Some(Verifier { hash: Xxh3::new(), at: 0, place, recorded: tail.slice(within) })
     }
-    Ok(())
+
+    /// Takes the next bytes.
+    pub(super) fn update(&mut self, bytes: &[u8]) {
+        let end = self.at + bytes.len() as u64;
+        let within = |place: u64| (place.clamp(self.at, end) - self.at) as usize; // at most the length of `bytes`
+        let (from, to) = (within(self.place.start), within(self.place.end));
+        self.hash.update(&bytes[..from]);
+        self.hash.update(&ZEROS[..to - from]);
+        self.hash.update(&bytes[to..]);
+        self.at = end;
+    }
+
+    /// Whether all bytes are the ones that were written.
+    pub(super) fn agrees(&self) -> bool {
+        format!("{:032x}", self.hash.digest128()).as_bytes() == self.recorded
+    }
 }
 
 fn locate(bytes: &[u8]) -> Option<Range<usize>> {
@@ -79,4 +72,29 @@ fn locate(bytes: &[u8]) -> Option<Range<usize>> {
     let rest = bytes.get(key + CHECKSUM.len()..)?;
     let start = key + CHECKSUM.len() + BETWEEN.len();
     (rest.starts_with(&BETWEEN) && rest.len() >= BETWEEN.len() + DIGITS).then_some(start..start + DIGITS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_may_be_given_in_pieces_of_any_size() {
+        let mut file = vec![7; 300];
+        file.extend_from_slice(CHECKSUM.as_bytes());
+        file.extend_from_slice(&BETWEEN);
+        file.extend_from_slice(placeholder().as_bytes());
+        file.extend_from_slice(&[9; 20]);
+        seal(&mut file, Xxh3::new()).unwrap();
+        let tail = Bytes::copy_from_slice(&file[290..]);
+        for size in 1..file.len() {
+            let mut verifier = Verifier::new(&tail, 290).unwrap();
+            file.chunks(size).for_each(|piece| verifier.update(piece));
+            assert!(verifier.agrees(), "pieces of {size} bytes");
+        }
+        let mut verifier = Verifier::new(&tail, 290).unwrap();
+        verifier.update(&file[1..]);
+        assert!(!verifier.agrees());
+        assert!(Verifier::new(&Bytes::from_static(b"no checksum"), 0).is_none());
+    }
 }

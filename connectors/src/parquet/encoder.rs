@@ -1,36 +1,53 @@
 //! The part of writing that only computes: batches in, bytes and accounts out.
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{FieldRef, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, compute_leaves};
 use parquet::basic::ZstdLevel;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::ColumnPath;
 use xxhash_rust::xxh3::Xxh3;
 
+use super::copied::{Blank, Copied};
+use super::groups::{self, Counting, Group};
 use super::origin::Origins;
 use super::write::{Compression, WriteOptions};
-use super::{CHECKSUM, ROWS, SETSUM, checksum};
+use super::{CHECKSUM, GROUPS, ROWS, SETSUM, checksum, dictionaries};
 use crate::clock::Millis;
 use crate::failure::Failure;
 use crate::setsum::Tally;
 
-/// What is known of the rows written so far.
-#[derive(Debug, Clone, Copy, Default)]
+/// What is known of a finished file.
+#[derive(Debug, Clone)]
 pub(super) struct Account {
     pub(super) tally: Tally,
     pub(super) bytes: u64,
     pub(super) arrivals: Option<(Millis, Millis)>,
+    /// The numbers of the row groups that were not copied.
+    pub(super) encoded: Vec<usize>,
 }
 
-/// Encodes one file.
+/// Encodes one file, or takes row groups of others into it.
 pub(super) struct Encoder {
-    writer: ArrowWriter<Vec<u8>>,
+    file: SerializedFileWriter<Sink>,
     schema: SchemaRef,
+    compression: Compression,
+    most: Most,
+    open: Option<Open>,
+    groups: Vec<Group>,
+    /// Their rows.
+    tally: Tally,
+    encoded: Vec<usize>,
     hash: Xxh3,
-    account: Account,
+    /// Bytes that have left.
+    bytes: u64,
+    /// Bytes of the copied row group that have not come yet.
+    owed: u64,
 }
 
 impl Encoder {
@@ -39,13 +56,40 @@ impl Encoder {
         options: &WriteOptions,
         meta: &[(String, String)],
     ) -> Result<Self, Failure> {
-        let writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties(options, meta)))
-            .map_err(wrong)?;
-        Ok(Encoder { writer, schema, hash: Xxh3::new(), account: Account::default() })
+        let meta = meta.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
+        let properties = properties(options.compression).set_key_value_metadata(Some(meta)).build();
+        let writer =
+            ArrowWriter::try_new(Sink::default(), schema.clone(), Some(properties)).map_err(wrong)?;
+        let (file, _) = writer.into_serialized_writer().map_err(wrong)?;
+        let most = Most { rows: options.row_group_rows.max(1), bytes: options.row_group_bytes.max(1) };
+        Ok(Encoder {
+            file,
+            schema,
+            compression: options.compression,
+            most,
+            open: None,
+            groups: Vec::new(),
+            tally: Tally::default(),
+            encoded: Vec::new(),
+            hash: Xxh3::new(),
+            bytes: 0,
+            owed: 0,
+        })
     }
 
-    pub(super) fn account(&self) -> Account {
-        self.account
+    /// The rows so far.
+    pub(super) fn tally(&self) -> Tally {
+        self.tally + self.open.as_ref().map(|open| open.counting.tally()).unwrap_or_default()
+    }
+
+    /// The bytes so far, and about what the row group being encoded will add.
+    pub(super) fn size(&self) -> u64 {
+        self.bytes + self.owed + self.open.as_ref().map_or(0, Open::size) as u64
+    }
+
+    /// The row groups so far.
+    pub(super) fn row_groups(&self) -> usize {
+        self.groups.len() + usize::from(self.open.is_some())
     }
 
     /// Takes a batch; returns the bytes of the row groups that are complete, none most of the time.
@@ -53,62 +97,209 @@ impl Encoder {
         if !same_columns(&self.schema, &batch.schema()) {
             return Err(Failure::crashed("a batch has other columns than its file"));
         }
-        let origins = Origins::of(batch).map_err(Failure::crashed)?;
-        self.writer.write(batch).map_err(wrong)?;
-        self.account.tally += origins.tally();
-        self.account.arrivals = span(self.account.arrivals, origins.arrivals());
-        let done = std::mem::take(self.writer.inner_mut());
-        self.hash.update(&done);
-        self.account.bytes += done.len() as u64;
-        Ok(done.into())
+        Origins::of(batch).map_err(Failure::crashed)?; // before anything of it is encoded
+        let mut rest = batch.clone();
+        while rest.num_rows() > 0 {
+            let open = match &mut self.open {
+                Some(open) => open,
+                none => none.insert(Open::new(&self.schema, self.compression, &rest)?),
+            };
+            let room = open.room(self.most).min(rest.num_rows());
+            open.write(&rest.slice(0, room), &self.schema)?;
+            rest = rest.slice(room, rest.num_rows() - room);
+            if open.room(self.most) == 0 {
+                self.end_group()?;
+            }
+        }
+        self.take()
+    }
+
+    /// Takes a row group of another file over; returns the bytes of what was encoded before it. Its own bytes are given to
+    /// [`Self::pass`].
+    pub(super) fn copy(&mut self, group: Copied) -> Result<Bytes, Failure> {
+        self.end_group()?;
+        let before = self.take()?;
+        let bytes = group.bytes();
+        let (columns, account) = group.into_parts();
+        // The library keeps count of offsets and writes the footer: it is told of each chunk, without the chunk's bytes.
+        self.file.inner_mut().only_counts = true;
+        let mut writer = self.file.next_row_group().map_err(wrong)?;
+        for column in columns {
+            writer.append_column(&Blank(column.bytes_written), column).map_err(wrong)?;
+        }
+        writer.close().map_err(wrong)?;
+        self.file.flush().map_err(|error| wrong(error.into()))?;
+        self.file.inner_mut().only_counts = false;
+        self.add(account);
+        self.owed = bytes;
+        Ok(before)
+    }
+
+    /// Takes note of bytes of the row group that was copied last, in order.
+    pub(super) fn pass(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let length = bytes.len() as u64;
+        let more = || Failure::crashed("a copied row group has more bytes than its footer says");
+        self.owed = self.owed.checked_sub(length).ok_or_else(more)?;
+        self.hash.update(bytes);
+        self.bytes += length;
+        Ok(())
     }
 
     /// Closes the file; returns its last bytes.
     pub(super) fn finish(mut self) -> Result<(Bytes, Account), Failure> {
-        let Tally { rows, sum } = self.account.tally;
-        let entries =
-            [(ROWS, rows.to_string()), (SETSUM, sum.to_string()), (CHECKSUM, checksum::placeholder())];
+        self.end_group()?;
+        let tally = self.tally;
+        let entries = [
+            (ROWS, tally.rows.to_string()),
+            (SETSUM, tally.sum.to_string()),
+            (GROUPS, groups::encode(&self.groups)?),
+            (CHECKSUM, checksum::placeholder()),
+        ];
         for (key, value) in entries {
-            self.writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
+            self.file.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
         }
-        self.writer.finish().map_err(wrong)?;
-        self.writer.sync().map_err(|e| wrong(e.into()))?;
-        let mut tail = std::mem::take(self.writer.inner_mut());
+        self.file.finish().map_err(wrong)?;
+        let mut tail = self.kept()?;
+        let bytes = self.bytes + tail.len() as u64;
         checksum::seal(&mut tail, self.hash)?;
-        self.account.bytes += tail.len() as u64;
-        Ok((tail.into(), self.account))
+        let arrivals = self.groups.iter().fold(None, |all, group| groups::wider(all, group.arrivals));
+        Ok((tail.into(), Account { tally, bytes, arrivals, encoded: self.encoded }))
+    }
+
+    /// Ends the row group that is being encoded, if there is one.
+    fn end_group(&mut self) -> Result<(), Failure> {
+        if self.owed > 0 {
+            return Err(Failure::crashed("a copied row group has fewer bytes than its footer says"));
+        }
+        let Some(open) = self.open.take() else { return Ok(()) };
+        let mut writer = self.file.next_row_group().map_err(wrong)?;
+        for column in open.columns {
+            let chunk = column.close().map_err(wrong)?;
+            chunk.append_to_row_group(&mut writer).map_err(wrong)?;
+        }
+        writer.close().map_err(wrong)?;
+        self.encoded.push(self.groups.len());
+        self.add(open.counting.finish());
+        Ok(())
+    }
+
+    fn add(&mut self, group: Group) {
+        self.tally += group.tally;
+        self.groups.push(group);
+    }
+
+    /// The bytes that can leave.
+    fn take(&mut self) -> Result<Bytes, Failure> {
+        let done = self.kept()?;
+        self.hash.update(&done);
+        self.bytes += done.len() as u64;
+        Ok(done.into())
+    }
+
+    fn kept(&mut self) -> Result<Vec<u8>, Failure> {
+        self.file.flush().map_err(|error| wrong(error.into()))?;
+        Ok(std::mem::take(&mut self.file.inner_mut().kept))
+    }
+}
+
+/// The limits of a row group.
+#[derive(Debug, Clone, Copy)]
+struct Most {
+    rows: usize,
+    bytes: usize,
+}
+
+/// A row group that is being encoded.
+struct Open {
+    columns: Vec<ArrowColumnWriter>,
+    rows: usize,
+    counting: Counting,
+}
+
+impl Open {
+    /// For rows that begin with those of `first`, which tell what gets a dictionary.
+    fn new(schema: &SchemaRef, compression: Compression, first: &RecordBatch) -> Result<Self, Failure> {
+        let mut properties = properties(compression);
+        for place in dictionaries::plain(first) {
+            let column = ColumnPath::from(schema.field(place).name().as_str());
+            properties = properties.set_column_dictionary_enabled(column, false);
+        }
+        // The library hands out column writers with a file only.
+        let writer = ArrowWriter::try_new(std::io::sink(), schema.clone(), Some(properties.build()));
+        let (_, factory) = writer.and_then(ArrowWriter::into_serialized_writer).map_err(wrong)?;
+        let columns = factory.create_column_writers(0).map_err(wrong)?;
+        Ok(Open { columns, rows: 0, counting: Counting::default() })
+    }
+
+    /// About how many bytes it will have.
+    fn size(&self) -> usize {
+        self.columns.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum()
+    }
+
+    /// How many more rows it can take: those it has tell how large they are.
+    fn room(&self, most: Most) -> usize {
+        let rows = most.rows.saturating_sub(self.rows);
+        match self.size().checked_div(self.rows) {
+            None | Some(0) => rows,
+            Some(each) => rows.min(most.bytes.saturating_sub(self.size()) / each),
+        }
+    }
+
+    fn write(&mut self, batch: &RecordBatch, schema: &SchemaRef) -> Result<(), Failure> {
+        let mut writers = self.columns.iter_mut();
+        for (field, column) in schema.fields().iter().zip(batch.columns()) {
+            for leaf in compute_leaves(field, column).map_err(wrong)? {
+                let missing = || Failure::crashed("encoding Parquet: a column has no writer");
+                writers.next().ok_or_else(missing)?.write(&leaf).map_err(wrong)?;
+            }
+        }
+        self.rows += batch.num_rows();
+        self.counting.add(&Origins::of(batch).map_err(Failure::crashed)?);
+        Ok(())
+    }
+}
+
+/// Where the library's bytes go.
+#[derive(Debug, Default)]
+struct Sink {
+    kept: Vec<u8>,
+    /// What comes now stands for bytes that go another way.
+    only_counts: bool,
+}
+
+impl std::io::Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if !self.only_counts {
+            self.kept.extend_from_slice(bytes);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
 fn same_columns(a: &SchemaRef, b: &SchemaRef) -> bool {
-    let same = |(a, b): (&arrow::datatypes::FieldRef, &arrow::datatypes::FieldRef)| {
-        a.name() == b.name() && a.data_type() == b.data_type()
-    };
+    let same = |(a, b): (&FieldRef, &FieldRef)| a.name() == b.name() && a.data_type() == b.data_type();
     a.fields().len() == b.fields().len() && a.fields().iter().zip(b.fields()).all(same)
 }
 
-fn span(a: Option<(Millis, Millis)>, b: Option<(Millis, Millis)>) -> Option<(Millis, Millis)> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
-        _ => a.or(b),
-    }
-}
-
-fn properties(options: &WriteOptions, meta: &[(String, String)]) -> WriterProperties {
-    let compression = match options.compression {
+/// The library's name of a compression.
+pub(super) fn codec(compression: Compression) -> parquet::basic::Compression {
+    match compression {
         Compression::Zstd => parquet::basic::Compression::ZSTD(ZstdLevel::default()),
         Compression::Snappy => parquet::basic::Compression::SNAPPY,
         Compression::None => parquet::basic::Compression::UNCOMPRESSED,
-    };
-    let meta = meta.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
+    }
+}
+
+fn properties(compression: Compression) -> WriterPropertiesBuilder {
     WriterProperties::builder()
         .set_created_by(concat!("shardmill version ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_compression(compression)
+        .set_compression(codec(compression))
+        .set_dictionary_page_size_limit(dictionaries::LARGEST)
         .set_statistics_enabled(EnabledStatistics::Page)
-        .set_max_row_group_row_count(Some(options.row_group_rows.max(1)))
-        .set_max_row_group_bytes(Some(options.row_group_bytes.max(1)))
-        .set_key_value_metadata(Some(meta))
-        .build()
 }
 
 fn wrong(error: ParquetError) -> Failure {

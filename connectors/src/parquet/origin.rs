@@ -1,12 +1,14 @@
 //! The origin columns: who each row of a file is.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use arrow::array::{Array, ArrayRef, Int64Array, StringArray, UInt64Array};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, TimeUnit};
 use arrow::record_batch::RecordBatch;
 
+use super::groups::Place;
 use crate::clock::Millis;
 use crate::record::identity;
 use crate::setsum::Tally;
@@ -60,10 +62,7 @@ impl Origins {
 
     /// The identity of each row, in order.
     pub fn identities(&self) -> impl Iterator<Item = u128> + '_ {
-        (0..self.stream.len()).map(|row| {
-            let (stream, shard) = (self.stream.value(row), self.shard.value(row));
-            identity(stream, shard, self.sequence.value(row), self.subsequence.value(row))
-        })
+        (0..self.stream.len()).map(|row| self.identity(row))
     }
 
     /// The rows as one side of a balance.
@@ -76,17 +75,37 @@ impl Origins {
     /// Adds the rows to `into`, each under its shard.
     pub fn tally_by_shard(&self, into: &mut ByShard) {
         // Rows of a shard stand together nearly always: look the map up once per run, not once per row.
-        let mut run = (0, Tally::default());
-        for (row, identity) in self.identities().enumerate() {
-            if row > run.0 && !self.same_shard(run.0, row) {
-                self.add(run, into);
-                run = (row, Tally::default());
+        for run in self.runs() {
+            let (stream, shard) = self.shard(run.start);
+            let tally = into.entry((stream.to_owned(), shard.to_owned())).or_default();
+            run.for_each(|row| tally.insert(self.identity(row)));
+        }
+    }
+
+    /// The rows, cut wherever the shard changes.
+    pub(super) fn runs(&self) -> impl Iterator<Item = Range<usize>> + '_ {
+        let mut start = 0;
+        std::iter::from_fn(move || {
+            let first = start;
+            if first == self.stream.len() {
+                return None;
             }
-            run.1.insert(identity);
-        }
-        if run.1.rows > 0 {
-            self.add(run, into);
-        }
+            start += 1;
+            while start < self.stream.len() && self.same_shard(first, start) {
+                start += 1;
+            }
+            Some(first..start)
+        })
+    }
+
+    /// The stream and the shard of a row.
+    pub(super) fn shard(&self, row: usize) -> (&str, &str) {
+        (self.stream.value(row), self.shard.value(row))
+    }
+
+    /// The place of a row within its shard.
+    pub(super) fn place(&self, row: usize) -> Place<'_> {
+        Place::new(self.sequence.value(row), self.subsequence.value(row))
     }
 
     /// The earliest and the latest arrival among the rows.
@@ -96,13 +115,13 @@ impl Origins {
         Some((Millis(first), Millis(last)))
     }
 
-    fn same_shard(&self, a: usize, b: usize) -> bool {
-        self.shard.value(a) == self.shard.value(b) && self.stream.value(a) == self.stream.value(b)
+    fn identity(&self, row: usize) -> u128 {
+        let (stream, shard) = self.shard(row);
+        identity(stream, shard, self.sequence.value(row), self.subsequence.value(row))
     }
 
-    fn add(&self, (row, tally): (usize, Tally), into: &mut ByShard) {
-        let shard = (self.stream.value(row).to_owned(), self.shard.value(row).to_owned());
-        *into.entry(shard).or_default() += tally;
+    fn same_shard(&self, a: usize, b: usize) -> bool {
+        self.shard.value(a) == self.shard.value(b) && self.stream.value(a) == self.stream.value(b)
     }
 }
 

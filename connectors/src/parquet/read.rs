@@ -16,8 +16,10 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 use tokio::runtime::Handle;
 
+use super::{ROWS, SETSUM};
 use crate::failure::Failure;
 use crate::ports::Objects;
+use crate::setsum::Tally;
 
 /// Most footers fit into this many bytes: one request instead of two.
 const FOOTER_GUESS: usize = 64 << 10;
@@ -32,7 +34,9 @@ const GAP: u64 = 256 << 10;
 pub async fn open(objects: Arc<dyn Objects>, key: &str) -> Result<FileReader, Failure> {
     let port = PortReader::new(objects, key).await?;
     let mut input = port.clone();
-    let load = async move { ArrowReaderMetadata::load_async(&mut input, ArrowReaderOptions::new()).await };
+    // Kept whole, so that whoever copies row groups can write it again.
+    let options = ArrowReaderOptions::new().with_encoding_stats_as_mask(false);
+    let load = async move { ArrowReaderMetadata::load_async(&mut input, options).await };
     let footer = port.elsewhere(load).await?.map_err(|e| port.fault(e))?;
     Ok(FileReader { port, footer })
 }
@@ -71,10 +75,50 @@ impl FileReader {
         self.port.key()
     }
 
+    /// The rows and their set-sum, by its footer.
+    pub fn recorded(&self) -> Option<Tally> {
+        let (rows, sum) = (self.metadata(ROWS)?, self.metadata(SETSUM)?);
+        Some(Tally { rows: rows.parse().ok()?, sum: sum.parse().ok()? })
+    }
+
     /// Starts reading the rows: all columns, or those named (in the file's order).
     pub fn batches(&self, columns: Option<&[&str]>) -> Result<Batches, Failure> {
+        self.batches_of((0..self.row_groups()).collect(), columns)
+    }
+
+    /// The footer.
+    pub(super) fn footer(&self) -> &ParquetMetaData {
+        self.footer.metadata()
+    }
+
+    /// Its bytes.
+    pub(super) fn port(&self) -> &PortReader {
+        &self.port
+    }
+
+    /// The same file, with its bytes from `start` on in memory.
+    pub(super) fn holding(&self, start: u64, bytes: Bytes) -> FileReader {
+        let port = PortReader { held: Some(Held { start, bytes }), ..self.port.clone() };
+        FileReader { port, footer: self.footer.clone() }
+    }
+
+    /// The same file, wholly in memory if it has at most so many bytes.
+    pub(super) async fn held(&self, most: u64) -> Result<FileReader, Failure> {
+        if self.port.size > most {
+            return Ok(self.clone());
+        }
+        Ok(self.holding(0, self.port.bytes(0..self.port.size).await?))
+    }
+
+    /// As [`Self::batches`], of these row groups alone.
+    pub(super) fn batches_of(
+        &self,
+        groups: Vec<usize>,
+        columns: Option<&[&str]>,
+    ) -> Result<Batches, Failure> {
         let builder =
-            ParquetRecordBatchStreamBuilder::new_with_metadata(self.port.clone(), self.footer.clone());
+            ParquetRecordBatchStreamBuilder::new_with_metadata(self.port.clone(), self.footer.clone())
+                .with_row_groups(groups);
         let mask = match columns {
             None => ProjectionMask::all(),
             Some(columns) => ProjectionMask::roots(self.footer.parquet_schema(), self.roots(columns)?),
@@ -140,13 +184,30 @@ pub(super) struct PortReader {
     objects: Arc<dyn Objects>,
     key: Arc<str>,
     size: u64,
+    /// What needs not be fetched.
+    held: Option<Held>,
+}
+
+/// A part of an object.
+#[derive(Debug, Clone)]
+struct Held {
+    start: u64,
+    bytes: Bytes,
+}
+
+impl Held {
+    fn part(&self, range: &Range<u64>) -> Option<Bytes> {
+        let from = usize::try_from(range.start.checked_sub(self.start)?).ok()?;
+        let to = usize::try_from(range.end.checked_sub(self.start)?).ok()?;
+        (from <= to && to <= self.bytes.len()).then(|| self.bytes.slice(from..to))
+    }
 }
 
 impl PortReader {
     pub(super) async fn new(objects: Arc<dyn Objects>, key: &str) -> Result<Self, Failure> {
         let missing = || Failure::rejected(format!("the file {key} does not exist"));
         let size = objects.head(key).await?.ok_or_else(missing)?.size;
-        Ok(PortReader { objects, key: key.into(), size })
+        Ok(PortReader { objects, key: key.into(), size, held: None })
     }
 
     pub(super) fn key(&self) -> &str {
@@ -165,12 +226,15 @@ impl PortReader {
                 self.key
             )));
         }
-        self.objects.get_range(&self.key, range).await
+        match self.held.as_ref().and_then(|held| held.part(&range)) {
+            Some(bytes) => Ok(bytes),
+            None => self.objects.get_range(&self.key, range).await,
+        }
     }
 
     /// Runs a step of the Parquet library on a thread for long work. Decoding would starve whatever shares the thread, and
     /// the library panics on some damaged files: then it is the file that is to blame.
-    async fn elsewhere<T: Send + 'static>(
+    pub(super) async fn elsewhere<T: Send + 'static>(
         &self,
         step: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, Failure> {
@@ -180,7 +244,7 @@ impl PortReader {
     }
 
     /// What an error of the Parquet library means: a failure of the port on its way through it, or a damaged file.
-    fn fault(&self, error: ParquetError) -> Failure {
+    pub(super) fn fault(&self, error: ParquetError) -> Failure {
         let reason = match error {
             ParquetError::External(inner) => match inner.downcast::<Failure>() {
                 Ok(failure) => return failure.during(format_args!("reading {}", self.key)),

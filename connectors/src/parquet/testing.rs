@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arrow::array::{ArrayRef, Int64Array, StringArray, TimestampMillisecondArray};
@@ -9,7 +10,7 @@ use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{FileWriter, Input, WriteOptions};
+use super::{Compression, FileWriter, Input, WriteOptions};
 use crate::clock::Millis;
 use crate::failure::Failure;
 use crate::ports::{Object, Objects, Put, Upload};
@@ -18,7 +19,7 @@ type Blobs = Arc<Mutex<BTreeMap<String, Bytes>>>;
 
 /// An object store in memory.
 #[derive(Debug, Default)]
-pub(super) struct Memory(Blobs);
+pub(super) struct Memory(Blobs, AtomicUsize);
 
 impl Memory {
     pub(super) fn shared() -> Arc<Memory> {
@@ -31,6 +32,16 @@ impl Memory {
         let mut bytes = blobs[key].to_vec();
         change(&mut bytes);
         blobs.insert(key.to_owned(), bytes.into());
+    }
+
+    /// What has been created, by name.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.0.lock().unwrap().keys().cloned().collect()
+    }
+
+    /// How often a part of an object was asked for.
+    pub(super) fn reads(&self) -> usize {
+        self.1.load(Ordering::Relaxed)
     }
 
     fn find(&self, key: &str) -> Result<Bytes, Failure> {
@@ -81,6 +92,7 @@ impl Objects for Memory {
     }
 
     async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, Failure> {
+        self.1.fetch_add(1, Ordering::Relaxed);
         let bytes = self.find(key)?;
         let range = range.start as usize..range.end as usize;
         if range.end > bytes.len() {
@@ -104,24 +116,36 @@ impl Objects for Memory {
     }
 }
 
-/// Rows of (stream, shard, sequence): a column `name`, then the origin. A row arrived at its sequence number.
+/// Rows of (stream, shard, sequence): a column `name`, then the origin. A row arrived at its sequence number. Columns are
+/// nullable, as those of all tables are.
 pub(super) fn rows(origins: &[(&str, &str, u32)]) -> RecordBatch {
     let text = |values: Vec<String>| Arc::new(StringArray::from(values)) as ArrayRef;
     let moments = TimestampMillisecondArray::from_iter_values(origins.iter().map(|o| i64::from(o.2)));
-    RecordBatch::try_from_iter([
+    let columns = [
         ("name", text(origins.iter().map(|o| format!("{}/{}/{}", o.0, o.1, o.2)).collect())),
         ("_stream", text(origins.iter().map(|o| o.0.to_owned()).collect())),
         ("_shard", text(origins.iter().map(|o| o.1.to_owned()).collect())),
         ("_sequence", text(origins.iter().map(|o| o.2.to_string()).collect())),
         ("_subsequence", Arc::new(Int64Array::from(vec![0; origins.len()])) as ArrayRef),
         ("_arrived_at", Arc::new(moments.with_timezone("UTC")) as ArrayRef),
-    ])
-    .unwrap()
+    ];
+    let nullable = columns.into_iter().map(|(name, column)| (name, column, true));
+    RecordBatch::try_from_iter_with_nullable(nullable).unwrap()
 }
 
 /// Writes `batch` as the object `key`.
 pub(super) async fn file(objects: &Memory, key: &str, batch: &RecordBatch) -> Input {
-    let options = WriteOptions { row_group_rows: 7, ..WriteOptions::default() };
+    compressed_file(objects, key, batch, Compression::Zstd).await
+}
+
+/// The same, compressed so; in row groups of seven rows.
+pub(super) async fn compressed_file(
+    objects: &Memory,
+    key: &str,
+    batch: &RecordBatch,
+    compression: Compression,
+) -> Input {
+    let options = WriteOptions { row_group_rows: 7, compression, ..WriteOptions::default() };
     let mut writer = FileWriter::create(objects, key, batch.schema(), &options, &[]).await.unwrap();
     writer.write(batch).await.unwrap();
     Input { key: key.to_owned(), tally: writer.finish().await.unwrap().tally }

@@ -45,6 +45,13 @@ pub fn align(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, Str
     RecordBatch::try_new_with_options(schema.clone(), columns, &rows).map_err(|e| e.to_string())
 }
 
+/// Whether a file with the columns `file` holds just those of `union`: the same names in the same order, of the same types.
+pub(super) fn is_same(file: &Schema, union: &Schema) -> bool {
+    let same =
+        |(a, b): (&Arc<Field>, &Arc<Field>)| a.name() == b.name() && plain(a.data_type()) == *b.data_type();
+    file.fields().len() == union.fields().len() && file.fields().iter().zip(union.fields()).all(same)
+}
+
 fn place(name: &str) -> usize {
     let origin = origin::COLUMNS.iter().position(|known| *known == name);
     origin.map_or(usize::from(name == EXTRA), |place| place + 2)

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use super::groups::{self, Counting};
+use super::merge::MergedFile;
 use super::origin::{ByShard, IDENTITY, Origins};
 use super::read::{FileReader, PortReader, open};
-use super::{ROWS, SETSUM, checksum};
+use super::{GROUPS, checked};
 use crate::failure::Failure;
 use crate::ports::Objects;
 use crate::setsum::Tally;
@@ -25,28 +27,70 @@ pub async fn tallies_by_shard(objects: Arc<dyn Objects>, key: &str) -> Result<By
     Ok(tallies)
 }
 
-/// Proves the file to its last byte: the checksum over all of it, every column decoded, the rows compared with what the
-/// footer says of them. [`crate::failure::Class::Rejected`] names what is wrong.
+/// Proves the file to its last byte: the checksum over all of it, every column decoded, the rows of each row group and of all
+/// compared with what the footer says of them. [`crate::failure::Class::Rejected`] names what is wrong.
 pub async fn deep(objects: Arc<dyn Objects>, key: &str) -> Result<Tally, Failure> {
     // First, so that damaged bytes are not given to the decoder.
-    checksum::check(&PortReader::new(objects.clone(), key).await?).await?;
+    checked::check(&PortReader::new(objects.clone(), key).await?).await?;
     let file = open(objects, key).await?;
+    let said = groups::of(&file);
+    if said.is_none() && file.metadata(GROUPS).is_some() {
+        let reason = "its footer does not account for its row groups";
+        return Err(Failure::rejected(format!("corrupt file {key}: {reason}")));
+    }
     let mut tally = Tally::default();
-    scan(&file, None, |origins| tally += origins.tally()).await?;
-    let recorded = (file.metadata(ROWS), file.metadata(SETSUM));
-    if recorded == (Some(tally.rows.to_string().as_str()), Some(tally.sum.to_string().as_str())) {
+    for index in 0..file.row_groups() {
+        let mut counting = Counting::default();
+        scan_groups(&file, vec![index], None, |origins| counting.add(origins)).await?;
+        tally += counting.tally();
+        let (found, said) = (counting.finish(), said.as_ref().and_then(|said| said.get(index)));
+        if said.is_some_and(|said| *said != found) {
+            let reason = format!("row group {index} holds {found:?}, its footer says {said:?}");
+            return Err(Failure::rejected(format!("corrupt file {key}: {reason}")));
+        }
+    }
+    let recorded = file.recorded();
+    if recorded == Some(tally) {
         return Ok(tally);
     }
     Err(Failure::rejected(format!("corrupt file {key}: it holds {tally}, its footer says {recorded:?}")))
 }
 
+/// Reads a file back that a merge has just written: every byte is the one that was written, the rows that were encoded are
+/// decoded and counted again, and those that were copied were proven by the checksums of the files they came from. What the
+/// file holds is what is answered.
+pub async fn read_back(objects: Arc<dyn Objects>, written: &MergedFile) -> Result<Tally, Failure> {
+    let file = open(objects, &written.key).await?;
+    checked::check(file.port()).await?;
+    let wrong = |what: &str| Failure::rejected(format!("corrupt file {}: {what}", written.key));
+    let said = groups::of(&file).ok_or_else(|| wrong("its footer does not account for its row groups"))?;
+    let due = written.encoded.iter().map(|index| said.get(*index).map(|group| group.tally));
+    let due: Option<Tally> = due.sum();
+    let mut found = Tally::default();
+    scan_groups(&file, written.encoded.clone(), Some(&IDENTITY), |origins| found += origins.tally()).await?;
+    if due != Some(found) {
+        return Err(wrong("what was encoded is not what its footer says"));
+    }
+    Ok(said.iter().map(|group| group.tally).sum())
+}
+
 /// Calls `each` with the origins of every batch, decoding `columns`.
-pub(super) async fn scan(
+async fn scan(
     file: &FileReader,
+    columns: Option<&[&str]>,
+    each: impl FnMut(&Origins),
+) -> Result<(), Failure> {
+    scan_groups(file, (0..file.row_groups()).collect(), columns, each).await
+}
+
+/// The same, of these row groups.
+pub(super) async fn scan_groups(
+    file: &FileReader,
+    groups: Vec<usize>,
     columns: Option<&[&str]>,
     mut each: impl FnMut(&Origins),
 ) -> Result<(), Failure> {
-    let mut batches = file.batches(columns)?;
+    let mut batches = file.batches_of(groups, columns)?;
     while let Some(batch) = batches.next().await? {
         each(&origins(file, &batch)?);
     }

@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
+use shardmill_connectors::layout;
+use shardmill_connectors::schema::TableSchema;
 
 use super::account::Meter;
 use super::agree::{Files, Questions};
@@ -13,20 +15,21 @@ use super::plan::Plan;
 use super::turns::{self, Program, Side};
 use crate::work;
 
-/// The file we make.
-const MERGED: &str = "compacted.parquet";
+/// The folder of the file we make.
+const MERGED: &str = "compacted";
 
 /// Compares.
 pub(super) async fn run(plan: &Plan, events: &Events, meter: &Meter, folder: &Path) -> Result<Value, String> {
     let store = folder.join("segments");
-    work::convert(&events.file, &store, plan.segments).await?;
+    work::convert(&TableSchema::builtin(), &events.file, &store, plan.segments).await?;
     ours::record(&store, plan.segments).await?;
     let sources: Vec<String> = (0..plan.segments)
         .map(|number| store.join("objects").join(work::segment(number)).display().to_string())
         .collect();
     let bytes: u64 = sources.iter().filter_map(|source| Some(std::fs::metadata(source).ok()?.len())).sum();
     let merge = this_program(&["compact", &store.display().to_string(), MERGED])?;
-    let mut sides = vec![Program::new("shardmill", meter, merge, store.join("objects").join(MERGED))];
+    let merged = store.join("objects").join(layout::part(MERGED, 0));
+    let mut sides = vec![Program::new("shardmill", meter, merge, merged)];
     sides.extend(["duckdb", "polars", "pyarrow"].map(|name| {
         let target = folder.join(format!("compacted-{name}.parquet"));
         let mut words = meter.script(&format!("{name}_compact.py"));

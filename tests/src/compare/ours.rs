@@ -1,28 +1,19 @@
 //! Our side's work, each piece in a process of its own, so that the account of the operating system is all of it.
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::json;
-use shardmill_connectors::Millis;
 use shardmill_connectors::embedded::EmbeddedObjects;
-use shardmill_connectors::json::Object;
-use shardmill_connectors::parquet::{FileWriter, Input};
+use shardmill_connectors::parquet::Input;
 use shardmill_connectors::ports::Objects;
-use shardmill_connectors::record::{Origin, Sequence};
 use shardmill_connectors::schema::TableSchema;
 use shardmill_connectors::setsum::Tally;
-use shardmill_connectors::standardise::Rows;
 
 use super::filled;
 use super::stream::servers;
 use crate::work;
 
-/// Rows handed to the encoder together, as a flush does.
-const TOGETHER: usize = 50_000;
-/// When all rows arrived.
-const ARRIVED: Millis = Millis(1_795_000_000_000);
 /// What is recorded of the segments in a store's folder.
 const RECORDED: &str = "inputs.json";
 
@@ -51,8 +42,8 @@ pub enum Peer {
     Compact {
         /// The store's folder, with what was recorded of the segments
         folder: PathBuf,
-        /// The new file's name
-        key: String,
+        /// The folder of the new file
+        into: String,
     },
     /// A file of events into the embedded stream of a new data directory
     Fill {
@@ -74,11 +65,13 @@ pub enum Peer {
 /// Why it cannot be done; an event that breaks its schema is such a reason.
 pub async fn peer(work: Peer) -> Result<(), String> {
     match work {
-        Peer::Convert { events, folder, files } => work::convert(&events, &folder, files).await,
-        Peer::ConvertAs { schema, events, folder } => {
-            convert_as(Arc::new(load(&schema)?), &events, &folder).await
+        Peer::Convert { events, folder, files } => {
+            work::convert(&TableSchema::builtin(), &events, &folder, files).await
         }
-        Peer::Compact { folder, key } => compact(&folder, &key).await,
+        Peer::ConvertAs { schema, events, folder } => {
+            work::convert(&Arc::new(load(&schema)?), &events, &folder, 1).await
+        }
+        Peer::Compact { folder, into } => compact(&folder, &into).await,
         Peer::Fill { events, data } => filled::fill(&events, &data).await,
         Peer::Servers { storage } => servers::be(&storage).await,
     }
@@ -91,41 +84,6 @@ pub(super) fn load(file: &Path) -> Result<TableSchema, String> {
     TableSchema::load(&text).map_err(|problems| format!("{shown}: {problems:?}"))
 }
 
-/// As [`work::convert`], for any table.
-async fn convert_as(schema: Arc<TableSchema>, events: &Path, folder: &Path) -> Result<(), String> {
-    let objects = store(folder)?;
-    let source = std::fs::File::open(events).map_err(|error| format!("{}: {error}", events.display()))?;
-    let mut lines = BufReader::with_capacity(1 << 20, source).lines();
-    let told = |failure: shardmill_connectors::Failure| failure.to_string();
-    let key = work::segment(0);
-    let created = FileWriter::create(objects.as_ref(), &key, schema.arrow(), &work::snappy(), &[]).await;
-    let (mut writer, mut rows, mut sequence) = (created.map_err(told)?, Rows::new(schema), 0);
-    loop {
-        let some: Vec<String> =
-            lines.by_ref().take(TOGETHER).collect::<Result<_, _>>().map_err(|error| error.to_string())?;
-        if some.is_empty() {
-            return writer.finish().await.map(drop).map_err(told);
-        }
-        for line in &some {
-            append(&mut rows, line, sequence)?;
-            sequence += 1;
-        }
-        writer.write(&rows.finish()).await.map_err(told)?;
-    }
-}
-
-fn append(rows: &mut Rows, line: &str, sequence: u64) -> Result<(), String> {
-    let event = Object::parse(line.as_bytes()).map_err(|error| error.to_string())?;
-    let origin = Origin {
-        stream: "events".into(),
-        shard: "shardId-000000000000".into(),
-        sequence: Sequence::from(sequence),
-        subsequence: 0,
-        arrived_at: ARRIVED,
-    };
-    rows.append(&event, &origin).map_err(|rejection| rejection.to_string())
-}
-
 /// Writes down what each segment holds, as the documents of a node do.
 pub(super) async fn record(folder: &Path, segments: usize) -> Result<(), String> {
     let keys: Vec<String> = (0..segments).map(work::segment).collect();
@@ -134,11 +92,11 @@ pub(super) async fn record(folder: &Path, segments: usize) -> Result<(), String>
     std::fs::write(folder.join(RECORDED), json!(recorded).to_string()).map_err(|error| error.to_string())
 }
 
-async fn compact(folder: &Path, key: &str) -> Result<(), String> {
+async fn compact(folder: &Path, into: &str) -> Result<(), String> {
     let text = std::fs::read(folder.join(RECORDED)).map_err(|error| error.to_string())?;
     let recorded: Vec<(String, Tally)> = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
     let inputs = recorded.into_iter().map(|(key, tally)| Input { key, tally }).collect();
-    let done = work::compact(store(folder)?, key, inputs, work::snappy()).await;
+    let done = work::compact(store(folder)?, into, inputs, work::snappy()).await;
     done.map(drop).map_err(|failure| failure.to_string())
 }
 
@@ -158,11 +116,11 @@ mod tests {
         );
         let events = folder.path().join("events.ndjson");
         std::fs::write(&events, "{\"a\":1}\n{\"a\":2}\n").unwrap();
-        convert_as(schema.clone(), &events, folder.path()).await.unwrap();
+        work::convert(&schema, &events, folder.path(), 1).await.unwrap();
         let inputs = work::inputs(&store(folder.path()).unwrap(), &[work::segment(0)]).await.unwrap();
         assert_eq!(inputs[0].tally.rows, 2);
         std::fs::write(&events, "{\"a\":1}\n{\"a\":\"x\"}\n").unwrap();
         let other = tempfile::tempdir().unwrap();
-        assert!(convert_as(schema, &events, other.path()).await.is_err());
+        assert!(work::convert(&schema, &events, other.path(), 1).await.is_err());
     }
 }

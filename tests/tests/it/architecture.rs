@@ -37,6 +37,7 @@ const WAITING: &[(&str, &str)] = &[
 
 /// Files whose decisions are pure: nothing in them waits.
 const PURE: &[&str] = &[
+    "connectors/src/parquet/merge/plan.rs",
     "actors/src/supervision/decide.rs",
     "actors/src/supervision/strategy.rs",
     "actors/src/hour/plan.rs",

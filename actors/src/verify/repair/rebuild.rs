@@ -12,7 +12,7 @@ use shardmill_connectors::failure::{Class, Failure};
 use shardmill_connectors::hour::Hour;
 use shardmill_connectors::layout;
 use shardmill_connectors::parquet::origin::IDENTITY;
-use shardmill_connectors::parquet::{self, Input, MergeRequest, Merged, Origins};
+use shardmill_connectors::parquet::{self, Input, MergeRequest, Merged, MergedFile, Origins, Summary};
 use shardmill_connectors::setsum::Tally;
 use uuid::Uuid;
 
@@ -103,8 +103,8 @@ pub(super) async fn rebuild(
     let ownership = passed_on(tools, &state.ownership).await?;
     let sources = left(ports, &state, damaged).await?.sources;
     let epoch = ownership.epoch;
-    let file = write(ports, tools, (&state, epoch), sources).await?;
-    let next = succeed(HourState { ownership, ..state }, file.clone());
+    let files = write(ports, tools, (&state, epoch), sources).await?;
+    let next = succeed(HourState { ownership, ..state }, files.clone());
     if !next.balances() {
         return Err(Failure::crashed(format!(
             "{table}/{hour}: the books of a generation made anew do not balance"
@@ -113,7 +113,7 @@ pub(super) async fn rebuild(
     if let Err(failure) = cell.replace(next.clone()).await {
         // Nobody names it when the write was lost to somebody else; otherwise nobody knows, and the sweeper will.
         if failure.class == Class::Fenced {
-            ports.objects.delete(&file.key).await?;
+            remove(ports, &files).await?;
         }
         return Err(failure);
     }
@@ -126,22 +126,21 @@ pub(super) async fn rebuild(
     }
 }
 
-/// Merges `sources` into a file that holds exactly the rows recorded of the hour; any other is deleted again.
+/// Merges `sources` into files that hold exactly the rows recorded of the hour; any others are deleted again.
 async fn write(
     ports: &Ports,
     tools: &Tools,
     (hour, epoch): (&HourState, u64),
     sources: Vec<Input>,
-) -> Result<GenerationFile, Failure> {
+) -> Result<Vec<GenerationFile>, Failure> {
     let random = &Uuid::new_v4().simple().to_string()[..12];
     let folder = layout::generation(&hour.table, hour.hour, hour.generation + 1, epoch, random);
-    let key = format!("{folder}/part-0000.parquet");
     // Rows of the newest generation stand as they are; all others count where they are not in it.
     let newest = sources.iter().take_while(|input| generation(&input.key).is_some()).count().min(1);
     let (base, late) = sources.split_at(newest);
     let request = MergeRequest {
         objects: ports.objects.clone(),
-        key: key.clone(),
+        folder,
         base: base.to_vec(),
         segments: Vec::new(),
         late: late.to_vec(),
@@ -151,25 +150,38 @@ async fn write(
             ("shardmill.hour".to_owned(), hour.hour.to_string()),
         ],
     };
-    let Merged { summary, .. } = parquet::merge(request).await?;
-    if summary.tally != hour.tally {
-        ports.objects.delete(&key).await?;
-        return Err(Failure::rejected(format!(
-            "what is left holds {}; {} are recorded",
-            summary.tally, hour.tally
-        )));
+    let merged = parquet::merge(request).await?;
+    let (made, files) = (merged.tally(), files(merged));
+    if made != hour.tally {
+        remove(ports, &files).await?;
+        return Err(Failure::rejected(format!("what is left holds {made}; {} are recorded", hour.tally)));
     }
-    Ok(GenerationFile { key, bytes: summary.bytes, tally: summary.tally })
+    Ok(files)
 }
 
-/// The hour's state with `file` as its generation. Nothing new was absorbed.
-fn succeed(state: HourState, file: GenerationFile) -> HourState {
+fn files(merged: Merged) -> Vec<GenerationFile> {
+    let file = |file: MergedFile| {
+        let Summary { bytes, tally, .. } = file.summary;
+        GenerationFile { key: file.key, bytes, tally }
+    };
+    merged.files.into_iter().map(file).collect()
+}
+
+async fn remove(ports: &Ports, files: &[GenerationFile]) -> Result<(), Failure> {
+    for file in files {
+        ports.objects.delete(&file.key).await?;
+    }
+    Ok(())
+}
+
+/// The hour's state with `files` as its generation. Nothing new was absorbed.
+fn succeed(state: HourState, files: Vec<GenerationFile>) -> HourState {
     let replaced = state.files.iter().map(|file| file.key.clone());
     HourState {
         generation: state.generation + 1,
         committed_at: Some(Millis::now()),
         garbage: state.garbage.iter().cloned().chain(replaced).collect(),
-        files: vec![file],
+        files,
         catalog: CatalogState { switched_at: None, ..state.catalog.clone() },
         ..state
     }
@@ -200,7 +212,8 @@ mod tests {
         hour.files = vec![GenerationFile { key: "old".into(), bytes: 1, tally: Tally::default() }];
         (hour.generation, hour.garbage) = (3, vec!["older".into()]);
         hour.catalog.switched_at = Some(Millis(1));
-        let next = succeed(hour, GenerationFile { key: "new".into(), bytes: 1, tally: Tally::default() });
+        let new = GenerationFile { key: "new".into(), bytes: 1, tally: Tally::default() };
+        let next = succeed(hour, vec![new]);
         assert_eq!((next.generation, &next.garbage), (4, &vec!["older".to_owned(), "old".to_owned()]));
         assert_eq!((next.files[0].key.as_str(), next.catalog.switched_at), ("new", None));
     }

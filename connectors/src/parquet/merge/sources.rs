@@ -1,0 +1,148 @@
+//! The inputs of a merge: opened, united, judged.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use parquet::file::metadata::RowGroupMetaData;
+
+use super::fit::{Target, layout};
+use super::plan::{Facts, Large, Way, plan};
+use super::{Input, MergeError, MergeRequest, blame};
+use crate::failure::Failure;
+use crate::parquet::groups::{self, Group};
+use crate::parquet::late::{Absent, Suspects};
+use crate::parquet::read::{FileReader, open};
+use crate::parquet::write::WriteOptions;
+use crate::parquet::{checked, unify};
+use crate::ports::Objects;
+use crate::setsum::Tally;
+
+/// Footers fetched at a time.
+const OPENING: usize = 8;
+
+/// What an input is to a merge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    Base,
+    Segment,
+    Late,
+}
+
+/// An input whose footer is in memory.
+pub(super) struct Source {
+    pub(super) role: Role,
+    pub(super) file: FileReader,
+    pub(super) expected: Tally,
+    /// What its footer says of its row groups.
+    pub(super) groups: Option<Vec<Group>>,
+}
+
+impl Source {
+    async fn open(objects: Arc<dyn Objects>, role: Role, input: &Input) -> Result<Self, MergeError> {
+        let file = open(objects, &input.key).await.map_err(|failure| blame(&input.key, failure))?;
+        let groups = groups::of(&file);
+        Ok(Source { role, file, expected: input.tally, groups })
+    }
+
+    /// The error that a failure to read it is.
+    pub(super) fn blame(&self, failure: Failure) -> MergeError {
+        blame(self.file.key(), failure)
+    }
+
+    /// The error that it is not what was recorded.
+    pub(super) fn corrupt(&self, reason: &str) -> MergeError {
+        let key = self.file.key().to_owned();
+        MergeError::Corrupt { reason: format!("corrupt file {key}: {reason}"), key }
+    }
+
+    /// The file, wholly in memory if it has at most `piece` bytes.
+    pub(super) async fn held(&self, piece: u64) -> Result<FileReader, MergeError> {
+        self.file.held(piece).await.map_err(|failure| self.blame(failure))
+    }
+
+    /// The same, after every byte of it was found to be the one that was written.
+    async fn prove(&self, piece: u64) -> Result<FileReader, MergeError> {
+        let file = self.held(piece).await?;
+        checked::check(file.port()).await.map_err(|failure| self.blame(failure))?;
+        Ok(file)
+    }
+
+    fn facts(&self, target: &Target) -> Facts<'_> {
+        let size = |group: &RowGroupMetaData| {
+            let chunks = group.columns().iter().map(|chunk| chunk.compressed_size());
+            u64::try_from(chunks.fold(0, i64::saturating_add)).unwrap_or_default()
+        };
+        let sizes = self.file.footer().row_groups().iter().map(size).collect();
+        Facts { role: self.role, groups: self.groups.as_deref(), sizes, fits: target.takes(&self.file) }
+    }
+}
+
+/// All inputs, in the order of the result's rows.
+pub(super) struct Sources(pub(super) Vec<Source>);
+
+impl Sources {
+    pub(super) async fn open(request: &MergeRequest) -> Result<Self, MergeError> {
+        let roles =
+            [(Role::Base, &request.base), (Role::Segment, &request.segments), (Role::Late, &request.late)];
+        let inputs =
+            roles.into_iter().flat_map(|(role, inputs)| inputs.iter().map(move |input| (role, input)));
+        let opening: Vec<_> =
+            inputs.map(|(role, input)| Source::open(request.objects.clone(), role, input)).collect();
+        stream::iter(opening).buffered(OPENING).try_collect().await.map(Sources)
+    }
+
+    /// The columns of the result, and what a file must be like to be copied.
+    pub(super) async fn target(&self, options: &WriteOptions) -> Result<Target, MergeError> {
+        if self.0.is_empty() {
+            return Err(Failure::crashed("a merge of nothing").into());
+        }
+        let schema = unify::union(self.0.iter().map(|source| &**source.file.schema()));
+        let target = schema.map_err(Failure::rejected).and_then(|s| Target::new(&s, options.compression));
+        let Err(failure) = target else { return Ok(target?) };
+        // If a file is damaged, it is that one's fault.
+        for source in &self.0 {
+            source.prove(options.piece()).await?;
+        }
+        Err(failure.into())
+    }
+
+    /// The way of each.
+    pub(super) fn plan(&self, target: &Target, options: &WriteOptions) -> Vec<Way> {
+        let rows = options.copy_rows.min(options.row_group_rows).max(1) as u64;
+        let bytes = (options.row_group_bytes as u64 / 8).max(1);
+        let facts: Vec<Facts<'_>> = self.0.iter().map(|source| source.facts(target)).collect();
+        plan(&facts, Large { rows, bytes })
+    }
+
+    /// Proves the bytes of all that is decoded, before anything is: those of what is copied are proven on their way. Answers
+    /// the identities of rows that are sifted and in no other input; of those, only row groups are decoded that can hold one.
+    pub(super) async fn absent(&self, ways: &[Way], piece: u64) -> Result<Absent, MergeError> {
+        let (mut absent, mut suspects) = (Absent::default(), Suspects::default());
+        let all = || self.0.iter().zip(ways).enumerate();
+        if ways.contains(&Way::Sift) {
+            for (number, (source, _)) in all().filter(|(_, (_, way))| **way != Way::Sift) {
+                for index in 0..source.file.row_groups() {
+                    let group = source.groups.as_ref().and_then(|groups| groups.get(index));
+                    suspects.add((number, index), group);
+                }
+            }
+        }
+        for (_, (source, way)) in all().filter(|(_, (_, way))| !matches!(way, Way::Splice(_))) {
+            let file = source.prove(piece).await?;
+            if *way == Way::Sift {
+                absent.collect(&file, &mut suspects).await.map_err(|failure| source.blame(failure))?;
+            }
+        }
+        for (number, (source, _)) in all().filter(|(_, (_, way))| **way != Way::Sift) {
+            let groups = suspects.of(number);
+            absent.strike(&source.file, groups).await.map_err(|failure| source.blame(failure))?;
+        }
+        Ok(absent)
+    }
+}
+
+/// Where the row groups of a source lie that is spliced.
+pub(super) fn places(source: &Source) -> Result<Vec<Range<u64>>, MergeError> {
+    layout(source.file.footer()).ok_or_else(|| source.corrupt("its row groups do not stand in a row"))
+}
