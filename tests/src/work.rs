@@ -107,14 +107,18 @@ pub async fn convert(
     let told = |failure: Failure| failure.to_string();
     let source = std::fs::File::open(events).map_err(|error| format!("{}: {error}", events.display()))?;
     let mut source = std::io::BufReader::with_capacity(1 << 20, source);
-    let (count, objects) = (count(events)?, EmbeddedObjects::open(folder).map_err(told)?);
+    let objects = EmbeddedObjects::open(folder).map_err(told)?;
+    // Only several files need to know beforehand how many rows each gets.
+    let count = if files > 1 { count(events)? } else { usize::MAX };
     let (mut standardiser, mut line) = (Standardiser::new(schema, 0), String::new());
     for file in 0..files {
         let created = FileWriter::create(&objects, &segment(file), schema.arrow(), &snappy(), &[]).await;
         let mut writer = created.map_err(told)?;
         for _ in 0..count / files + usize::from(file < count % files) {
             line.clear();
-            source.read_line(&mut line).map_err(|error| error.to_string())?;
+            if source.read_line(&mut line).map_err(|error| error.to_string())? == 0 {
+                break;
+            }
             standardiser.add(&line)?;
             if standardiser.rows.len() >= TOGETHER {
                 writer.write(&standardiser.rows.finish()).await.map_err(told)?;
