@@ -13,7 +13,7 @@ pub fn shardmill() -> Result<PathBuf, String> {
 fn build() -> Result<PathBuf, String> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
-    let output = Command::new(cargo)
+    let output = as_from_a_shell(Command::new(cargo))
         .args([
             "build",
             "--release",
@@ -38,4 +38,16 @@ fn build() -> Result<PathBuf, String> {
         .filter(|message| message["target"]["name"] == "shardmill")
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
         .ok_or_else(|| "cargo did not name the shardmill binary it built".into())
+}
+
+/// Without what Cargo tells the programs it runs of their own package: build scripts of dependencies that look at these variables
+/// would run again, and everything above them be compiled again.
+fn as_from_a_shell(mut cargo: Command) -> Command {
+    let told = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| told.iter().any(|prefix| name.starts_with(prefix))) {
+            cargo.env_remove(name);
+        }
+    }
+    cargo
 }

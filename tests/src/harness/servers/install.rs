@@ -8,8 +8,8 @@ use tokio::process::Command;
 
 /// Written last: a folder without it is an installation that was cut short.
 const COMPLETE: &str = ".complete";
-/// What marks a target directory, by Cargo.
-const TARGET: &str = "CACHEDIR.TAG";
+/// What Cargo makes in the folder of every profile, which is a child of the target directory.
+const PROFILE: &str = "deps";
 
 /// The `bin` folder of a Python environment that holds `packages` (such as `moto[server]==5.2.5`); `name` names its folder.
 ///
@@ -56,11 +56,13 @@ pub async fn npm(name: &str, packages: &[&str]) -> Result<PathBuf, String> {
     Ok(folder.join("node_modules"))
 }
 
-/// The target directory this very program was built into.
+/// The target directory this very program was built into. Its `CACHEDIR.TAG` says nothing: Cargo writes that only into a folder
+/// that it has made itself.
 fn target() -> Result<PathBuf, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
-    let found = program.ancestors().find(|folder| folder.join(TARGET).exists());
-    found.map(Path::to_owned).ok_or_else(|| format!("{} is in no target directory", program.display()))
+    let profile = program.ancestors().find(|folder| folder.join(PROFILE).is_dir());
+    let found = profile.and_then(Path::parent).map(Path::to_owned);
+    found.ok_or_else(|| format!("{} is in no target directory", program.display()))
 }
 
 /// Waits until no other test, of this process or another, installs into `folder`. Held until dropped.
