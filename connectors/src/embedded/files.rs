@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tempfile::NamedTempFile;
 
+use super::buffers::Buffers;
 use super::disk;
 use crate::clock::Millis;
 use crate::crash;
@@ -34,6 +35,7 @@ const LINKS: u32 = 4;
 #[derive(Debug, Clone)]
 pub struct EmbeddedObjects {
     root: Arc<Path>,
+    buffers: Arc<Buffers>,
 }
 
 impl EmbeddedObjects {
@@ -50,7 +52,7 @@ impl EmbeddedObjects {
                 let _ = std::fs::remove_file(entry.path()); // the next start tries again
             }
         }
-        Ok(EmbeddedObjects { root: root.into() })
+        Ok(EmbeddedObjects { root: root.into(), buffers: Arc::default() })
     }
 
     /// The folder that object names are relative to.
@@ -179,14 +181,14 @@ fn open(path: &Path, key: &str) -> Result<(File, std::fs::Metadata), Failure> {
     if data.is_file() { Ok((file, data)) } else { Err(absent()) }
 }
 
-fn read(path: &Path, key: &str, range: Option<Range<u64>>) -> Result<Bytes, Failure> {
+fn read(buffers: &Arc<Buffers>, path: &Path, key: &str, range: Option<Range<u64>>) -> Result<Bytes, Failure> {
     let (file, data) = open(path, key)?;
     let range = range.unwrap_or(0..data.len());
     let length = range.end.checked_sub(range.start).filter(|_| range.end <= data.len());
     let outside = || Failure::rejected(format!("bytes {range:?} leave `{key}`, which has {}", data.len()));
-    let mut bytes = vec![0; length.and_then(|length| usize::try_from(length).ok()).ok_or_else(outside)?];
-    file.read_exact_at(&mut bytes, range.start).map_err(|error| disk::failure(&error, "read", path))?;
-    Ok(bytes.into())
+    let length = length.and_then(|length| usize::try_from(length).ok()).ok_or_else(outside)?;
+    let bytes = buffers.read(length, |bytes| file.read_exact_at(bytes, range.start));
+    bytes.map_err(|error| disk::failure(&error, "read", path))
 }
 
 /// Collects the objects below `folder` (whose name is `at`, ending in `/` unless empty) that start with `prefix`.
@@ -277,11 +279,13 @@ impl Objects for EmbeddedObjects {
     }
 
     async fn get(&self, key: &str) -> Result<Bytes, Failure> {
-        self.blocking(key, |_, path, key| read(path, key, None)).await
+        let buffers = self.buffers.clone();
+        self.blocking(key, move |_, path, key| read(&buffers, path, key, None)).await
     }
 
     async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, Failure> {
-        self.blocking(key, move |_, path, key| read(path, key, Some(range))).await
+        let buffers = self.buffers.clone();
+        self.blocking(key, move |_, path, key| read(&buffers, path, key, Some(range))).await
     }
 
     async fn head(&self, key: &str) -> Result<Option<Object>, Failure> {

@@ -14,6 +14,7 @@
 //! process. Whatever was answered is on disk, so that `kill -9` and a full disk lose nothing; after a full disk the next
 //! attempt works as soon as there is space again.
 
+mod buffers;
 pub mod catalog;
 pub mod catalog_store;
 mod disk;

@@ -110,3 +110,45 @@ pub(super) async fn check(file: &PortReader) -> Result<(), Failure> {
     let start = end.checked_sub(length).ok_or_else(|| wrong("its footer is longer than the file"))?;
     InOrder::open(file, start, PIECE).await?.finish().await
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::failure::Class;
+    use crate::parquet::testing::{Memory, file, rows};
+
+    async fn read(end: u64, piece: u64, steps: &[(bool, u64)]) {
+        let objects = Memory::shared();
+        file(&objects, "f", &rows(&(0..20).map(|i| ("s", "a", i)).collect::<Vec<_>>())).await;
+        let whole = crate::ports::Objects::get(&*objects, "f").await.unwrap();
+        let port = PortReader::new(objects.clone(), "f").await.unwrap();
+        let mut bytes = InOrder::open(&port, end, piece).await.unwrap();
+        let mut at = 0;
+        for (exact, length) in steps {
+            let got = if *exact { bytes.take(*length).await } else { bytes.next(*length).await }.unwrap();
+            assert_eq!(got, whole[at..at + got.len()]);
+            at += got.len();
+            let left = end as usize - at;
+            assert!(got.len() as u64 <= *length && (!exact || got.len() as u64 == *length || left == 0));
+            assert!(!got.is_empty() || *length == 0 || left == 0);
+        }
+        bytes.finish().await.unwrap();
+
+        objects.tamper("f", |bytes| bytes[1] ^= 1);
+        let bytes = InOrder::open(&port, end, piece).await.unwrap();
+        assert_eq!(bytes.finish().await.unwrap_err().class, Class::Rejected);
+    }
+
+    proptest! {
+        #[test]
+        fn every_byte_comes_once_and_in_order_in_pieces_of_any_size(
+            end in 2u64..900, piece in 1u64..1_000,
+            steps in proptest::collection::vec((any::<bool>(), 0u64..300), 0..12),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(read(end, piece, &steps));
+        }
+    }
+}

@@ -22,7 +22,9 @@ use crate::ports::Objects;
 use crate::setsum::Tally;
 
 /// Most footers fit into this many bytes: one request instead of two.
-const FOOTER_GUESS: usize = 64 << 10;
+const FOOTER_GUESS: u64 = 64 << 10;
+/// No Parquet file is shorter: magic bytes, the footer's length, magic bytes.
+const SHORTEST: u64 = 12;
 /// Rows of a batch, at most.
 const BATCH_ROWS: usize = 8192;
 /// About how much memory a batch may take: files of large rows are read in smaller batches.
@@ -33,11 +35,7 @@ const GAP: u64 = 256 << 10;
 /// Opens the object `key`. One that does not exist or is no Parquet file is [`crate::failure::Class::Rejected`].
 pub async fn open(objects: Arc<dyn Objects>, key: &str) -> Result<FileReader, Failure> {
     let port = PortReader::new(objects, key).await?;
-    let mut input = port.clone();
-    // Kept whole, so that whoever copies row groups can write it again.
-    let options = ArrowReaderOptions::new().with_encoding_stats_as_mask(false);
-    let load = async move { ArrowReaderMetadata::load_async(&mut input, options).await };
-    let footer = port.elsewhere(load).await?.map_err(|e| port.fault(e))?;
+    let footer = port.footer().await?;
     Ok(FileReader { port, footer })
 }
 
@@ -232,6 +230,23 @@ impl PortReader {
         }
     }
 
+    /// Fetches the footer and understands it: in one request nearly always.
+    async fn footer(&self) -> Result<ArrowReaderMetadata, Failure> {
+        if self.size < SHORTEST {
+            return Err(self.fault(ParquetError::EOF(format!("{} bytes are no Parquet file", self.size))));
+        }
+        let mut length = self.size.min(FOOTER_GUESS);
+        loop {
+            let (tail, size) = (self.bytes(self.size - length..self.size).await?, self.size);
+            match self.elsewhere(async move { parse(&tail, size) }).await? {
+                Err(ParquetError::NeedMoreData(needed)) if length < self.size.min(needed as u64) => {
+                    length = self.size.min(needed as u64);
+                }
+                footer => return footer.map_err(|error| self.fault(error)),
+            }
+        }
+    }
+
     /// Runs a step of the Parquet library on a thread for long work. Decoding would starve whatever shares the thread, and
     /// the library panics on some damaged files: then it is the file that is to blame.
     pub(super) async fn elsewhere<T: Send + 'static>(
@@ -281,9 +296,17 @@ impl AsyncFileReader for PortReader {
     ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>, ParquetError>> {
         let size = self.size;
         let reader = ParquetMetaDataReader::new().with_arrow_reader_options(options);
-        let reader = reader.with_prefetch_hint(Some(FOOTER_GUESS));
         async move { Ok(Arc::new(reader.load_and_finish(self, size).await?)) }.boxed()
     }
+}
+
+/// The footer in `tail`, the end of a file of `size` bytes.
+fn parse(tail: &Bytes, size: u64) -> Result<ArrowReaderMetadata, ParquetError> {
+    // Encodings are kept one by one, so that whoever copies row groups can write them again.
+    let options = ArrowReaderOptions::new().with_encoding_stats_as_mask(false);
+    let mut reader = ParquetMetaDataReader::new().with_arrow_reader_options(Some(&options));
+    reader.try_parse_sized(tail, size)?;
+    ArrowReaderMetadata::try_new(Arc::new(reader.finish()?), options)
 }
 
 fn external(failure: Failure) -> ParquetError {

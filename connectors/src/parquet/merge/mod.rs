@@ -112,8 +112,13 @@ impl From<MergeError> for Failure {
 /// identities of the late rows.
 pub async fn merge(request: MergeRequest) -> Result<Merged, MergeError> {
     let piece = request.options.piece();
+    merge_in_pieces(request, piece).await
+}
+
+/// The same; `piece` bytes are fetched together.
+async fn merge_in_pieces(request: MergeRequest, piece: u64) -> Result<Merged, MergeError> {
     let sources = Sources::open(&request).await?;
-    let target = sources.target(&request.options).await?;
+    let target = sources.target(request.options.compression, piece).await?;
     let ways = sources.plan(&target, &request.options);
     let absent = sources.absent(&ways, piece).await?;
     let schema = target.schema().clone();

@@ -77,8 +77,8 @@ impl Merging {
         Ok(self.output.close().await?)
     }
 
-    /// Reads a file once, in order, and takes its row groups over, each its own way. What it holds counts when all its bytes
-    /// are the ones that were written: nothing becomes durable before.
+    /// Reads a file once, in order, and takes its row groups over, each its own way. That counts only when all its bytes are
+    /// the ones that were written: else the merge has failed, and what it wrote does not stay.
     async fn splice(&mut self, source: &Source, steps: &[Step]) -> Result<Tally, MergeError> {
         let mut passage = Passage::open(source, self.piece).await?;
         let groups = source.groups.as_deref().unwrap_or_default();

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::parquet::groups::{self, Group};
 use crate::parquet::late::{Absent, Suspects};
 use crate::parquet::read::{FileReader, open};
-use crate::parquet::write::WriteOptions;
+use crate::parquet::write::{Compression, WriteOptions};
 use crate::parquet::{checked, unify};
 use crate::ports::Objects;
 use crate::setsum::Tally;
@@ -93,16 +93,16 @@ impl Sources {
     }
 
     /// The columns of the result, and what a file must be like to be copied.
-    pub(super) async fn target(&self, options: &WriteOptions) -> Result<Target, MergeError> {
+    pub(super) async fn target(&self, compression: Compression, piece: u64) -> Result<Target, MergeError> {
         if self.0.is_empty() {
             return Err(Failure::crashed("a merge of nothing").into());
         }
         let schema = unify::union(self.0.iter().map(|source| &**source.file.schema()));
-        let target = schema.map_err(Failure::rejected).and_then(|s| Target::new(&s, options.compression));
+        let target = schema.map_err(Failure::rejected).and_then(|s| Target::new(&s, compression));
         let Err(failure) = target else { return Ok(target?) };
         // If a file is damaged, it is that one's fault.
         for source in &self.0 {
-            source.prove(options.piece()).await?;
+            source.prove(piece).await?;
         }
         Err(failure.into())
     }
