@@ -2,6 +2,8 @@
 //!
 //! Kept behind these few functions, so that the path below them can be rewritten without touching what is measured.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,11 +20,11 @@ use shardmill_connectors::schema::TableSchema;
 use shardmill_connectors::standardise::{Reader, Rows};
 use shardmill_connectors::{Failure, Millis};
 
-/// Rows handed to the encoder together, as a flush does.
-const TOGETHER: usize = 50_000;
+/// Rows handed to the encoder together, as a flush does: few enough to be in the processor's caches still.
+const TOGETHER: usize = 4_096;
 /// The shard and the moment that all rows come from.
 const SHARD: &str = "shardId-000000000000";
-const ARRIVED: Millis = Millis(1_795_000_000_000);
+pub(crate) const ARRIVED: Millis = Millis(1_795_000_000_000);
 
 /// The same generated events on any day: valid, about half a kilobyte each, one JSON text each.
 pub fn events(count: u64, seed: u64) -> impl Iterator<Item = String> {
@@ -32,8 +34,18 @@ pub fn events(count: u64, seed: u64) -> impl Iterator<Item = String> {
 
 /// Checks events against the built-in table and makes rows of them; the first has the sequence number `first`.
 pub fn standardise<'a>(events: impl IntoIterator<Item = &'a str>, first: u64) -> Result<RecordBatch, String> {
+    standardise_from(SHARD, events, first)
+}
+
+/// The same, of a shard.
+pub fn standardise_from<'a>(
+    shard: &str,
+    events: impl IntoIterator<Item = &'a str>,
+    first: u64,
+) -> Result<RecordBatch, String> {
     let mut standardiser = Standardiser::new(&TableSchema::builtin(), first);
-    events.into_iter().try_for_each(|event| standardiser.add(event))?;
+    standardiser.origin.shard = shard.into();
+    events.into_iter().try_for_each(|event| standardiser.add(event.as_bytes()))?;
     Ok(standardiser.rows.finish())
 }
 
@@ -62,13 +74,13 @@ impl Standardiser {
         }
     }
 
-    fn add(&mut self, event: &str) -> Result<(), String> {
+    fn add(&mut self, event: &[u8]) -> Result<(), String> {
         self.origin.sequence = Sequence::from(self.next);
         self.next += 1;
-        match self.reader.read(event.as_bytes()) {
+        match self.reader.read(event) {
             Some(event) => self.rows.append_read(&event, &self.origin),
             None => {
-                let event = Object::parse(event.as_bytes()).map_err(|error| error.to_string())?;
+                let event = Object::parse(event).map_err(|error| error.to_string())?;
                 self.rows.append(&event, &self.origin).map_err(|rejection| rejection.to_string())?;
             }
         }
@@ -103,23 +115,19 @@ pub async fn convert(
     folder: &Path,
     files: usize,
 ) -> Result<(), String> {
-    use std::io::BufRead;
     let told = |failure: Failure| failure.to_string();
     let source = std::fs::File::open(events).map_err(|error| format!("{}: {error}", events.display()))?;
-    let mut source = std::io::BufReader::with_capacity(1 << 20, source);
+    let mut lines = Lines::of(source);
     let objects = EmbeddedObjects::open(folder).map_err(told)?;
     // Only several files need to know beforehand how many rows each gets.
     let count = if files > 1 { count(events)? } else { usize::MAX };
-    let (mut standardiser, mut line) = (Standardiser::new(schema, 0), String::new());
+    let mut standardiser = Standardiser::new(schema, 0);
     for file in 0..files {
         let created = FileWriter::create(&objects, &segment(file), schema.arrow(), &snappy(), &[]).await;
         let mut writer = created.map_err(told)?;
         for _ in 0..count / files + usize::from(file < count % files) {
-            line.clear();
-            if source.read_line(&mut line).map_err(|error| error.to_string())? == 0 {
-                break;
-            }
-            standardiser.add(&line)?;
+            let Some(line) = lines.next().map_err(|error| error.to_string())? else { break };
+            standardiser.add(line)?;
             if standardiser.rows.len() >= TOGETHER {
                 writer.write(&standardiser.rows.finish()).await.map_err(told)?;
             }
@@ -133,9 +141,45 @@ pub async fn convert(
 }
 
 fn count(events: &Path) -> Result<usize, String> {
-    use std::io::BufRead;
     let source = std::fs::File::open(events).map_err(|error| format!("{}: {error}", events.display()))?;
-    Ok(std::io::BufReader::with_capacity(1 << 20, source).split(b'\n').count())
+    let (mut lines, mut count) = (Lines::of(source), 0);
+    while lines.next().map_err(|error| error.to_string())?.is_some() {
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// The lines of a file, as they stand in its buffer.
+struct Lines {
+    source: BufReader<File>,
+    /// Bytes of the buffer that were handed out.
+    taken: usize,
+    /// A line that goes beyond the buffer.
+    long: Vec<u8>,
+}
+
+impl Lines {
+    fn of(source: File) -> Self {
+        Lines { source: BufReader::with_capacity(1 << 20, source), taken: 0, long: Vec::new() }
+    }
+
+    fn next(&mut self) -> std::io::Result<Option<&[u8]>> {
+        self.source.consume(std::mem::take(&mut self.taken));
+        self.long.clear();
+        loop {
+            let held = self.source.fill_buf()?;
+            let (length, end) = (held.len(), memchr::memchr(b'\n', held));
+            if let (Some(end), true) = (end, self.long.is_empty()) {
+                self.taken = end + 1;
+                return Ok(self.source.buffer().get(..end));
+            }
+            self.long.extend_from_slice(held.get(..end.unwrap_or(length)).unwrap_or_default());
+            self.source.consume(end.map_or(length, |end| end + 1));
+            if end.is_some() || length == 0 {
+                return Ok((end.is_some() || !self.long.is_empty()).then_some(&self.long));
+            }
+        }
+    }
 }
 
 /// The name of the `number`-th file that [`convert`] makes.
@@ -178,6 +222,26 @@ pub async fn compact(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_are_whole_however_long_they_are() {
+        let long = "x".repeat(3 << 20);
+        for (text, expected) in [
+            (String::new(), vec![]),
+            ("a\n\nb".to_owned(), vec!["a", "", "b"]),
+            (format!("a\n{long}\nb\n"), vec!["a", &long, "b"]),
+            (long.clone(), vec![&long]),
+        ] {
+            let mut file = tempfile::tempfile().unwrap();
+            std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+            std::io::Seek::rewind(&mut file).unwrap();
+            let (mut lines, mut found) = (Lines::of(file), Vec::new());
+            while let Some(line) = lines.next().unwrap() {
+                found.push(String::from_utf8(line.to_vec()).unwrap());
+            }
+            assert_eq!(found, expected);
+        }
+    }
 
     #[tokio::test]
     async fn what_is_measured_keeps_every_event() {

@@ -97,16 +97,18 @@ impl Encoder {
         if !same_columns(&self.schema, &batch.schema()) {
             return Err(Failure::crashed("a batch has other columns than its file"));
         }
-        Origins::of(batch).map_err(Failure::crashed)?; // before anything of it is encoded
-        let mut rest = batch.clone();
-        while rest.num_rows() > 0 {
+        let origins = Origins::of(batch).map_err(Failure::crashed)?; // before anything of it is encoded
+        let mut from = 0;
+        while from < batch.num_rows() {
+            let left = batch.num_rows() - from;
             let open = match &mut self.open {
                 Some(open) => open,
-                none => none.insert(Open::new(&self.schema, self.compression, &rest)?),
+                none => none.insert(Open::new(&self.schema, self.compression, &batch.slice(from, left))?),
             };
-            let room = open.room(self.most).min(rest.num_rows());
-            open.write(&rest.slice(0, room), &self.schema)?;
-            rest = rest.slice(room, rest.num_rows() - room);
+            let taken = open.room(self.most).min(left);
+            open.write(&batch.slice(from, taken), &self.schema)?;
+            open.counting.add(&origins.slice(from, taken));
+            from += taken;
             if open.room(self.most) == 0 {
                 self.end_group()?;
             }
@@ -245,6 +247,7 @@ impl Open {
         }
     }
 
+    /// Encodes rows. They are not counted yet.
     fn write(&mut self, batch: &RecordBatch, schema: &SchemaRef) -> Result<(), Failure> {
         let mut writers = self.columns.iter_mut();
         for (field, column) in schema.fields().iter().zip(batch.columns()) {
@@ -254,7 +257,6 @@ impl Open {
             }
         }
         self.rows += batch.num_rows();
-        self.counting.add(&Origins::of(batch).map_err(Failure::crashed)?);
         Ok(())
     }
 }

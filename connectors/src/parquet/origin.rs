@@ -60,6 +60,17 @@ impl Origins {
         })
     }
 
+    /// Those of `rows` rows, beginning with the one at `from`.
+    pub(super) fn slice(&self, from: usize, rows: usize) -> Self {
+        Origins {
+            stream: self.stream.slice(from, rows),
+            shard: self.shard.slice(from, rows),
+            sequence: self.sequence.slice(from, rows),
+            subsequence: self.subsequence.slice(from, rows),
+            arrived_at: self.arrived_at.as_ref().map(|times| times.slice(from, rows)),
+        }
+    }
+
     /// The identity of each row, in order.
     pub fn identities(&self) -> impl Iterator<Item = u128> + '_ {
         (0..self.stream.len()).map(|row| self.identity(row))

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Date32Array, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray,
+    ArrayRef, BooleanArray, BooleanBufferBuilder, Date32Array, Float64Array, Int64Array, StringArray,
+    TimestampMicrosecondArray,
 };
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::DataType;
@@ -16,14 +17,23 @@ use super::cell::Cell;
 #[derive(Debug)]
 pub(super) struct Column {
     values: Values,
-    /// One for each row, as soon as one was null.
-    valid: Option<Vec<bool>>,
+    /// A bit for each row, as soon as one was null.
+    valid: Option<BooleanBufferBuilder>,
     len: usize,
+    /// What was taken last: what follows will need about as much, and to grow means to move.
+    last: Extent,
+}
+
+/// Rows, and the bytes of their texts.
+#[derive(Debug, Clone, Copy, Default)]
+struct Extent {
+    rows: usize,
+    bytes: usize,
 }
 
 #[derive(Debug)]
 enum Values {
-    /// The text of all rows, and where each row's ends.
+    /// The text of all rows, and where each row's begins; behind the last, where it ends. Nothing at all before the first row.
     Text(Vec<u8>, Vec<i32>),
     Integer(Vec<i64>),
     Number(Vec<f64>),
@@ -34,7 +44,7 @@ enum Values {
 
 impl Column {
     pub(super) fn new(kind: &DataType) -> Self {
-        Column { values: Values::new(kind), valid: None, len: 0 }
+        Column { values: Values::new(kind), valid: None, len: 0, last: Extent::default() }
     }
 
     /// Puts a cell into `row`, which is beyond all that have one. Cells are made for their column, so one of another kind does not
@@ -44,7 +54,7 @@ impl Column {
         match (&mut self.values, cell) {
             (Values::Text(..), Cell::Text(text)) => return self.put_text(row, text),
             (_, Cell::Null) => return,
-            _ => self.fill(row),
+            _ => self.begin(row),
         }
         match (&mut self.values, cell) {
             (Values::Integer(values), Cell::Integer(value)) | (Values::Time(values), Cell::Time(value)) => {
@@ -61,10 +71,10 @@ impl Column {
     /// Puts a text into `row`, which is beyond all that have one.
     #[inline]
     pub(super) fn put_text(&mut self, row: usize, text: &str) {
-        self.fill(row);
-        if let Values::Text(bytes, ends) = &mut self.values {
+        self.begin(row);
+        if let Values::Text(bytes, offsets) = &mut self.values {
             bytes.extend_from_slice(text.as_bytes());
-            ends.push(i32::try_from(bytes.len()).unwrap_or(i32::MAX));
+            offsets.push(offset(bytes));
             self.is_there();
         }
     }
@@ -73,23 +83,48 @@ impl Column {
     fn is_there(&mut self) {
         self.len += 1;
         if let Some(valid) = &mut self.valid {
-            valid.push(true);
+            valid.append(true);
         }
     }
 
-    /// Makes the rows before `row` that have no value null.
+    /// Makes ready for a value of `row`: the rows before it that have none become null.
     #[inline]
-    fn fill(&mut self, row: usize) {
+    fn begin(&mut self, row: usize) {
+        if self.len == 0 {
+            self.open();
+        }
         if self.len < row {
             self.add_nulls(row);
         }
     }
 
-    fn add_nulls(&mut self, rows: usize) {
-        let len = self.len;
-        self.valid.get_or_insert_with(|| vec![true; len]).resize(rows, false);
+    /// Makes room for about as much as there was last time.
+    #[cold]
+    fn open(&mut self) {
+        let Extent { rows, bytes } = self.last;
         match &mut self.values {
-            Values::Text(bytes, ends) => ends.resize(rows, i32::try_from(bytes.len()).unwrap_or(i32::MAX)),
+            Values::Text(text, offsets) => {
+                text.reserve_exact(bytes);
+                offsets.reserve_exact(rows + usize::from(rows > 0));
+                offsets.resize(1, 0);
+            }
+            Values::Integer(values) | Values::Time(values) => values.reserve_exact(rows),
+            Values::Number(values) => values.reserve_exact(rows),
+            Values::Boolean(values) => values.reserve_exact(rows),
+            Values::Date(values) => values.reserve_exact(rows),
+        }
+    }
+
+    fn add_nulls(&mut self, rows: usize) {
+        let (len, room) = (self.len, rows.max(self.last.rows));
+        let valid = self.valid.get_or_insert_with(|| {
+            let mut valid = BooleanBufferBuilder::new(room);
+            valid.append_n(len, true);
+            valid
+        });
+        valid.append_n(rows - len, false);
+        match &mut self.values {
+            Values::Text(bytes, offsets) => offsets.resize(rows + 1, offset(bytes)),
             Values::Integer(values) | Values::Time(values) => values.resize(rows, 0),
             Values::Number(values) => values.resize(rows, 0.0),
             Values::Boolean(values) => values.resize(rows, false),
@@ -103,12 +138,15 @@ impl Column {
     /// # Errors
     /// Never, but that the types of Arrow know nothing of it.
     pub(super) fn finish(&mut self, kind: &DataType, rows: usize) -> Result<ArrayRef, ArrowError> {
-        self.fill(rows);
-        let Column { values, valid, .. } = std::mem::replace(self, Column::new(kind));
-        let nulls = valid.map(NullBuffer::from);
+        self.begin(rows);
+        let last = Extent { rows, bytes: self.values.text() };
+        let next = Column { last, ..Column::new(kind) };
+        let Column { values, valid, .. } = std::mem::replace(self, next);
+        let nulls = valid.map(|mut valid| NullBuffer::new(valid.finish()));
         Ok(match values {
-            Values::Text(bytes, ends) => {
-                Arc::new(StringArray::try_new(offsets(&ends), Buffer::from_vec(bytes), nulls)?)
+            Values::Text(bytes, offsets) => {
+                let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
+                Arc::new(StringArray::try_new(offsets, Buffer::from_vec(bytes), nulls)?)
             }
             Values::Integer(values) => Arc::new(Int64Array::try_new(values.into(), nulls)?),
             Values::Number(values) => Arc::new(Float64Array::try_new(values.into(), nulls)?),
@@ -122,8 +160,14 @@ impl Column {
 
     /// The memory held.
     pub(super) fn bytes(&self) -> usize {
-        self.values.bytes() + self.valid.as_ref().map_or(0, Vec::capacity)
+        self.values.bytes() + self.valid.as_ref().map_or(0, |valid| valid.capacity() / 8)
     }
+}
+
+/// Where the text ends that comes last.
+#[inline]
+fn offset(bytes: &[u8]) -> i32 {
+    i32::try_from(bytes.len()).unwrap_or(i32::MAX)
 }
 
 impl Values {
@@ -138,20 +182,21 @@ impl Values {
         }
     }
 
+    /// The bytes of all texts.
+    fn text(&self) -> usize {
+        match self {
+            Values::Text(bytes, _) => bytes.len(),
+            _ => 0,
+        }
+    }
+
     fn bytes(&self) -> usize {
         match self {
-            Values::Text(bytes, ends) => bytes.capacity() + ends.capacity() * 4,
+            Values::Text(bytes, offsets) => bytes.capacity() + offsets.capacity() * 4,
             Values::Integer(values) | Values::Time(values) => values.capacity() * 8,
             Values::Number(values) => values.capacity() * 8,
             Values::Boolean(values) => values.capacity(),
             Values::Date(values) => values.capacity() * 4,
         }
     }
-}
-
-fn offsets(ends: &[i32]) -> OffsetBuffer<i32> {
-    let mut offsets = Vec::with_capacity(ends.len() + 1);
-    offsets.push(0);
-    offsets.extend_from_slice(ends);
-    OffsetBuffer::new(ScalarBuffer::from(offsets))
 }

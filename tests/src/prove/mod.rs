@@ -2,6 +2,7 @@
 
 pub mod aws;
 pub mod bad_input;
+pub mod big_hour;
 mod broken_files;
 pub mod cluster;
 mod crash_intake;
@@ -116,6 +117,11 @@ pub const PROOFS: &[Proof] = &[
         name: "memory",
         shows: "64 shards and a blocked lake writer: resident memory stays within the limit and a stated constant, reading stops, and later everything arrives once",
         run: |options| memory::run(options).boxed(),
+    },
+    Proof {
+        name: "big-hour",
+        shows: "an hour of 1,000 segments and 50 million rows, some of them small and some offered again as late rows, becomes one generation within the memory that any other hour takes",
+        run: |options| big_hour::run(options).boxed(),
     },
     Proof {
         name: "order-under-failure",
