@@ -171,7 +171,10 @@ impl Coordinator {
         self.discover(&mut world).await?;
         let shards = world.shards.iter().filter(|(name, _)| self.is_readable(&world, name));
         let shards = shards.map(|(_, state)| documents::shard(&state.stream, &state.shard));
-        let hours = world.all_hours().into_iter().filter(|(table, hour)| is_busy(&world, table, *hour));
+        let hours = world.all_hours().into_iter().filter(|(table, hour)| {
+            let keep = self.shared.lake.keep_of(table);
+            is_busy(&world, table, *hour, hour::plan::is_over(*hour, Millis::now(), keep))
+        });
         let hours = hours.map(|(table, hour)| documents::hour(&table, hour));
         let intakes = self.shared.intakes.names().map(documents::intake);
         self.work = shards.chain(hours).chain(intakes).collect();
@@ -274,11 +277,12 @@ impl Coordinator {
     }
 }
 
-/// Whether an hour has something to do.
-fn is_busy(world: &World, table: &str, hour: Hour) -> bool {
+/// Whether an hour has something to do; `over`: it is older than its table keeps.
+fn is_busy(world: &World, table: &str, hour: Hour, over: bool) -> bool {
     world.hours.get(&(table.to_owned(), hour)).is_none_or(|state| {
         !world.inputs(state).is_empty()
             || !state.garbage.is_empty()
+            || (over && state.generation > 0 && state.expired_at.is_none())
             || (state.generation > 0 && !(state.complete && state.catalog.switched_at.is_some()))
     })
 }

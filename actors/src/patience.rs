@@ -124,6 +124,10 @@ impl Catalog for Patient<Arc<dyn Catalog>> {
         again(|| self.0.set_locations(table, places)).await
     }
 
+    async fn drop_partition(&self, table: &str, hour: Hour) -> Result<(), Failure> {
+        again(|| self.0.drop_partition(table, hour)).await
+    }
+
     async fn location(&self, table: &str, hour: Hour) -> Result<Option<String>, Failure> {
         again(|| self.0.location(table, hour)).await
     }

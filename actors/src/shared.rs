@@ -89,6 +89,15 @@ pub struct LakeSettings {
     pub late_grace: Duration,
     /// How long replaced files stay readable.
     pub delete_grace: Duration,
+    /// How long an hour is kept after its end; `None`: for ever.
+    pub keep: Option<Duration>,
+}
+
+impl LakeSettings {
+    /// How long a table keeps an hour after its end; `None`: for ever.
+    pub fn keep_of(&self, _table: &str) -> Option<Duration> {
+        self.keep
+    }
 }
 
 /// How often documents are read and written: what a store charges for calls decides.

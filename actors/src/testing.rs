@@ -331,5 +331,6 @@ fn lake() -> LakeSettings {
         flush_bytes: 1 << 20,
         late_grace: Duration::from_secs(60),
         delete_grace: Duration::from_secs(60),
+        keep: None,
     }
 }

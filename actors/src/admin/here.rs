@@ -212,8 +212,11 @@ fn hours(world: &World) -> Value {
     Value::Array(rows)
 }
 
-/// `open` until it is compacted or should have been; then `complete` or `incomplete`.
+/// `open` until it is compacted or should have been; then `complete` or `incomplete`; `expired` when its table keeps it no longer.
 fn phase(hour: &HourState) -> &'static str {
+    if hour.expired_at.is_some() {
+        return "expired";
+    }
     match (hour.complete, Millis::now() > hour.hour.end().plus(20 * 60_000)) {
         (true, _) => "complete",
         (false, true) => "incomplete",

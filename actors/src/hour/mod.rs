@@ -4,6 +4,7 @@
 //! compare-and-set of the hour's document commits it, the catalog is switched and read back, and after a grace what was
 //! replaced is deleted. Each step leaves a state from which the next owner goes on.
 
+mod expire;
 pub mod plan;
 mod steps;
 
@@ -139,6 +140,7 @@ impl Worker for Compactor {
             since: self.since,
             now: Millis::now(),
             delete_grace: self.shared.lake.delete_grace,
+            keep: self.shared.lake.keep_of(&self.table),
             incomplete_after: plan::incomplete_after(self.shared.intakes.feed(&self.table)),
         };
         match plan::next(facts) {
@@ -147,11 +149,21 @@ impl Worker for Compactor {
                 self.merge(&state, &inputs, complete).instrument(span).await?;
                 Ok(Next::Again)
             }
+            Step::Expire => {
+                let next = expire::everything(&state, &inputs, Millis::now());
+                tracing::info!(
+                    table = %self.table, hour = %self.hour, rows = next.expired.rows - state.expired.rows,
+                    "the hour is older than its table keeps: its rows are let go"
+                );
+                self.take().await?.replace(next).await?;
+                Ok(Next::Again)
+            }
             Step::MarkComplete => {
                 let next = HourState { complete: true, ..state };
                 self.take().await?.replace(next).await?;
                 Ok(Next::Again)
             }
+            Step::Switch if state.expired_at.is_some() => self.withdraw(&state).await.map(|()| Next::Again),
             Step::Switch => self.switch(&state).await.map(|()| Next::Again),
             Step::Clean => self.clean(&state).await.map(|()| Next::Again),
             Step::Wait(ms) => {

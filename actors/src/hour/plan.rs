@@ -45,6 +45,8 @@ pub struct Facts<'a> {
     pub now: Millis,
     /// How long replaced files stay readable.
     pub delete_grace: Duration,
+    /// How long the table keeps an hour after its end; `None`: for ever.
+    pub keep: Option<Duration>,
     /// See [`incomplete_after`].
     pub incomplete_after: i64,
 }
@@ -57,6 +59,8 @@ pub enum Step {
         /// Every shard has passed the hour.
         complete: bool,
     },
+    /// Let everything go that the hour has, and what has come for it: it is older than its table keeps.
+    Expire,
     /// Mark the present generation complete.
     MarkComplete,
     /// Point the catalog at the present generation and record it.
@@ -72,6 +76,13 @@ pub enum Step {
 /// The next step of an hour. What was begun is finished before anything new is merged: the catalog first.
 pub fn next(facts: Facts<'_>) -> Step {
     let Facts { state, inputs, complete, .. } = facts;
+    let expired = state.expired_at.is_some();
+    if expired || is_over(state.hour, facts.now, facts.keep) {
+        if !inputs.is_empty() || (state.generation > 0 && !expired) {
+            return Step::Expire;
+        }
+        return ending(&facts);
+    }
     if state.generation > 0 && state.catalog.switched_at.is_none() {
         return Step::Switch;
     }
@@ -94,6 +105,24 @@ pub fn next(facts: Facts<'_>) -> Step {
             Step::Wait(merge.into_iter().chain(clean).min().unwrap_or(UNTIL_COMPLETE_MS).max(1))
         }
     }
+}
+
+/// The next step of an hour that has let everything go.
+fn ending(facts: &Facts<'_>) -> Step {
+    if facts.state.generation > 0 && facts.state.catalog.switched_at.is_none() {
+        return Step::Switch;
+    }
+    match clean_in(facts) {
+        None => Step::Done,
+        Some(wait) if wait <= 0 => Step::Clean,
+        Some(wait) => Step::Wait(wait),
+    }
+}
+
+/// Whether an hour is older than its table keeps.
+pub fn is_over(hour: Hour, now: Millis, keep: Option<Duration>) -> bool {
+    let keep = keep.map(|keep| i64::try_from(keep.as_millis()).unwrap_or(i64::MAX));
+    keep.is_some_and(|keep| now.since(hour.end()) >= keep)
 }
 
 /// How many milliseconds after its end an hour is compacted, complete or not.
@@ -179,6 +208,7 @@ mod tests {
             since: hour().start(),
             now,
             delete_grace,
+            keep: None,
             incomplete_after: incomplete_after(false),
         })
     }
@@ -202,6 +232,7 @@ mod tests {
             since: now.plus(-looked),
             now,
             delete_grace: Duration::from_secs(3600),
+            keep: None,
             incomplete_after: incomplete_after(false),
         };
         assert_eq!(next(facts(20_000)), Step::Wait(40_000));
@@ -231,6 +262,40 @@ mod tests {
     }
 
     #[test]
+    fn an_hour_that_is_over_lets_everything_go_once_and_takes_nothing_any_more() {
+        let kept = |state: &HourState, inputs: &Inputs, minutes: i64| {
+            next(Facts {
+                state,
+                inputs,
+                complete: true,
+                forced: true,
+                long_list: true,
+                since: hour().start(),
+                now: hour().end().plus(minutes * MINUTE),
+                delete_grace: Duration::from_secs(3600),
+                keep: Some(Duration::from_secs(10 * 60)),
+                incomplete_after: incomplete_after(false),
+            })
+        };
+        let nothing = Inputs::default();
+        assert_eq!(kept(&state(1, true), &late(), 9), Step::Merge { complete: true });
+        assert_eq!(kept(&state(1, true), &nothing, 10), Step::Expire);
+        assert_eq!(kept(&state(0, false), &late(), 10), Step::Expire, "it never was");
+        assert_eq!(kept(&state(0, false), &nothing, 10), Step::Done);
+        let mut gone = state(2, true);
+        gone.expired_at = Some(hour().end().plus(10 * MINUTE));
+        gone.catalog.switched_at = None;
+        assert_eq!(kept(&gone, &nothing, 10), Step::Switch);
+        gone.catalog.switched_at = gone.expired_at;
+        gone.garbage.push("old".into());
+        assert_eq!(kept(&gone, &nothing, 69), Step::Wait(MINUTE));
+        assert_eq!(kept(&gone, &nothing, 70), Step::Clean);
+        gone.garbage.clear();
+        assert_eq!(kept(&gone, &nothing, 70), Step::Done);
+        assert_eq!(kept(&gone, &late(), 5), Step::Expire, "also if the table keeps more now");
+    }
+
+    #[test]
     fn a_long_list_is_absorbed_at_once() {
         let (state, inputs, now) = (state(1, true), late(), hour().end().plus(MINUTE));
         let delete_grace = Duration::from_secs(3600);
@@ -243,6 +308,7 @@ mod tests {
             since: hour().start(),
             now,
             delete_grace,
+            keep: None,
             incomplete_after: incomplete_after(true),
         };
         assert_eq!(next(facts), Step::Merge { complete: true });

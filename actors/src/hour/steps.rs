@@ -140,10 +140,17 @@ impl Compactor {
         Ok(reader.schema().clone())
     }
 
+    /// Where the catalog shows the hour; nowhere when it does not know the table.
+    pub(super) async fn shown(&self) -> Result<Option<String>, Failure> {
+        match self.shared.ports.catalog.location(&self.table, self.hour).await {
+            Err(failure) if failure.class == Class::Rejected => Ok(None),
+            outcome => outcome,
+        }
+    }
+
     /// Deletes what was replaced and absorbed, once the catalog is seen to look elsewhere.
     pub(super) async fn clean(&mut self, state: &HourState) -> Result<(), Failure> {
-        let location = self.shared.ports.catalog.location(&self.table, self.hour).await?;
-        if location != state.location() {
+        if self.shown().await? != state.location() {
             // Somebody's late word has moved it: say it again, and the grace starts anew.
             let catalog = CatalogState { switched_at: None, ..state.catalog.clone() };
             return self.take().await?.replace(HourState { catalog, ..state.clone() }).await;
@@ -173,21 +180,9 @@ fn succeed(state: &HourState, inputs: &Inputs, outcome: Outcome) -> HourState {
         bytes: file.summary.bytes,
         tally: file.summary.tally,
     });
-    let mut absorbed: BTreeMap<String, Absorbed> = state.absorbed.clone();
-    for (shard, segment) in &inputs.segments {
-        let entry = absorbed.entry(shard.clone()).or_default();
-        entry.through = entry.through.max(segment.number);
-        entry.tally += segment.tally;
-    }
-    let mut late = state.late.clone();
-    for (source, entry) in &inputs.late {
-        *late.entry(source.clone()).or_default() += entry.tally;
-    }
-    let replaced = state.files.iter().map(|file| file.key.clone());
-    let segments = inputs.segments.iter().map(|(_, segment)| segment.key.clone());
-    let sources = inputs.late.iter().map(|(_, entry)| entry.key.clone());
+    let (absorbed, late) = absorb(state, inputs);
     let sound = |key: &String| !quarantined.iter().any(|file| file.key == *key);
-    let garbage = replaced.chain(segments).chain(sources).filter(sound);
+    let garbage = replaced(state, inputs).filter(sound);
     HourState {
         generation: state.generation + 1,
         committed_at: Some(Millis::now()),
@@ -203,6 +198,31 @@ fn succeed(state: &HourState, inputs: &Inputs, outcome: Outcome) -> HourState {
         quarantined,
         ..state.clone()
     }
+}
+
+/// What an hour has absorbed together with `inputs`: of each shard, and late sources.
+pub(super) fn absorb(
+    state: &HourState,
+    inputs: &Inputs,
+) -> (BTreeMap<String, Absorbed>, BTreeMap<String, Tally>) {
+    let mut absorbed: BTreeMap<String, Absorbed> = state.absorbed.clone();
+    for (shard, segment) in &inputs.segments {
+        let entry = absorbed.entry(shard.clone()).or_default();
+        entry.through = entry.through.max(segment.number);
+        entry.tally += segment.tally;
+    }
+    let mut late = state.late.clone();
+    for (source, entry) in &inputs.late {
+        *late.entry(source.clone()).or_default() += entry.tally;
+    }
+    (absorbed, late)
+}
+
+/// The files that nobody needs once `inputs` are absorbed.
+pub(super) fn replaced(state: &HourState, inputs: &Inputs) -> impl Iterator<Item = String> {
+    let files = state.files.iter().map(|file| file.key.clone());
+    let segments = inputs.segments.iter().map(|(_, segment)| segment.key.clone());
+    files.chain(segments).chain(inputs.late.iter().map(|(_, entry)| entry.key.clone()))
 }
 
 /// Sets an input that cannot be read aside, loudly. A present generation that cannot be read is not an input: nothing may

@@ -75,6 +75,12 @@ pub struct HourState {
     /// Segments that could not be read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quarantined: Vec<Quarantined>,
+    /// Since when the hour is older than its table keeps: it has no files any more, and gets none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expired_at: Option<Millis>,
+    /// The rows it had then, and those that came for it later.
+    #[serde(default)]
+    pub expired: Tally,
     /// Whether every shard had passed the hour when the generation was made.
     pub complete: bool,
     /// Generations made since it became complete: their minimum interval doubles.
@@ -110,6 +116,8 @@ impl HourState {
             late: BTreeMap::new(),
             dropped: Tally::default(),
             quarantined: Vec::new(),
+            expired_at: None,
+            expired: Tally::default(),
             complete: false,
             late_generations: 0,
             catalog: CatalogState::default(),
@@ -128,12 +136,12 @@ impl HourState {
         Some(folder.to_owned())
     }
 
-    /// Whether its books balance: rows = absorbed + late − dropped − quarantined.
+    /// Whether its books balance: rows = absorbed + late − dropped − quarantined − expired.
     pub fn balances(&self) -> bool {
         let absorbed: Tally = self.absorbed.values().map(|absorbed| absorbed.tally).sum();
         let late: Tally = self.late.values().copied().sum();
         let quarantined: Tally = self.quarantined.iter().map(|file| file.tally).sum();
         let files: Tally = self.files.iter().map(|file| file.tally).sum();
-        self.tally == files && self.tally == absorbed + late - self.dropped - quarantined
+        self.tally == files && self.tally == absorbed + late - self.dropped - quarantined - self.expired
     }
 }

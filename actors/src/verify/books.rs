@@ -197,13 +197,14 @@ fn unbalanced(at: &str, message: String) -> Finding {
     Finding::by_hand(Kind::Unbalanced, at, message, remedy)
 }
 
-/// Balances every hour: rows = absorbed + late − dropped − quarantined.
+/// Balances every hour: rows = absorbed + late − dropped − quarantined − expired.
 pub(super) fn hours(world: &World, scope: &Scope, report: &mut Report) {
     for hour in world.hours.values().filter(|hour| scope.takes(&hour.table, hour.hour)) {
         let at = format!("{}/{}", hour.table, hour.hour);
         report.hours += 1;
         report.rows += hour.tally.rows;
         report.late += hour.late.values().copied().sum::<Tally>().rows.saturating_sub(hour.dropped.rows);
+        report.expired += hour.expired.rows;
         if !hour.balances() {
             report.findings.push(unbalanced(&at, "the books of the hour do not balance".to_owned()));
         }

@@ -109,6 +109,13 @@ fn judge((table, hour): (&str, Hour), document: Option<&HourState>, shown: Optio
             let remedy = "stop all nodes, put the newest state of the document back, and verify again; do not let a node compact the hour";
             Some(Finding::by_hand(Kind::RolledBack, at, message, remedy))
         }
+        (Some(document), Some(shown), _) if document.expired_at.is_some() => {
+            document.catalog.switched_at?; // it is about to be taken out
+            let message = format!(
+                "the catalog shows {shown}; the hour is older than its table keeps, its files are gone"
+            );
+            Some(Finding::by_hand(Kind::Stray, at, message, "drop the partition in the catalog"))
+        }
         (Some(document), shown, _) => {
             // The switch is under way, or there is nothing to show yet.
             let wanted = wanted.filter(|_| document.catalog.switched_at.is_some())?;
@@ -164,6 +171,10 @@ mod tests {
         state
     }
 
+    fn expired(switched: bool) -> HourState {
+        HourState { files: Vec::new(), expired_at: Some(Millis(1)), ..state(3, switched) }
+    }
+
     #[test]
     fn every_difference_has_its_kind() {
         let elsewhere = "tables/events/elsewhere".to_owned();
@@ -179,6 +190,9 @@ mod tests {
             (Some(state(2, false)), Some(folder(3)), Some(Kind::RolledBack)),
             (Some(state(0, false)), None, None),
             (Some(state(0, false)), Some(folder(1)), Some(Kind::RolledBack)),
+            (Some(expired(false)), Some(folder(2)), None),
+            (Some(expired(true)), Some(folder(2)), Some(Kind::Stray)),
+            (Some(expired(true)), None, None),
             (None, Some(folder(1)), Some(Kind::Stray)),
             (None, None, None),
         ] {

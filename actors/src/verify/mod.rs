@@ -82,6 +82,8 @@ pub struct Report {
     pub invalid: u64,
     /// Late rows absorbed, those dropped as duplicates not counted.
     pub late: u64,
+    /// Rows of hours that are older than their tables keep.
+    pub expired: u64,
     /// Parquet files and dead-letter files read.
     pub files: u64,
     /// Partitions that the catalog was asked for.

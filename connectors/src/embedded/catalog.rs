@@ -34,6 +34,10 @@ impl Catalog for EmbeddedCatalog {
         self.store.set_location(table, hour, location).await
     }
 
+    async fn drop_partition(&self, table: &str, hour: Hour) -> Result<(), Failure> {
+        self.store.drop_partition(table, hour).await
+    }
+
     async fn location(&self, table: &str, hour: Hour) -> Result<Option<String>, Failure> {
         self.store.location(table, hour).await
     }

@@ -117,6 +117,17 @@ impl CatalogStore {
         self.database.write(Care::default(), set).await
     }
 
+    /// Takes the partition out, if it is there.
+    pub async fn drop_partition(&self, table: &str, hour: Hour) -> Result<(), Failure> {
+        let (table, hour) = (table.to_owned(), hour.start().0);
+        let remove = move |write: &Write<'_>| {
+            let sql = "DELETE FROM partitions WHERE table_name = ?1 AND hour = ?2";
+            write.db.prepare_cached(sql)?.execute(params![table, hour])?;
+            Ok(())
+        };
+        self.database.write(Care::default(), remove).await
+    }
+
     /// Where the partition points, or `None` when it is not registered.
     pub async fn location(&self, table: &str, hour: Hour) -> Result<Option<String>, Failure> {
         let (table, hour) = (table.to_owned(), hour.start().0);

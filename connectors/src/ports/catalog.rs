@@ -54,6 +54,9 @@ pub trait Catalog: Send + Sync + Debug {
         Ok(())
     }
 
+    /// Takes the partition out; its files stay. One that is not there, or whose table is not, is no failure.
+    async fn drop_partition(&self, table: &str, hour: Hour) -> Result<(), Failure>;
+
     /// Where the partition points, or `None` when it is not registered.
     async fn location(&self, table: &str, hour: Hour) -> Result<Option<String>, Failure>;
 

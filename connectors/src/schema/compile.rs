@@ -54,7 +54,8 @@ fn keyword<'a>(source: &mut Source<'a>, node: &mut Node, (name, value): (&str, &
         "additionalProperties" => node.shape.additional = additional(source, value, place),
         "x-column" => node.column = keywords::column(source, value, place),
         "x-from-string" => node.from_string = keywords::from_string(source, value, place),
-        "$schema" | "$id" | "title" | "description" | "$comment" => {
+        "$schema" => keywords::dialect(source, value, place),
+        "$id" | "title" | "description" | "$comment" => {
             source.string(value, place.key(name));
         }
         "deprecated" | "readOnly" | "writeOnly" => {

@@ -15,6 +15,25 @@ use crate::json::elements;
 /// A keyword's name and value.
 type Entry<'k, 'a> = (&'k str, &'a RawValue);
 
+/// The drafts in which the supported keywords mean the same. What an older one says otherwise is told keyword by keyword.
+const DIALECTS: [&str; 5] =
+    ["draft/2020-12/schema", "draft/2019-09/schema", "draft-07/schema", "draft-06/schema", "draft-04/schema"];
+
+/// `$schema`: a dialect of one's own could give every keyword another meaning.
+pub(crate) fn dialect<'a>(source: &mut Source<'a>, value: &'a RawValue, place: &Place) {
+    let key = place.key("$schema");
+    let Some(text) = source.string(value, key.clone()) else { return };
+    let plain = text
+        .trim_end_matches('#')
+        .split_once("://json-schema.org/")
+        .filter(|(scheme, _)| scheme.starts_with("http"));
+    if !plain.is_some_and(|(_, draft)| DIALECTS.contains(&draft)) {
+        let message = format!("`{text}` is not a dialect that is known here");
+        let fix = "use \"https://json-schema.org/draft/2020-12/schema\", or remove it";
+        source.report(value.get(), key, message, fix);
+    }
+}
+
 /// `type`: a name or a list of different names.
 pub(crate) fn types<'a>(source: &mut Source<'a>, value: &'a RawValue, place: &Place) -> Option<Types> {
     let names: Vec<&'a RawValue> = match Kind::of(value.get()) {

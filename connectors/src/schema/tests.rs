@@ -202,6 +202,7 @@ const REFUSED_PROPERTIES: &[(&str, &str)] = &[
     (r#"{"$ref":"x"}"#, "$ref"),
     (r#"{"multipleOf":2}"#, "multipleOf"),
     (r#"{"title":1}"#, "title"),
+    (r#"{"$schema":"https://example.com/of-our-own"}"#, "$schema"),
     (r#"{"deprecated":1}"#, "deprecated"),
     (r#"{"x-from-string":"yes"}"#, "x-from-string"),
 ];

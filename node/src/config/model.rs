@@ -166,6 +166,8 @@ pub struct Lake {
     pub late_grace: Period,
     /// How long a replaced generation stays readable; default 1 h.
     pub delete_grace: Period,
+    /// How long an hour is kept after its end; `None`: for ever.
+    pub keep: Option<Period>,
     /// The template of partition folders; `None`: `year=/month=/day=/hour=`.
     pub layout: Option<String>,
 }
@@ -321,6 +323,7 @@ impl Default for Lake {
             flush: Flush { every: Period::seconds(60), bytes: Size(64 << 20) },
             late_grace: Period::seconds(60),
             delete_grace: Period::seconds(3_600),
+            keep: None,
             layout: None,
         }
     }

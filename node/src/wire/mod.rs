@@ -244,6 +244,7 @@ pub fn lake(config: &Config) -> LakeSettings {
         flush_bytes: config.lake.flush.bytes.0,
         late_grace: config.lake.late_grace.0,
         delete_grace: config.lake.delete_grace.0,
+        keep: config.lake.keep.map(|keep| keep.0),
     }
 }
 

@@ -12,6 +12,7 @@ use super::{check, rejected};
 pub async fn catalog(make: impl AsyncFn() -> Arc<dyn Catalog>) {
     check("an empty catalog", empty(&*make().await)).await;
     check("locations", locations(&*make().await)).await;
+    check("partitions that are taken out", dropped(&*make().await)).await;
     check("tables are apart", apart(&*make().await)).await;
     check("columns are added", columns_added(&*make().await)).await;
     check("a query that cannot run", bad_query(&*make().await)).await;
@@ -67,6 +68,23 @@ async fn locations(store: &dyn Catalog) {
     expected.sort();
     assert_eq!(listed, expected, "partitions, ascending");
     assert_eq!(store.registered("t").await.unwrap(), hours.into(), "hours without their places");
+}
+
+async fn dropped(store: &dyn Catalog) {
+    let [first, second] = ["2026-11-21T07", "2026-11-21T08"].map(hour);
+    store.drop_partition("no_such_table", first).await.unwrap();
+    with_table(store, "t").await;
+    store.drop_partition("t", first).await.unwrap();
+    for at in [first, second] {
+        store.set_location("t", at, "here").await.unwrap();
+    }
+    for _ in 0..2 {
+        store.drop_partition("t", first).await.unwrap(); // idempotent
+    }
+    assert_eq!(store.location("t", first).await.unwrap(), None);
+    assert_eq!(store.partitions("t").await.unwrap(), [(second, "here".to_owned())]);
+    store.set_location("t", first, "again").await.unwrap();
+    assert_eq!(store.location("t", first).await.unwrap().as_deref(), Some("again"));
 }
 
 async fn apart(store: &dyn Catalog) {

@@ -67,6 +67,10 @@ impl Catalog for Storage {
         self.0.set_location(table, hour, location).await
     }
 
+    async fn drop_partition(&self, table: &str, hour: Hour) -> Result<(), Failure> {
+        self.0.drop_partition(table, hour).await
+    }
+
     async fn location(&self, table: &str, hour: Hour) -> Result<Option<String>, Failure> {
         self.0.location(table, hour).await
     }

@@ -166,6 +166,52 @@ async fn dead_letters_go_home_once_their_schema_is_mended() {
     cli.verify().await.unwrap();
 }
 
+#[tokio::test]
+async fn an_hour_that_is_kept_no_longer_leaves_nothing_but_its_books() {
+    let mut site = Site::new(CONFIG);
+    let (old, young) = (ago(5), ago(1));
+    let node = site.start().await;
+    let both = [event("old-1", old), event("old-2", old), event("young", young)];
+    accept(&node, &both).await;
+    node.drained(3, PATIENCE).await.unwrap();
+    compact(&node).await;
+    assert_eq!(hour(&node, Hour::of(old)).await["rows"], 2);
+    node.stop().await.unwrap();
+
+    site.setup.config = Some(CONFIG.replace("[lake]\n", "[lake]\nkeep = \"3h\"\n"));
+    let (node, cli) = (site.start().await, site.cli());
+    let expired = |row: &Value| row["hour"] == Hour::of(old).to_string() && row["state"] == "expired";
+    until(&node, "hours", |rows| rows.as_array().unwrap().iter().any(expired)).await;
+    let by_id = "SELECT message_id FROM events ORDER BY message_id";
+    assert_eq!(ids(&cli, by_id).await, ["young"]);
+
+    // What comes for it later is let go, too.
+    accept(&node, &[event("late", old), event("young-2", young)]).await;
+    node.drained(5, PATIENCE).await.unwrap();
+    compact(&node).await;
+    assert_eq!(ids(&cli, by_id).await, ["young", "young-2"]);
+    let gone = |row: &Value| {
+        row["hour"] == Hour::of(old).to_string() && row["late_inputs"] == 0 && row["fresh_segments"] == 0
+    };
+    until(&node, "hours", |rows| rows.as_array().unwrap().iter().any(gone)).await;
+    let folder = site.object("tables/events").join(Hour::of(old).path());
+    let emptied = async {
+        while folder.exists()
+            && std::fs::read_dir(&folder).unwrap().any(|entry| holds_files(&entry.unwrap().path()))
+        {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, emptied).await.expect("the hour's files are deleted after the grace");
+    node.stop().await.unwrap();
+    let report = cli.verify().await.unwrap();
+    assert_eq!((&report["rows"], &report["expired"]), (&json!(2), &json!(3)), "{report}");
+}
+
+fn holds_files(folder: &Path) -> bool {
+    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
+}
+
 /// Whether both shards are owned in this epoch.
 fn owned(shards: &Value, epoch: u64) -> bool {
     let shards = shards.as_array().unwrap();

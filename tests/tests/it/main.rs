@@ -18,6 +18,7 @@ mod cli;
 mod cluster;
 mod conformance;
 mod intake;
+mod json_schema;
 mod lake;
 mod own_destination;
 mod postgres;

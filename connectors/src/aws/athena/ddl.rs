@@ -96,6 +96,11 @@ pub(super) fn set_location(table: &str, hour: Hour, location: &str) -> String {
     format!("ALTER TABLE {} {} SET LOCATION {}", name(table), partition(hour), text(location))
 }
 
+/// `DROP IF EXISTS PARTITION`: of an external table, so its files stay.
+pub(super) fn drop_partition(table: &str, hour: Hour) -> String {
+    format!("ALTER TABLE {} DROP IF EXISTS {}", name(table), partition(hour))
+}
+
 /// The statement whose answer names a partition's location, see [`location_in`].
 pub(super) fn describe_partition(table: &str, hour: Hour) -> String {
     format!("DESCRIBE FORMATTED {} {}", name(table), partition(hour))

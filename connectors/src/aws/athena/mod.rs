@@ -221,6 +221,16 @@ impl Catalog for AthenaCatalog {
         self.judged(table, outcome.await)
     }
 
+    async fn drop_partition(&self, table: &str, hour: Hour) -> Result<(), Failure> {
+        let sql = ddl::drop_partition(table, hour);
+        match self.runner.change(&format!("drop {table} {hour}"), &sql, true).await {
+            Err(failure) if failure.class == Class::Rejected && self.columns(table).await?.is_none() => {
+                Ok(())
+            }
+            outcome => self.judged(table, outcome),
+        }
+    }
+
     async fn location(&self, table: &str, hour: Hour) -> Result<Option<String>, Failure> {
         match self.runner.ask(&ddl::describe_partition(table, hour)).await {
             Ok(lines) => match ddl::location_in(&lines) {

@@ -56,6 +56,28 @@ pub async fn npm(name: &str, packages: &[&str]) -> Result<PathBuf, String> {
     Ok(folder.join("node_modules"))
 }
 
+/// The unpacked sources of a package of PyPI (such as `jsonschema==4.23.0`), for what its wheel leaves out.
+///
+/// # Errors
+/// What is missing and how to provide it.
+pub async fn sources(name: &str, package: &str) -> Result<PathBuf, String> {
+    let folder = target()?.join("servers").join(name);
+    let environment = python(&format!("{name}-pip"), &["pip"]).await?;
+    let _one = lock(&folder).await?;
+    let unpacked = folder.join(package.replace("==", "-"));
+    if !is_complete(&folder, &[package]) {
+        std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        let pip = environment.join("pip").display().to_string();
+        let options =
+            ["download", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-binary", ":all:"];
+        run(&pip, &[&options[..], &[package]].concat(), Some(&folder)).await?;
+        let archive = format!("{}.tar.gz", package.replace("==", "-"));
+        run("python3", &["-m", "tarfile", "-e", &archive, "."], Some(&folder)).await?;
+        complete(&folder, &[package])?;
+    }
+    Ok(unpacked)
+}
+
 /// The target directory this very program was built into. Its `CACHEDIR.TAG` says nothing: Cargo writes that only into a folder
 /// that it has made itself.
 fn target() -> Result<PathBuf, String> {
