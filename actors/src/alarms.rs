@@ -259,16 +259,19 @@ impl Watcher {
     }
 
     fn rules(&self) -> Vec<Alarm> {
-        let broken = |(name, stream): (&String, &crate::shared::StreamSettings)| {
-            stream.rules.problem().map(|text| Alarm {
-                alarm: "rules broken",
-                at: name.clone(),
-                text,
-                fix: "mend them; the last good rules are in force meanwhile".into(),
-                urgent: true,
-            })
+        let alarm = |alarm, at: &String, text, what| Alarm {
+            alarm,
+            at: at.clone(),
+            text,
+            fix: format!("mend them; the last good {what} are in force meanwhile"),
+            urgent: true,
         };
-        self.shared.streams.iter().filter_map(broken).collect()
+        let broken = |(name, stream): (&String, &crate::shared::StreamSettings)| {
+            let rules = stream.rules.problem().map(|text| alarm("rules broken", name, text, "rules"));
+            let tables = stream.tables.problem().map(|text| alarm("tables broken", name, text, "tables"));
+            [rules, tables]
+        };
+        self.shared.streams.iter().flat_map(broken).flatten().collect()
     }
 
     fn dead_letters(&mut self, depth: u64, world: &World) -> Vec<Alarm> {

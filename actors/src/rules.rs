@@ -1,12 +1,12 @@
 //! Routing rules in force: read when the node starts, and again whenever their text has changed. A broken new version is
-//! told and the last good one stays.
+//! told and the last good one stays. The same actor looks at the [tables](crate::standardise::TablesBook).
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use futures::FutureExt;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use shardmill_connectors::failure::Failure;
 use shardmill_connectors::ports::Text;
 use shardmill_connectors::routing::{RuleProblem, Rules};
@@ -110,9 +110,9 @@ fn parse(source: &dyn Text, text: &str) -> Result<Rules, String> {
     })
 }
 
-/// The actor that looks at the rules, as a child of the root.
+/// The actor that looks at the rules and at the tables, as a child of the root. It shows the version of each table's schema.
 pub fn spec(shared: &Shared) -> ChildSpec {
-    let shared = shared.clone();
+    let (shared, shown) = (shared.clone(), shared.clone());
     let make = move || {
         let watcher = Watcher { shared: shared.clone() };
         async move { Ok(Box::new(watcher) as Box<dyn Worker>) }.boxed()
@@ -121,8 +121,18 @@ pub fn spec(shared: &Shared) -> ChildSpec {
         name: "rules".into(),
         kind: Kind::Rules,
         body: Body::Worker(Arc::new(make)),
-        view: Arc::new(|| Value::Null),
+        view: Arc::new(move || versions(&shown)),
     }
+}
+
+fn versions(shared: &Shared) -> Value {
+    let mut versions = Map::new();
+    for stream in shared.streams.values() {
+        for table in stream.tables.current().all() {
+            versions.insert(table.name.clone(), table.schema.version().into());
+        }
+    }
+    Value::Object(versions)
 }
 
 struct Watcher {
@@ -134,6 +144,7 @@ impl Worker for Watcher {
     async fn step(&mut self) -> Result<Next, Failure> {
         for stream in self.shared.streams.values() {
             stream.rules.refresh().await;
+            stream.tables.refresh().await;
         }
         Ok(Next::After(self.shared.schedule.look_seldom()))
     }

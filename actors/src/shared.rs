@@ -27,6 +27,7 @@ use crate::ledger::Taker;
 use crate::probing::Probing;
 use crate::redrives::Redrives;
 use crate::rules::RulesBook;
+use crate::standardise::TablesBook;
 use crate::supervision::{Registry, SupervisorHandle};
 use crate::tree::Kind;
 use crate::world::World;
@@ -62,10 +63,8 @@ pub struct StreamSettings {
     pub stream: Arc<dyn Stream>,
     /// Where a shard without a document is read from.
     pub start: Start,
-    /// The table its events land in.
-    pub table: String,
-    /// That table's schema.
-    pub schema: Arc<TableSchema>,
+    /// The tables its events land in, and the mapping that they go through before.
+    pub tables: Arc<TablesBook>,
     /// How name, time, id and key are found in an event.
     pub fields: Fields,
     /// Which time decides about the hour.
@@ -349,7 +348,7 @@ impl Shared {
 
     /// The schema that rows of `table` are made with now: that of the first stream that writes it.
     pub fn schema_of(&self, table: &str) -> Option<Arc<TableSchema>> {
-        self.streams.values().find(|stream| stream.table == table).map(|stream| stream.schema.clone())
+        self.streams.values().find_map(|stream| Some(stream.tables.current().get(table)?.schema.clone()))
     }
 
     /// Wakes the compactor of an hour, if it runs here.

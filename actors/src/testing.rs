@@ -34,6 +34,7 @@ use crate::rules::RulesBook;
 use crate::shared::{
     Control, LakeSettings, Memory, PartitionBy, Ports, Reload, Schedule, Shared, StreamSettings,
 };
+use crate::standardise::{Tables, TablesBook};
 use crate::state::ShardState;
 use crate::state::lane::LaneStart;
 use crate::supervision::Registry;
@@ -206,7 +207,10 @@ impl Site {
             cluster: Cluster::new(documents, membership.view(), told),
             liveness: membership.liveness(),
             ports,
-            streams: Arc::new(BTreeMap::from([("events".to_owned(), stream_settings(&stream, retention))])),
+            streams: Arc::new(BTreeMap::from([(
+                "events".to_owned(),
+                stream_settings(stream.clone(), retention),
+            )])),
             lake: Arc::new(lake()),
             schedule: Schedule { commit_every: Duration::from_millis(50), ..Schedule::LOCAL },
             memory: Memory::new(64 << 20),
@@ -311,12 +315,12 @@ pub(crate) fn settings(name: &str, connector: Arc<ThirdParty>) -> Settings {
     }
 }
 
-fn stream_settings(stream: &Arc<EmbeddedStream>, retention: Option<Duration>) -> StreamSettings {
+/// A stream with every default that feeds the built-in table `events`.
+pub(crate) fn stream_settings(stream: Arc<dyn Stream>, retention: Option<Duration>) -> StreamSettings {
     StreamSettings {
-        stream: stream.clone(),
+        stream,
         start: Start::Oldest,
-        table: "events".into(),
-        schema: TableSchema::builtin(),
+        tables: Arc::new(TablesBook::fixed(Tables::one("events", TableSchema::builtin()))),
         fields: Fields::default(),
         partition_by: PartitionBy::Arrival,
         rules: Arc::new(RulesBook::everything()),

@@ -4,7 +4,7 @@
 //! hours' documents last. An hour absorbs only what was listed before, so
 //! an hour's document read after the lists can only know more than they do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use shardmill_cluster::cell;
@@ -128,9 +128,9 @@ impl World {
 
     /// Whether no row of `hour` can still come in the ordinary way: every shard of every stream in `streams` has passed the
     /// hour's end plus the grace. Shards without a document, and ended shards whose children have none, hold the hour.
-    pub fn is_complete(&self, hour: Hour, streams: &[&str], grace_ms: i64) -> bool {
+    pub fn is_complete(&self, hour: Hour, streams: &BTreeSet<&str>, grace_ms: i64) -> bool {
         let passed = |watermark: Option<Millis>| watermark.is_some_and(|at| at >= hour.end().plus(grace_ms));
-        let mine = |name: &str| name.split_once('/').is_some_and(|(stream, _)| streams.contains(&stream));
+        let mine = |name: &str| name.split_once('/').is_some_and(|(stream, _)| streams.contains(stream));
         !self.unknown.iter().any(|name| mine(name))
             && self
                 .shards
@@ -187,7 +187,7 @@ impl World {
     }
 
     /// Every hour that a document names.
-    pub fn all_hours(&self) -> std::collections::BTreeSet<(String, Hour)> {
+    pub fn all_hours(&self) -> BTreeSet<(String, Hour)> {
         let listed = self.shards.values().flat_map(|s| &s.segments).map(|s| (s.table.clone(), s.hour));
         let late = self.late.values().flat_map(|m| &m.entries).map(|e| (e.table.clone(), e.hour));
         listed.chain(late).chain(self.hours.keys().cloned()).collect()

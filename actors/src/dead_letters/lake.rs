@@ -11,12 +11,9 @@ use shardmill_cluster::Cell;
 use shardmill_connectors::clock::Millis;
 use shardmill_connectors::crash;
 use shardmill_connectors::failure::{Class, Failure};
-use shardmill_connectors::hour::Hour;
 use shardmill_connectors::layout;
 use shardmill_connectors::parquet::{FileWriter, WriteOptions};
 use shardmill_connectors::record::NewRecord;
-use shardmill_connectors::setsum::Tally;
-use shardmill_connectors::standardise::{Rejection, Rows};
 use uuid::Uuid;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -26,11 +23,11 @@ use super::letter::{self, InFile, Letter, Refused};
 use super::selection::Found;
 use super::settle::record;
 use crate::shared::{Ports, StreamSettings};
-use crate::standardise;
+use crate::standardise::{Arrived, Builder, Builders, Reading, Refusal};
 use crate::state::{Manifest, ManifestEntry};
 
 struct Sorted {
-    rows: BTreeMap<(String, Hour), (Rows, Tally)>,
+    rows: Builders,
     back: Vec<Letter>,
 }
 
@@ -99,7 +96,7 @@ impl LakeRedrive<'_> {
     async fn events(&self, found: &[Found]) -> Result<Sourced, Failure> {
         let sorted = self.sort(found)?;
         if self.dry_run {
-            let rows = sorted.rows.values().map(|(_, tally)| tally.rows).sum();
+            let rows = sorted.rows.iter().map(|builder| builder.tally.rows).sum();
             return Ok(Sourced { rows, came_back: sorted.back.len() as u64, ..Sourced::default() });
         }
         let source = source(found);
@@ -119,14 +116,18 @@ impl LakeRedrive<'_> {
     }
 
     fn sort(&self, found: &[Found]) -> Result<Sorted, Failure> {
-        let mut sorted = Sorted { rows: BTreeMap::new(), back: Vec::new() };
+        let mut sorted = Sorted { rows: Builders::unbounded(), back: Vec::new() };
+        let mut readings: BTreeMap<&str, Reading> = BTreeMap::new();
         let at = Millis::now();
         for Found { letter, .. } in found {
             let Some(stream) = self.streams.get(&*letter.origin.stream) else { continue };
             let data = letter.data().map_err(Failure::rejected)?;
-            if let Err(rejection) = place(stream, letter, &data, &mut sorted.rows) {
+            let reading = readings.entry(&letter.origin.stream).or_insert_with(|| Reading::of(stream));
+            let arrived = Arrived::new(&data, &letter.origin);
+            if let Err(Refusal { table, rejection }) = sorted.rows.append(reading, arrived) {
                 sorted.back.push(Letter::lake(Refused {
                     stream,
+                    table: &table.name,
                     origin: letter.origin.clone(),
                     key: &letter.key,
                     data: &data,
@@ -148,14 +149,11 @@ impl LakeRedrive<'_> {
         }
         let folder = layout::late(source, &Uuid::new_v4().simple().to_string());
         let mut manifest = Manifest { source: source.to_owned(), ..Manifest::default() };
-        for ((table, hour), (mut rows, tally)) in sorted.rows {
-            let key = format!("{folder}/{table}-{hour}.parquet");
-            let batch = rows.finish();
-            let objects = self.ports.objects.as_ref();
-            let mut file = FileWriter::create(objects, &key, batch.schema(), self.write, &[]).await?;
-            file.write(&batch).await?;
-            let bytes = file.finish().await?.bytes;
-            manifest.entries.push(ManifestEntry { table, hour, key, bytes, tally });
+        for (part, builder) in sorted.rows.into_sorted().into_iter().enumerate() {
+            // All that came for an hour may have been refused.
+            if !builder.rows.is_empty() {
+                manifest.entries.push(self.upload(&folder, part, builder).await?);
+            }
         }
         if !sorted.back.is_empty() {
             let key = format!("{folder}/dead.ndjson");
@@ -169,23 +167,24 @@ impl LakeRedrive<'_> {
             Err(failure) => Err(failure),
         }
     }
-}
 
-/// Appends a letter's event to the rows of its own hour.
-fn place(
-    stream: &StreamSettings,
-    letter: &Letter,
-    data: &[u8],
-    rows: &mut BTreeMap<(String, Hour), (Rows, Tally)>,
-) -> Result<(), Rejection> {
-    let event = standardise::parse(data)?;
-    let hour = standardise::hour(stream, &event, letter.origin.arrived_at)?;
-    let (rows, tally) = rows
-        .entry((stream.table.clone(), hour))
-        .or_insert_with(|| (Rows::new(stream.schema.clone()), Tally::default()));
-    rows.append(&event, &letter.origin)?;
-    tally.insert(letter.origin.identity());
-    Ok(())
+    /// Uploads the rows of one hour.
+    async fn upload(
+        &self,
+        folder: &str,
+        part: usize,
+        mut builder: Builder,
+    ) -> Result<ManifestEntry, Failure> {
+        let (table, hour, tally) = (builder.table.name.clone(), builder.hour, builder.tally);
+        let key = format!("{folder}/{table}-{hour}-{part}.parquet");
+        let batch = builder.rows.finish();
+        let meta = [("shardmill.schema".to_owned(), builder.table.schema.version().to_owned())];
+        let objects = self.ports.objects.as_ref();
+        let mut file = FileWriter::create(objects, &key, batch.schema(), self.write, &meta).await?;
+        file.write(&batch).await?;
+        let bytes = file.finish().await?.bytes;
+        Ok(ManifestEntry { table, hour, key, bytes, tally })
+    }
 }
 
 /// The selection's name: the same letters with the same payloads give the same source, so that a repeated redrive adopts

@@ -121,11 +121,13 @@ pub struct GivenUp<'a> {
 pub struct Refused<'a> {
     /// The stream it came by.
     pub stream: &'a StreamSettings,
+    /// The table that does not take it.
+    pub table: &'a str,
     /// Its origin.
     pub origin: Origin,
     /// Its partition key.
     pub key: &'a str,
-    /// The payload.
+    /// The payload as received, before mapping.
     pub data: &'a [u8],
     /// Why it is invalid.
     pub rejection: Rejection,
@@ -168,7 +170,7 @@ impl Payload {
 impl Letter {
     /// The letter for an event that the lake refused.
     pub fn lake(refused: Refused<'_>) -> Self {
-        let Refused { stream, origin, key, data, rejection, redrives, at } = refused;
+        let Refused { stream, table, origin, key, data, rejection, redrives, at } = refused;
         let event = Object::parse(data).ok().and_then(|event| stream.fields.name(&event));
         let (payload, payload_base64) = pack(data);
         Letter {
@@ -176,7 +178,7 @@ impl Letter {
             class: Class::Rejected,
             reason: rejection.to_string(),
             destination: None,
-            table: Some(stream.table.clone()),
+            table: Some(table.to_owned()),
             field: Some(rejection.field).filter(|field| !field.is_empty()),
             event,
             key: key.to_owned(),
@@ -254,7 +256,7 @@ impl Letter {
             class: Class::Rejected,
             reason: reason.to_owned(),
             destination: destination.map(str::to_owned),
-            table: destination.is_none().then(|| stream.table.clone()),
+            table: destination.is_none().then(|| stream.tables.current().rest().name.clone()),
             field: None,
             event: None,
             key: String::new(),

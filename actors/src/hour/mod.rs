@@ -8,6 +8,7 @@ mod expire;
 pub mod plan;
 mod steps;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,11 +24,12 @@ use shardmill_connectors::layout;
 use tracing::Instrument;
 
 use crate::shared::Shared;
-use crate::state::HourState;
+use crate::state::{HourState, ShardState};
 use crate::supervision::registry::View;
 use crate::supervision::{Body, ChildSpec, Next, Worker};
 use crate::telemetry;
 use crate::tree::Kind;
+use crate::world::World;
 use plan::{Facts, Step};
 
 /// How long a compactor sleeps at most before it looks again.
@@ -111,10 +113,14 @@ impl Compactor {
         Ok(())
     }
 
-    /// The streams whose events land in this table.
-    fn streams(&self) -> Vec<&str> {
-        let mine = self.shared.streams.iter().filter(|(_, stream)| stream.table == self.table);
-        mine.map(|(name, _)| name.as_str()).collect()
+    /// The streams whose events land in this table: by the configuration as it is known here, or because one of their shards lists
+    /// rows for it, which a node with another configuration may have written.
+    fn streams<'w>(&'w self, world: &'w World) -> BTreeSet<&'w str> {
+        let mine = self.shared.streams.iter().filter(|(_, stream)| stream.tables.feeds(&self.table));
+        let lists =
+            |shard: &&Arc<ShardState>| shard.segments.iter().any(|segment| segment.table == self.table);
+        let listed = world.shards.values().filter(lists).map(|shard| shard.stream.as_str());
+        mine.map(|(name, _)| name.as_str()).chain(listed).collect()
     }
 }
 
@@ -129,7 +135,7 @@ impl Worker for Compactor {
         let inputs = world.inputs(&state);
         let grace = i64::try_from(self.shared.lake.late_grace.as_millis()).unwrap_or(i64::MAX);
         let intakes = &self.shared.intakes;
-        let complete = world.is_complete(self.hour, &self.streams(), grace)
+        let complete = world.is_complete(self.hour, &self.streams(&world), grace)
             && intakes.have_passed(&world, &self.table, self.hour);
         let facts = Facts {
             state: &state,

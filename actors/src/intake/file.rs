@@ -160,7 +160,7 @@ impl RawFileWorker {
         });
         let settings = &self.parts.settings;
         let outcome = if given_up { "given_up" } else { "taken_in" };
-        let (intake, table) = (settings.name.clone(), settings.table.table.clone());
+        let (intake, table) = (settings.name.clone(), settings.rest());
         metrics::counter!(telemetry::INTAKE_FILES, "intake" => intake.clone(), "outcome" => outcome)
             .increment(1);
         metrics::counter!(telemetry::INTAKE_ROWS, "intake" => intake).increment(rows);

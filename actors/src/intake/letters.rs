@@ -13,6 +13,7 @@ use shardmill_connectors::standardise::Rejection;
 use super::{Settings, file};
 use crate::dead_letters::Letter;
 use crate::dead_letters::letter::{InFile, Refused};
+use crate::standardise::Refusal;
 use crate::state::DeadFile;
 
 /// Bytes of letters collected before they are passed on.
@@ -35,10 +36,18 @@ pub(super) fn of_event(
     origin: Origin,
     offset: u64,
     (key, data): (&str, &[u8]),
-    rejection: Rejection,
+    Refusal { table, rejection }: Refusal,
 ) -> Letter {
-    let refused =
-        Refused { stream: &settings.table, origin, key, data, rejection, redrives: 0, at: Millis::now() };
+    let refused = Refused {
+        stream: &settings.table,
+        table: &table.name,
+        origin,
+        key,
+        data,
+        rejection,
+        redrives: 0,
+        at: Millis::now(),
+    };
     Letter { in_file: Some(InFile::EventAt(offset)), ..Letter::lake(refused) }
 }
 
@@ -82,6 +91,7 @@ fn of_announcement(
     let nothing = Rejection { field: String::new(), rule: String::new(), found: String::new() };
     let letter = Letter::lake(Refused {
         stream: &settings.table,
+        table: &settings.rest(),
         origin,
         key: "",
         data: body.as_bytes(),

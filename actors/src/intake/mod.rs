@@ -55,7 +55,7 @@ pub struct Settings {
     pub queue: Arc<dyn Queue>,
     /// Where the files are.
     pub files: Arc<dyn RawFiles>,
-    /// The table, its schema, and how events are read: those of the stream that feeds the table; its stream are the
+    /// The tables, and how events are read: those of the stream that feeds the table; its stream are the
     /// [notices](shardmill_connectors::raw::Announcements).
     pub table: StreamSettings,
     /// How long a notice in hand is hidden from other nodes; it is extended while its files are worked on.
@@ -65,6 +65,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The table of events that no other of its tables takes.
+    fn rest(&self) -> String {
+        self.table.tables.current().rest().name.clone()
+    }
+
     fn hidden(&self) -> Hidden<'_> {
         Hidden { queue: self.queue.as_ref(), visibility: self.visibility }
     }
@@ -88,13 +93,13 @@ impl Intakes {
 
     /// Whether an intake feeds `table`.
     pub fn feed(&self, table: &str) -> bool {
-        self.all.values().any(|(settings, _)| settings.table.table == table)
+        self.all.values().any(|(settings, _)| settings.table.tables.feeds(table))
     }
 
     /// Whether no file of `hour` is known to be missing in `table`: every intake that feeds it has passed the hour, wherever
     /// its queue is polled.
     pub fn have_passed(&self, world: &World, table: &str, hour: Hour) -> bool {
-        let mut mine = self.all.values().filter(|(settings, _)| settings.table.table == table);
+        let mut mine = self.all.values().filter(|(settings, _)| settings.table.tables.feeds(table));
         let watermark = |name: &str| world.intakes.get(name).and_then(|state| state.watermark);
         mine.all(|(settings, _)| watermark(&settings.name).is_some_and(|at| at >= hour.end()))
     }
@@ -123,7 +128,7 @@ impl Intakes {
 fn status(settings: &Settings, desk: &Desk) -> Value {
     let counts = desk.counts();
     json!({
-        "intake": settings.name, "table": settings.table.table, "in_hand": desk.in_hand(),
+        "intake": settings.name, "table": settings.rest(), "in_hand": desk.in_hand(),
         "files": counts.files, "rows": counts.rows, "dead_letters": counts.dead_letters,
         "files_given_up": counts.given_up, "repeated": counts.repeated,
         "watermark": desk.watermark().map(|at: Millis| at.to_string()),

@@ -1,14 +1,12 @@
-//! The events of one file, sorted into a Parquet file for each hour and a file of dead letters, in bounded memory.
+//! The events of one file, sorted into a Parquet file for each table and hour and a file of dead letters, in bounded memory.
 //!
 //! Rows are held until they are many; then those of the fullest hour go into that hour's file. A file of very many hours (by
 //! event time) has a few open at once: the one that was used longest ago is closed for another, and may get a second part.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use shardmill_connectors::clock::Millis;
 use shardmill_connectors::failure::Failure;
-use shardmill_connectors::hour::Hour;
 use shardmill_connectors::parquet::{FileWriter, WriteOptions};
 use shardmill_connectors::ports::Objects;
 use shardmill_connectors::raw::firehose::{self, Recovered};
@@ -20,40 +18,21 @@ use shardmill_connectors::standardise::{Rejection, Rows};
 
 use super::letters::{self, LetterFile};
 use super::{Settings, commit};
-use crate::shared::StreamSettings;
-use crate::standardise::{self, Reading};
+use crate::standardise::{self, Arrived, Builder, Builders, Reading, Refusal};
 use crate::state::{Manifest, ManifestEntry};
 
-/// Hours whose files are open at once, at most.
+/// Hours of tables whose files are open at once, at most.
 const HOURS: usize = 8;
 /// The smallest row group that is worth it.
 const ROW_GROUP: usize = 1 << 20;
 
-/// The open file of an hour.
+/// The open file of an hour, beside its rows.
+#[derive(Default)]
 struct Open {
-    rows: Rows,
-    /// Present once rows were written.
-    writer: Option<FileWriter>,
-    tally: Tally,
+    /// Present once rows were written, with its place in the manifest.
+    writer: Option<(FileWriter, usize)>,
     /// When it was last used, counted in events.
     used: u64,
-}
-
-impl Open {
-    fn took(&mut self, origin: &Origin) {
-        self.tally.insert(origin.identity());
-        self.used = origin.subsequence;
-    }
-}
-
-/// The file of an hour, as it is or as a new one.
-fn opened<'o>(open: &'o mut BTreeMap<Hour, Open>, hour: Hour, table: &StreamSettings) -> &'o mut Open {
-    open.entry(hour).or_insert_with(|| Open {
-        rows: Rows::new(table.schema.clone()),
-        writer: None,
-        tally: Tally::default(),
-        used: 0,
-    })
 }
 
 /// What a sorter works with.
@@ -77,7 +56,7 @@ pub(super) struct Sorter<'a> {
     manifest: Manifest,
     folder: String,
     reading: Reading,
-    open: BTreeMap<Hour, Open>,
+    open: Builders<Open>,
     letters: LetterFile,
     read: Tally,
     /// What could not be done while appending, which cannot wait.
@@ -109,7 +88,7 @@ impl<'a> Sorter<'a> {
             letters: LetterFile::new(format!("{folder}/dead.ndjson")),
             folder,
             reading: Reading::of(&with.settings.table),
-            open: BTreeMap::new(),
+            open: Builders::unbounded(),
             read: Tally::default(),
             failed: None,
         }
@@ -138,38 +117,38 @@ impl<'a> Sorter<'a> {
         let identity = origin.identity();
         self.read.insert(identity);
         let (data, verdict): (&[u8], _) = match what {
-            What::Value(data) => (data, self.row(data, &origin)),
-            What::Broken(data) => (data, Err(wrong("one whole JSON value", "broken text"))),
+            What::Value(data) => (data, self.row(Arrived { data, origin: &origin, identity })),
+            What::Broken(data) => (data, Err(self.wrong("one whole JSON value", "broken text"))),
             What::TooLong(length) => {
                 let rule = format!("at most {LONGEST} bytes");
-                (b"".as_slice(), Err(wrong(&rule, &format!("{length} bytes from byte {offset} of the file"))))
+                let found = format!("{length} bytes from byte {offset} of the file");
+                (b"".as_slice(), Err(self.wrong(&rule, &found)))
             }
-            What::Unclosed => (b"".as_slice(), Err(wrong("an array that is closed", "the end of the file"))),
+            What::Unclosed => {
+                (b"".as_slice(), Err(self.wrong("an array that is closed", "the end of the file")))
+            }
         };
-        let Err(rejection) = verdict else { return };
+        let Err(refusal) = verdict else { return };
         let settings = self.with.settings;
         let key = standardise::parse(data).ok().and_then(|event| settings.table.fields.key(&event));
         let of = (key.as_deref().unwrap_or_default(), data);
-        let letter = letters::of_event(settings, origin, offset, of, rejection);
+        let letter = letters::of_event(settings, origin, offset, of, refusal);
         if let Err(failure) = self.letters.append(&letter) {
             self.failed = Some(failure);
         }
     }
 
-    fn row(&mut self, data: &[u8], origin: &Origin) -> Result<(), Rejection> {
-        let table = &self.with.settings.table;
-        if let Some((event, hour)) = self.reading.read(data, origin.arrived_at) {
-            let open = opened(&mut self.open, hour, table);
-            open.rows.append_read(&event, origin);
-            open.took(origin);
-            return Ok(());
+    fn row(&mut self, arrived: Arrived<'_>) -> Result<(), Refusal> {
+        if let Some(open) = self.open.append(&mut self.reading, arrived)? {
+            open.beside.used = arrived.origin.subsequence;
         }
-        let event = standardise::parse(data)?;
-        let hour = standardise::hour(table, &event, origin.arrived_at)?;
-        let open = opened(&mut self.open, hour, table);
-        open.rows.append(&event, origin)?;
-        open.took(origin);
         Ok(())
+    }
+
+    /// The refusal of what is no event: nobody knows its name.
+    fn wrong(&self, rule: &str, found: &str) -> Refusal {
+        let rejection = Rejection { field: String::new(), rule: rule.to_owned(), found: found.to_owned() };
+        Refusal { table: self.reading.tables().rest().clone(), rejection }
     }
 
     /// Writes what has become too much to hold.
@@ -178,59 +157,52 @@ impl<'a> Sorter<'a> {
             return Err(failure);
         }
         self.letters.relieve(self.with.objects).await?;
-        let unused = self.open.iter().min_by_key(|(_, open)| open.used).map(|(hour, _)| *hour);
-        if let Some(hour) = unused.filter(|_| self.open.len() > HOURS) {
-            self.close(hour).await?;
+        let unused = self.open.iter().enumerate().min_by_key(|(_, open)| open.beside.used).map(|(at, _)| at);
+        if let Some(at) = unused.filter(|_| self.open.len() > HOURS) {
+            self.close(at).await?;
         }
-        while self.open.values().map(|open| open.rows.bytes()).sum::<usize>() > self.rows_bytes {
-            let held = self.open.iter().filter(|(_, open)| !open.rows.is_empty());
-            let fullest = held.max_by_key(|(_, open)| open.rows.bytes()).map(|(hour, _)| *hour);
-            let Some(hour) = fullest else { break };
-            self.write(hour).await?;
+        while self.open.bytes() > self.rows_bytes {
+            let held = self.open.iter().enumerate().filter(|(_, open)| !open.rows.is_empty());
+            let fullest = held.max_by_key(|(_, open)| open.rows.bytes()).map(|(at, _)| at);
+            let Some(at) = fullest else { break };
+            self.write(at).await?;
         }
         Ok(())
     }
 
-    /// Writes the rows of an hour that are held.
-    async fn write(&mut self, hour: Hour) -> Result<(), Failure> {
-        let part = self.manifest.entries.len();
-        let Some(open) = self.open.get_mut(&hour) else { return Ok(()) };
-        if open.rows.is_empty() {
-            return Ok(());
-        }
-        if open.writer.is_none() {
-            let settings = self.with.settings;
-            let key = format!("{}/{}-{hour}-{part}.parquet", self.folder, settings.table.table);
-            let objects = self.with.objects;
-            let meta = [
-                ("shardmill.schema".to_owned(), settings.table.schema.version().to_owned()),
-                ("shardmill.intake".to_owned(), settings.name.clone()),
-            ];
-            let schema = settings.table.schema.arrow();
-            open.writer = Some(FileWriter::create(objects, &key, schema, &self.options, &meta).await?);
-            self.manifest.entries.push(ManifestEntry {
-                table: settings.table.table.clone(),
-                hour,
-                key,
-                bytes: 0,
-                tally: Tally::default(),
-            });
-        }
+    /// Writes the rows that the builder at a place holds.
+    async fn write(&mut self, at: usize) -> Result<(), Failure> {
+        let Some(open) = self.open.get_mut(at).filter(|open| !open.rows.is_empty()) else { return Ok(()) };
+        let table = open.table.clone();
         let batch = open.rows.finish();
         // Small columns would keep the room of large ones.
-        open.rows = Rows::new(self.with.settings.table.schema.clone());
-        match &mut open.writer {
-            Some(writer) => writer.write(&batch).await,
+        open.rows = Rows::new(table.schema.clone());
+        if open.beside.writer.is_none() {
+            let (hour, part) = (open.hour, self.manifest.entries.len());
+            let key = format!("{}/{}-{hour}-{part}.parquet", self.folder, table.name);
+            let objects = self.with.objects;
+            let meta = [
+                ("shardmill.schema".to_owned(), table.schema.version().to_owned()),
+                ("shardmill.intake".to_owned(), self.with.settings.name.clone()),
+            ];
+            let file = FileWriter::create(objects, &key, batch.schema(), &self.options, &meta).await?;
+            open.beside.writer = Some((file, part));
+            let (table, bytes, tally) = (table.name.clone(), 0, Tally::default());
+            self.manifest.entries.push(ManifestEntry { table, hour, key, bytes, tally });
+        }
+        match &mut open.beside.writer {
+            Some((writer, _)) => writer.write(&batch).await,
             None => Ok(()),
         }
     }
 
-    /// Closes the file of an hour. An hour all of whose events were refused has none.
-    async fn close(&mut self, hour: Hour) -> Result<(), Failure> {
-        self.write(hour).await?;
-        let Some(Open { writer: Some(writer), tally, .. }) = self.open.remove(&hour) else { return Ok(()) };
+    /// Closes the file of the builder at a place. One all of whose events were refused has none.
+    async fn close(&mut self, at: usize) -> Result<(), Failure> {
+        self.write(at).await?;
+        let Some(Builder { tally, beside, .. }) = self.open.remove(at) else { return Ok(()) };
+        let Some((writer, part)) = beside.writer else { return Ok(()) };
         let summary = writer.finish().await?;
-        let entry = self.manifest.entries.iter_mut().rev().find(|entry| entry.hour == hour);
+        let entry = self.manifest.entries.get_mut(part);
         let Some(entry) = entry else { return Err(Failure::crashed("a late file without an entry")) };
         if summary.tally != tally {
             let (key, written) = (&entry.key, summary.tally);
@@ -245,9 +217,8 @@ impl<'a> Sorter<'a> {
         if let Some(failure) = self.failed.take() {
             return Err(failure);
         }
-        let hours: Vec<Hour> = self.open.keys().copied().collect();
-        for hour in hours {
-            self.close(hour).await?;
+        while !self.open.is_empty() {
+            self.close(0).await?;
         }
         shardmill_connectors::crash::point("intake.after-segments");
         let rows: Tally = self.manifest.entries.iter().map(|entry| entry.tally).sum();
@@ -261,8 +232,4 @@ impl<'a> Sorter<'a> {
         let dead_letters = self.letters.finish(self.with.objects).await?;
         Ok(Manifest { dead_letters, ..self.manifest })
     }
-}
-
-fn wrong(rule: &str, found: &str) -> Rejection {
-    Rejection { field: String::new(), rule: rule.to_owned(), found: found.to_owned() }
 }

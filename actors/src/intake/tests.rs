@@ -7,10 +7,9 @@ use bytes::Bytes;
 use shardmill_connectors::clock::Millis;
 use shardmill_connectors::embedded::{EmbeddedObjects, EmbeddedQueues, EmbeddedRaw};
 use shardmill_connectors::failure::{Class, Failure};
-use shardmill_connectors::fields::Fields;
 use shardmill_connectors::hour::Hour;
 use shardmill_connectors::parquet::{self, WriteOptions};
-use shardmill_connectors::ports::{Objects, RawBody, RawFile, Start};
+use shardmill_connectors::ports::{Objects, RawBody, RawFile};
 use shardmill_connectors::raw::Announcements;
 use shardmill_connectors::record::{Origin, Sequence, identity};
 use shardmill_connectors::schema::TableSchema;
@@ -22,9 +21,10 @@ use super::file::sort;
 use super::sorter::{Sorter, With};
 use crate::dead_letters::Letter;
 use crate::dead_letters::letter::{self, InFile};
-use crate::rules::RulesBook;
 use crate::shared::{PartitionBy, StreamSettings};
+use crate::standardise::{ByName, Table, Tables, TablesBook};
 use crate::state::Manifest;
+use crate::testing::stream_settings;
 
 const HOUR_MS: i64 = 3_600_000;
 const AT: Millis = Millis(1_795_000_000_000);
@@ -40,16 +40,8 @@ impl Site {
     fn new(partition_by: PartitionBy) -> Site {
         let folder = tempfile::tempdir().unwrap();
         let queue = Arc::new(EmbeddedQueues::open(folder.path()).unwrap().queue("raw"));
-        let table = StreamSettings {
-            stream: Arc::new(Announcements::new("firehose", queue.clone())),
-            start: Start::Oldest,
-            table: "events".into(),
-            schema: TableSchema::builtin(),
-            fields: Fields::default(),
-            partition_by,
-            rules: Arc::new(RulesBook::everything()),
-            retention: None,
-        };
+        let announcements = Arc::new(Announcements::new("firehose", queue.clone()));
+        let table = StreamSettings { partition_by, ..stream_settings(announcements, None) };
         let settings = Settings {
             name: "firehose".into(),
             queue,
@@ -198,4 +190,33 @@ async fn a_file_without_events_is_an_empty_source() {
     let site = Site::new(PartitionBy::Arrival);
     let manifest = site.take_in(b"\n[ ]\n", 1 << 20).await.unwrap();
     assert_eq!(manifest, Manifest { source: "file-1".into(), ..Manifest::default() });
+}
+
+#[tokio::test]
+async fn a_file_is_sorted_into_tables_by_name_and_one_may_come_back_in_the_same_hour() {
+    let mut site = Site::new(PartitionBy::Event);
+    let schema = r#"{"$id":"orders","type":"object","properties":{"n":{"type":"integer","minimum":0}},"required":["n"]}"#;
+    let orders = Table { name: "orders".into(), schema: Arc::new(TableSchema::load(schema).unwrap()) };
+    let by_name = ByName { events: vec!["Order *".into()], table: orders };
+    let rest = Table { name: "events".into(), schema: TableSchema::builtin() };
+    site.settings.table.tables = Arc::new(TablesBook::fixed(Tables::new(rest, [by_name])));
+    // Three kinds in turn, of twenty hours, in little memory.
+    let kinds =
+        [r#""event":"Order Paid","n":1"#, r#""event":"Order Lost","n":-1"#, r#""event":"Seen","n":-1"#];
+    let one = |n: i64| {
+        let at = AT.plus(-HOUR_MS * (n / 3 % 20));
+        format!("{{\"timestamp\":\"{at}\",{}}}\n", kinds[usize::try_from(n % 3).unwrap()])
+    };
+    let text: String = (0..600).map(one).collect();
+    let manifest = site.take_in(text.as_bytes(), 20 << 10).await.unwrap();
+    let of =
+        |table: &str| manifest.entries.iter().filter(|e| e.table == table).map(|e| e.tally).sum::<Tally>();
+    assert_eq!(of("orders"), tally((0..600).step_by(3)));
+    assert_eq!(of("events"), tally((2..600).step_by(3)));
+    assert_eq!(manifest.dead_letters.as_ref().unwrap().tally, tally((1..600).step_by(3)));
+    for entry in &manifest.entries {
+        assert_eq!(parquet::tally(site.objects.clone(), &entry.key).await.unwrap(), entry.tally);
+    }
+    let letters = site.letters(&manifest).await;
+    assert!(letters.iter().all(|letter| letter.table.as_deref() == Some("orders")));
 }

@@ -26,7 +26,7 @@ pub enum Prepared {
     NotMeant,
     /// Nothing: the mapping leaves it out, or the destination has no use for it. The text says which.
     Skipped(&'static str),
-    /// Nothing, and it never will: the event, and the third party's rule that it breaks.
+    /// Nothing, and it never will: the event, and the third party's rule, or the step of the mapping, that it breaks.
     Refused(Event, Failure),
 }
 
@@ -56,8 +56,10 @@ pub fn prepare(
     if rules.is_some_and(|rules| !admits(rules)) {
         return Prepared::NotMeant;
     }
-    let Mapped::Deliver(data) = settings.mapping.apply(&event, received.data) else {
-        return Prepared::Skipped("the mapping leaves it out: there is no consent");
+    let (data, misfit) = match settings.mapping.apply(&event, received.data) {
+        Mapped::Deliver(data) => (data, None),
+        Mapped::Skip => return Prepared::Skipped("the mapping leaves it out: there is no consent"),
+        Mapped::Refuse(rejection) => (received.data.clone(), Some(rejection)),
     };
     let key = settings.key.key(&event).map_or_else(|| received.partition_key.into(), CompactString::from);
     let event = Event {
@@ -68,6 +70,9 @@ pub fn prepare(
         part: Part::default(),
         origin: received.origin.clone(),
     };
+    if let Some(rejection) = misfit {
+        return Prepared::Refused(event, Failure::rejected(rejection.to_string()));
+    }
     match settings.connector.shape(event) {
         Shaped::Send(event) => Prepared::Event(event),
         Shaped::Skip => Prepared::Skipped("the destination has no use for such events"),

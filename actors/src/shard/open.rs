@@ -1,6 +1,8 @@
-//! What a lake writer holds between two commits: open rows by hour, the events that were invalid, the books.
+//! What a lake writer holds between two commits: open rows by table and hour, the events that were invalid, the books.
+//!
+//! All of it is read by one version of the stream's tables, the one in force when the first record came.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::record_batch::RecordBatch;
@@ -8,41 +10,23 @@ use shardmill_connectors::clock::Millis;
 use shardmill_connectors::crash;
 use shardmill_connectors::hour::Hour;
 use shardmill_connectors::ports::Start;
-use shardmill_connectors::record::{Origin, Position, Record, ShardId};
+use shardmill_connectors::record::{Position, Record, ShardId};
 use shardmill_connectors::setsum::Tally;
-use shardmill_connectors::standardise::{Rejection, Rows};
+use shardmill_connectors::standardise::Rejection;
 
 use super::place::Place;
 use crate::dead_letters::Letter;
 use crate::dead_letters::letter::Refused;
 use crate::shared::StreamSettings;
-use crate::standardise::{self, Reading};
+use crate::standardise::{self, Arrived, Builder, Builders, Reading, Refusal, Table};
 use crate::state::ShardState;
 use crate::trace::Links;
-
-/// Hours open at once, at most: events of more hours than this close what is open.
-const HOURS: usize = 8;
-
-/// The rows of each hour that is open.
-#[derive(Debug, Default)]
-struct Hours(BTreeMap<Hour, Rows>);
-
-impl Hours {
-    /// The rows of an hour; `None` when it is not open and [`HOURS`] are.
-    fn rows(&mut self, hour: Hour, stream: &StreamSettings) -> Option<&mut Rows> {
-        if self.0.len() >= HOURS && !self.0.contains_key(&hour) {
-            return None;
-        }
-        Some(self.0.entry(hour).or_insert_with(|| Rows::new(stream.schema.clone())))
-    }
-}
 
 /// Rows that wait for their commit.
 #[derive(Debug, Default)]
 pub struct Open {
     reading: Option<Reading>,
-    hours: Hours,
-    tallies: BTreeMap<Hour, Tally>,
+    rows: Builders,
     invalid: Vec<Letter>,
     invalid_bytes: usize,
     invalid_tally: Tally,
@@ -58,8 +42,8 @@ pub struct Open {
 /// Rows and letters taken out of [`Open`], ready to be uploaded.
 #[derive(Debug)]
 pub struct Sealed {
-    /// The rows of each hour, with their books.
-    pub rows: Vec<(Hour, RecordBatch, Tally)>,
+    /// The rows of each table and hour.
+    pub rows: Vec<Rows>,
     /// The events that were invalid.
     pub invalid: Vec<Letter>,
     /// Their books.
@@ -76,6 +60,19 @@ pub struct Sealed {
     pub links: Links,
     /// A record was set aside without being looked at.
     pub set_aside: bool,
+}
+
+/// The rows of one hour of one table, ready to be a segment.
+#[derive(Debug)]
+pub struct Rows {
+    /// The table.
+    pub table: Arc<Table>,
+    /// The hour.
+    pub hour: Hour,
+    /// The rows.
+    pub batch: RecordBatch,
+    /// Their books.
+    pub tally: Tally,
 }
 
 /// Where the lake's reading of a shard goes on.
@@ -107,25 +104,19 @@ pub struct Context<'a> {
 }
 
 impl Open {
-    /// Adds a record: as a row of its hour, or as a dead letter. `false` when another hour would have to be opened and
-    /// [`HOURS`] are open: commit first.
+    /// Adds a record: as a row of its table and hour, or as a dead letter. `false` when another builder would have to be opened than
+    /// may be open: commit first.
     pub fn append(&mut self, context: Context<'_>, record: &Record) -> bool {
         let origin = standardise::origin(context.stream, context.shard, record);
-        let identity = origin.identity();
-        let outcome = match context.set_aside {
-            true => Err(Rejection {
-                field: String::new(),
-                rule: "an event that can be processed".into(),
-                found: "one whose processing ended the process again and again".into(),
-            }),
-            false => self.row(context, record, &origin),
-        };
-        match outcome {
-            Ok(None) => return false,
-            Ok(Some(hour)) => self.tallies.entry(hour).or_default().insert(identity),
-            Err(rejection) => {
+        let arrived = Arrived::new(&record.data, &origin);
+        let identity = arrived.identity;
+        match self.row(context, arrived) {
+            Ok(false) => return false,
+            Ok(true) => {}
+            Err(Refusal { table, rejection }) => {
                 let letter = Letter::lake(Refused {
                     stream: context.stream,
+                    table: &table.name,
                     origin,
                     key: &record.key,
                     data: &record.data,
@@ -146,24 +137,25 @@ impl Open {
         true
     }
 
-    /// The hour in which the record is a row now; `None` when another one would have to be opened.
-    fn row(
-        &mut self,
-        context: Context<'_>,
-        record: &Record,
-        origin: &Origin,
-    ) -> Result<Option<Hour>, Rejection> {
-        crash::poison("standardise", &record.data);
+    /// Whether the record is a row now; `false` when another builder would have to be opened.
+    fn row(&mut self, context: Context<'_>, arrived: Arrived<'_>) -> Result<bool, Refusal> {
         let reading = self.reading.get_or_insert_with(|| Reading::of(context.stream));
-        if let Some((event, hour)) = reading.read(&record.data, record.arrived_at) {
-            let Some(rows) = self.hours.rows(hour, context.stream) else { return Ok(None) };
-            rows.append_read(&event, origin);
-            return Ok(Some(hour));
+        if context.set_aside {
+            let rejection = Rejection {
+                field: String::new(),
+                rule: "an event that can be processed".into(),
+                found: "one whose processing ended the process again and again".into(),
+            };
+            return Err(Refusal { table: reading.tables().rest().clone(), rejection });
         }
-        let event = standardise::parse(&record.data)?;
-        let hour = standardise::hour(context.stream, &event, record.arrived_at)?;
-        let Some(rows) = self.hours.rows(hour, context.stream) else { return Ok(None) };
-        rows.append(&event, origin).map(|()| Some(hour))
+        crash::poison("standardise", arrived.data);
+        Ok(self.rows.append(reading, arrived)?.is_some())
+    }
+
+    /// Whether other tables are in force than those that the open rows were made by.
+    pub fn is_outdated(&self, stream: &StreamSettings) -> bool {
+        let by = |reading: &Reading| !Arc::ptr_eq(reading.tables(), &stream.tables.current());
+        self.reading.as_ref().is_some_and(by)
     }
 
     /// Notes what the reader knows beyond the records themselves.
@@ -174,7 +166,7 @@ impl Open {
 
     /// Bytes held.
     pub fn bytes(&self) -> u64 {
-        (self.hours.0.values().map(Rows::bytes).sum::<usize>() + self.invalid_bytes) as u64
+        (self.rows.bytes() + self.invalid_bytes) as u64
     }
 
     /// Whether no record is held.
@@ -200,16 +192,13 @@ impl Open {
     /// Takes everything out.
     pub fn seal(&mut self) -> Sealed {
         let open = std::mem::take(self);
-        let mut tallies = open.tallies;
-        let rows = open
-            .hours
-            .0
-            .into_iter()
-            .filter(|(_, rows)| !rows.is_empty())
-            .map(|(hour, mut rows)| (hour, rows.finish(), tallies.remove(&hour).unwrap_or_default()))
-            .collect();
+        let builders = open.rows.into_sorted().into_iter().filter(|builder| !builder.rows.is_empty());
+        let sealed = |builder: Builder| {
+            let Builder { table, hour, mut rows, tally, .. } = builder;
+            Rows { table, hour, batch: rows.finish(), tally }
+        };
         Sealed {
-            rows,
+            rows: builders.map(sealed).collect(),
             invalid: open.invalid,
             invalid_tally: open.invalid_tally,
             read: open.read,
@@ -219,5 +208,66 @@ impl Open {
             links: open.links,
             set_aside: open.set_aside,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use shardmill_connectors::embedded::EmbeddedStream;
+    use shardmill_connectors::failure::Failure;
+    use shardmill_connectors::schema::TableSchema;
+
+    use super::*;
+    use crate::standardise::{Source, Tables, TablesBook, Version};
+    use crate::testing::stream_settings;
+
+    const AT: Millis = Millis(1_795_000_000_000);
+
+    fn tables(id: &str) -> Tables {
+        let schema = format!("{{\"$id\":\"{id}\",\"type\":\"object\"}}");
+        Tables::one("events", Arc::new(TableSchema::load(&schema).unwrap()))
+    }
+
+    /// The second version.
+    struct Second;
+
+    #[async_trait]
+    impl Source for Second {
+        async fn read(&self, known: Option<u64>) -> Result<Option<Version>, Failure> {
+            Ok((known != Some(2)).then(|| Version { fingerprint: 2, tables: Ok(tables("second")) }))
+        }
+    }
+
+    fn record(n: u64) -> Record {
+        let position = Position { sequence: n.into(), subsequence: 0 };
+        let data = format!("{{\"n\":{n}}}").into();
+        Record { position, key: "k".into(), data, arrived_at: AT, trace: None }
+    }
+
+    #[tokio::test]
+    async fn a_new_version_of_the_tables_closes_what_is_open_and_is_taken_up_after() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = EmbeddedStream::open(folder.path(), "events", 1, Duration::from_secs(60)).unwrap();
+        let book = Arc::new(TablesBook::followed(Arc::new(Second), tables("first"), 1));
+        let stream = StreamSettings { tables: book.clone(), ..stream_settings(Arc::new(log), None) };
+        let shard = ShardId::from("s");
+        let context = Context { stream: &stream, shard: &shard, at: AT, set_aside: false };
+        let mut open = Open::default();
+        assert!(open.append(context, &record(1)) && !open.is_outdated(&stream));
+        book.refresh().await;
+        assert!(open.is_outdated(&stream), "the writer commits now");
+        assert!(open.append(context, &record(2)));
+        let version = |sealed: &Sealed| {
+            let of = |rows: &Rows| {
+                (rows.table.schema.version().to_owned(), rows.batch.num_rows() as u64, rows.tally.rows)
+            };
+            sealed.rows.iter().map(of).collect::<Vec<_>>()
+        };
+        let (sealed, first) = (open.seal(), tables("first").rest().schema.version().to_owned());
+        assert_eq!((version(&sealed), sealed.read.rows), (vec![(first, 2, 2)], 2));
+        assert!(open.append(context, &record(3)) && !open.is_outdated(&stream));
+        let second = tables("second").rest().schema.version().to_owned();
+        assert_eq!(version(&open.seal()), [(second, 1, 1)]);
     }
 }

@@ -1,9 +1,10 @@
 //! The lake writer: batches to rows, rows to segments, and one compare-and-set that commits them.
 //!
-//! A commit is: upload the segments of every open hour and the file of invalid events under names nobody else can write,
+//! A commit is: upload the segments of every open hour of every table and the file of invalid events under names nobody else can write,
 //! then write the shard's document. What fails between is tried again from where it stands; what is uploaded and never
 //! named does not exist, and the sweeper deletes it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ use tokio::sync::mpsc;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::open::{Context, Open, Sealed};
+use super::open::{Context, Open, Rows, Sealed};
 use super::{Batch, Parts};
 use crate::budget::Share;
 use crate::dead_letters::letter;
@@ -54,9 +55,22 @@ enum Commit {
 #[derive(Debug)]
 struct Staged {
     records: u64,
-    rows: u64,
-    invalid: u64,
+    /// Rows and dead letters by table.
+    tables: BTreeMap<String, (u64, u64)>,
     links: Links,
+}
+
+impl Staged {
+    fn of(sealed: &Sealed) -> Self {
+        let mut tables: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+        for rows in &sealed.rows {
+            tables.entry(rows.table.name.clone()).or_default().0 += rows.tally.rows;
+        }
+        for table in sealed.invalid.iter().filter_map(|letter| letter.table.as_ref()) {
+            tables.entry(table.clone()).or_default().1 += 1;
+        }
+        Staged { records: sealed.read.rows, tables, links: sealed.links.clone() }
+    }
 }
 
 /// See the [module](self).
@@ -152,6 +166,7 @@ impl Writer {
             || self.open.age() >= lake.flush_every
             || self.open.bytes() >= lake.flush_bytes
             || self.is_crowding()
+            || self.open.is_outdated(&self.parts.stream)
             || cautious
     }
 
@@ -190,12 +205,7 @@ impl Writer {
     async fn upload_and_commit(&mut self) -> Result<(), Failure> {
         if let Commit::Uploading(sealed) = &self.commit {
             let commit = self.upload(sealed).await?;
-            let staged = Staged {
-                records: commit.read.rows,
-                rows: commit.segments.iter().map(|segment| segment.tally.rows).sum(),
-                invalid: commit.dead_letters.as_ref().map_or(0, |file| file.tally.rows),
-                links: sealed.links.clone(),
-            };
+            let staged = Staged::of(sealed);
             crash::pass("shard.before-commit").await;
             self.parts.ledger.stage(Change::Lake(Box::new(commit))).await;
             self.commit = Commit::Staged(staged);
@@ -208,9 +218,10 @@ impl Writer {
             self.parts.shared.gauge(&self.parts.name, |gauge| {
                 gauge.uncommitted = gauge.uncommitted.saturating_sub(staged.records);
             });
-            let table = &self.parts.stream.table;
-            metrics::counter!(telemetry::ROWS_COMMITTED, "table" => table.clone()).increment(staged.rows);
-            metrics::counter!(telemetry::DEAD_LETTERS, "table" => table.clone()).increment(staged.invalid);
+            for (table, (rows, invalid)) in staged.tables {
+                metrics::counter!(telemetry::ROWS_COMMITTED, "table" => table.clone()).increment(rows);
+                metrics::counter!(telemetry::DEAD_LETTERS, "table" => table).increment(invalid);
+            }
         }
         Ok(())
     }
@@ -218,28 +229,28 @@ impl Writer {
     /// Uploads everything sealed. A repeated attempt uses new names; what an earlier one left is swept.
     async fn upload(&self, sealed: &Sealed) -> Result<LakeCommit, Failure> {
         let mut segments = Vec::with_capacity(sealed.rows.len());
-        for (hour, rows, tally) in &sealed.rows {
-            let key = self.segment_key(*hour);
+        for Rows { table, hour, batch, tally } in &sealed.rows {
+            let key = self.segment_key((&table.name, *hour));
             let meta = [
-                ("shardmill.schema".to_owned(), self.parts.stream.schema.version().to_owned()),
+                ("shardmill.schema".to_owned(), table.schema.version().to_owned()),
                 ("shardmill.shard".to_owned(), self.parts.name.clone()),
             ];
             let objects = self.parts.shared.ports.objects.as_ref();
             let options = &self.parts.shared.lake.write;
-            let cost = ENCODER_BYTES + rows.get_array_memory_size() as u64;
+            let cost = ENCODER_BYTES + batch.get_array_memory_size() as u64;
             let _room = self.parts.shared.memory.encoders.take(cost).await;
-            let mut file = FileWriter::create(objects, &key, rows.schema(), options, &meta).await?;
-            file.write(rows).await?;
+            let mut file = FileWriter::create(objects, &key, batch.schema(), options, &meta).await?;
+            file.write(batch).await?;
             let summary = file.finish().await?;
             self.must_agree(&key, summary.tally, *tally)?;
             segments.push(Segment {
                 number: 0,
-                table: self.parts.stream.table.clone(),
+                table: table.name.clone(),
                 hour: *hour,
                 key,
                 bytes: summary.bytes,
                 tally: *tally,
-                schema: self.parts.stream.schema.version().to_owned(),
+                schema: table.schema.version().to_owned(),
             });
         }
         crash::point("shard.after-segments");
@@ -268,9 +279,8 @@ impl Writer {
         Ok(Some(DeadFile { key, tally: sealed.invalid_tally }))
     }
 
-    fn segment_key(&self, hour: shardmill_connectors::Hour) -> String {
+    fn segment_key(&self, of: (&str, shardmill_connectors::Hour)) -> String {
         let random = Uuid::new_v4().simple().to_string();
-        let of = (self.parts.stream.table.as_str(), hour);
         let stream = self.parts.stream.stream.name();
         layout::segment(stream, &self.parts.shard, self.parts.ledger.epoch(), &random, of)
     }

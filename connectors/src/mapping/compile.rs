@@ -7,15 +7,20 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::consent::Consent;
+use super::structure::Form;
 use super::template::Template;
-use super::{Mapping, Problem};
+use super::{Flatten, Mapping, Problem};
+use crate::destinations::hide::Secret;
 use crate::json::Pointer;
 use crate::json::edit::Paths;
 use crate::nearest::advice;
 use crate::schema::constant::Constant;
 
 /// The steps, in their order.
-const KEYS: [&str; 7] = ["consent", "pick", "drop", "rename", "hash", "constant", "template"];
+const KEYS: [&str; 11] = [
+    "consent", "unpack", "parse", "pick", "drop", "rename", "hash", "hash_key", "flatten", "constant",
+    "template",
+];
 
 /// How deep a value may be that consent is compared with.
 const DEEPEST: usize = 64;
@@ -46,10 +51,14 @@ pub(super) fn compile(settings: &Value) -> Result<Mapping, Vec<Problem>> {
     }
     let mut mapping = Mapping {
         consent: table.get("consent").and_then(|value| consent(value, &mut report)),
+        structure: structure(table, &mut report),
         pick: pointers(table, "pick", &mut report).map(|list| Paths::of(&list)),
         drop: pointers(table, "drop", &mut report).map(|list| Paths::of(&list)),
         rename: renames(table, &mut report),
         hash: pointers(table, "hash", &mut report).unwrap_or_default(),
+        hash_key: hash_key(table, &mut report),
+        // What lies deeper goes first: it can then be moved on with what holds it.
+        flatten: entries(table, "flatten", &mut report, flatten).into_iter().rev().collect(),
         constant: entries(table, "constant", &mut report, |value, _, _| Some(value.to_string())),
         template: entries(table, "template", &mut report, template),
     };
@@ -137,6 +146,64 @@ fn entries<T>(
     found
 }
 
+/// Where structure is read from strings, shallow ones first.
+fn structure(table: &Map<String, Value>, report: &mut Report) -> Vec<(Pointer, Form)> {
+    let mut found = Vec::new();
+    for (key, form) in [("unpack", Form::Packed), ("parse", Form::Text)] {
+        let pointers = pointers(table, key, report).unwrap_or_default();
+        found.extend(pointers.into_iter().map(|pointer| (pointer, form)));
+    }
+    found.sort_by_key(|(pointer, _)| pointer.tokens().len());
+    found
+}
+
+fn hash_key(table: &Map<String, Value>, report: &mut Report) -> Option<Secret> {
+    let key = match table.get("hash_key")? {
+        Value::String(text) if !text.is_empty() => Some(Secret::new(text)),
+        _ => {
+            report.add("hash_key", "this is not a key", "write a string like \"${HASH_KEY}\"");
+            None
+        }
+    };
+    if !table.contains_key("hash") {
+        report.add("hash_key", "nothing is hashed", "add hash = [\"/pointer\"], or remove the key");
+    }
+    key
+}
+
+/// The separator alone, or with a prefix; without one names begin with the object's own.
+fn flatten(value: &Value, key: &str, report: &mut Report) -> Option<Flatten> {
+    const FORM: &str = "write a separator like \"_\", or { separator = \"_\", prefix = \"\" }";
+    let own = key.strip_prefix("flatten.").and_then(|text| Pointer::parse(text).ok());
+    let own = own.and_then(|pointer| pointer.tokens().last().cloned()).unwrap_or_default();
+    let known = ["separator", "prefix"];
+    let (separator, prefix) = match value {
+        Value::String(separator) => (Some(separator), None),
+        Value::Object(table) => {
+            for unknown in table.keys().filter(|name| !known.contains(&name.as_str())) {
+                report.add(format!("{key}.{unknown}"), "unknown key", advice(unknown, &known));
+            }
+            let text = |name: &str| table.get(name).map(Value::as_str);
+            if [text("separator"), text("prefix")].contains(&Some(None)) {
+                report.add(key, "this is not a string", FORM);
+                return None;
+            }
+            let text = |name: &str| match table.get(name) {
+                Some(Value::String(text)) => Some(text),
+                _ => None,
+            };
+            (text("separator"), text("prefix"))
+        }
+        _ => (None, None),
+    };
+    let Some(separator) = separator else {
+        report.add(key, "the separator is missing", FORM);
+        return None;
+    };
+    let prefix = prefix.map_or_else(|| format!("{own}{separator}"), Clone::clone);
+    Some(Flatten { separator: separator.clone(), prefix })
+}
+
 fn template(value: &Value, key: &str, report: &mut Report) -> Option<Template> {
     let Value::String(text) = value else {
         report.add(key, "a template is a string", "put it in quotes; `constant` puts in other values");
@@ -170,12 +237,23 @@ fn conflicts(mapping: &Mapping, report: &mut Report) {
         }
     }
     for (place, pointer) in mapping.hash.iter().enumerate() {
-        let source = mapping.rename.iter().find(|(from, _)| pointer.is_within(from));
-        let refilled = mapping.rename.iter().any(|(_, to)| pointer.is_within(to) || to.is_within(pointer));
-        if let Some((from, to)) = source.filter(|(from, to)| from != to && !refilled) {
-            let rest = &pointer.as_str()[from.as_str().len()..];
+        if let Some((moved, to)) = moved_away(mapping, pointer) {
             let message = format!("`{pointer}` has been renamed by then, and would pass unhashed");
-            report.add(format!("hash[{place}]"), message, format!("write \"{to}{rest}\""));
+            report.add(format!("hash[{place}]"), message, format!("write \"{to}{moved}\""));
         }
     }
+    for (pointer, _) in &mapping.flatten {
+        if let Some((moved, to)) = moved_away(mapping, pointer) {
+            let message = format!("`{pointer}` has been renamed by then, and would stay as it is");
+            report.add(format!("flatten.{pointer}"), message, format!("write \"{to}{moved}\""));
+        }
+    }
+}
+
+/// Where a rename has moved what a pointer leads to: the rest of the pointer, and what it lies in now. Nothing when something else
+/// is moved there.
+fn moved_away<'m>(mapping: &'m Mapping, pointer: &'m Pointer) -> Option<(&'m str, &'m Pointer)> {
+    let (from, to) = mapping.rename.iter().find(|(from, to)| pointer.is_within(from) && from != to)?;
+    let refilled = mapping.rename.iter().any(|(_, to)| pointer.is_within(to) || to.is_within(pointer));
+    (!refilled).then(|| (&pointer.as_str()[from.as_str().len()..], to))
 }

@@ -1,12 +1,15 @@
-//! What a destination gets to see of an event: a few steps by JSON pointer, always in the same order.
+//! What a destination, or the lake, gets to see of an event: a few steps by JSON pointer, always in the same order.
 //!
 //! | step | does |
 //! |---|---|
-//! | `consent` | skips the event unless its person agreed |
+//! | `consent` | skips the event unless its person agreed (destinations only) |
+//! | `unpack` | puts JSON in the place of the base64 it was packed into |
+//! | `parse` | puts JSON in the place of the string it was written into |
 //! | `pick` | keeps only what is named |
 //! | `drop` | removes what is named |
 //! | `rename` | moves values, all at once: names can be swapped |
-//! | `hash` | replaces values by the SHA-256 of their trimmed lower-cased text; pointers as they are after renaming |
+//! | `hash` | replaces values by the SHA-256 of their trimmed lower-cased text, with `hash_key` by its HMAC; pointers as they are after renaming |
+//! | `flatten` | puts the values inside an object beside it, under joined names; pointers as they are after renaming |
 //! | `constant` | puts in fixed values |
 //! | `template` | puts in texts made of parts of the *original* event |
 //!
@@ -14,32 +17,45 @@
 
 mod compile;
 mod consent;
+mod hash;
+mod structure;
 mod template;
 #[cfg(test)]
 mod tests;
 
 use bytes::Bytes;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
+use crate::destinations::hide::Secret;
 use crate::json::edit::{Paths, Tree, quoted};
 use crate::json::{Object, Pointer};
-use crate::schema::text::decode;
-use crate::schema::types::Kind;
+use crate::standardise::Rejection;
 use consent::Consent;
+use structure::Form;
 use template::Template;
 
-/// The mapping of one destination, ready to be used.
+/// The mapping of one destination or of a stream's way to the lake, ready to be used.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mapping {
     consent: Option<Consent>,
+    /// Shallow ones first, `unpack` before `parse`: what was found in one string may hold another.
+    structure: Vec<(Pointer, Form)>,
     pick: Option<Paths>,
     drop: Option<Paths>,
     /// In the order in which values are taken out: what lies deeper, and further back in an array, first.
     rename: Vec<(Pointer, Pointer)>,
     hash: Vec<Pointer>,
+    hash_key: Option<Secret>,
+    flatten: Vec<(Pointer, Flatten)>,
     constant: Vec<(Pointer, String)>,
     template: Vec<(Pointer, Template)>,
+}
+
+/// How the names of flattened values are made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Flatten {
+    separator: String,
+    prefix: String,
 }
 
 /// Something wrong with a mapping: the key it concerns (dotted, from the mapping's own table), what is wrong, and what
@@ -53,6 +69,8 @@ pub enum Mapped {
     Deliver(Bytes),
     /// The event is not for this destination: consent is missing.
     Skip,
+    /// A step cannot be done with this event, and never will.
+    Refuse(Rejection),
 }
 
 impl Mapping {
@@ -67,10 +85,23 @@ impl Mapping {
         if self.consent.as_ref().is_some_and(|consent| !consent.is_given(event)) {
             return Mapped::Skip;
         }
+        match self.change(event) {
+            Ok(None) => Mapped::Deliver(raw.clone()),
+            Ok(Some(text)) => Mapped::Deliver(text.into()),
+            Err(rejection) => Mapped::Refuse(rejection),
+        }
+    }
+
+    /// The event after every step but `consent`: a JSON object; `None`: it stays as it is.
+    ///
+    /// # Errors
+    /// Which step cannot be done with this event, and why.
+    pub fn change(&self, event: &Object<'_>) -> Result<Option<String>, Rejection> {
         if !self.changes() {
-            return Mapped::Deliver(raw.clone());
+            return Ok(None);
         }
         let mut tree = Tree::of(event);
+        self.open(&mut tree)?;
         if let Some(paths) = &self.pick {
             tree.keep(paths);
         }
@@ -79,7 +110,12 @@ impl Mapping {
         }
         self.rename(&mut tree);
         for pointer in &self.hash {
-            tree.change(pointer, hashed);
+            tree.change(pointer, |json| hash::hashed(self.hash_key.as_ref(), json));
+        }
+        for (pointer, Flatten { separator, prefix }) in &self.flatten {
+            let rule = || format!("names that are free, or fewer (mapping, flatten `{pointer}`)");
+            let wrong = |found| Rejection { field: pointer.to_string(), rule: rule(), found };
+            tree.flatten(pointer, separator, prefix).map_err(wrong)?;
         }
         for (pointer, json) in &self.constant {
             tree.set(pointer, json.clone());
@@ -87,7 +123,30 @@ impl Mapping {
         for (pointer, template) in &self.template {
             tree.set(pointer, quoted(&template.fill(event)));
         }
-        Mapped::Deliver(tree.write().into())
+        Ok(Some(tree.write()))
+    }
+
+    /// Whether an event can be skipped: there is a step `consent`.
+    pub fn may_skip(&self) -> bool {
+        self.consent.is_some()
+    }
+
+    /// Puts structure in the place of the strings that hold it.
+    fn open(&self, tree: &mut Tree<'_>) -> Result<(), Rejection> {
+        for (pointer, form) in &self.structure {
+            let mut wrong = None;
+            tree.change(pointer, |json| {
+                form.read(json).unwrap_or_else(|rejection| {
+                    wrong = Some(rejection);
+                    None
+                })
+            });
+            if let Some(rejection) = wrong {
+                let rule = format!("{} (mapping)", rejection.rule);
+                return Err(Rejection { field: pointer.to_string(), rule, ..rejection });
+            }
+        }
+        Ok(())
     }
 
     /// Everything is taken out before anything is put in; what is put in last lies deepest, so that nothing is covered.
@@ -102,18 +161,7 @@ impl Mapping {
 
     fn changes(&self) -> bool {
         let puts = self.rename.len() + self.hash.len() + self.constant.len() + self.template.len();
-        self.pick.is_some() || self.drop.is_some() || puts > 0
+        let forms = self.structure.len() + self.flatten.len();
+        self.pick.is_some() || self.drop.is_some() || puts + forms > 0
     }
-}
-
-/// The hash that stands for a value, as advertising and mail services expect it of addresses; nothing stands for null.
-fn hashed(json: &str) -> Option<String> {
-    let text = match Kind::of(json) {
-        Kind::Null => return None,
-        // Half of a surrogate pair has no text: its JSON is hashed, so that it does not pass as it is.
-        Kind::String => decode(json).map_or_else(|| json.to_owned(), |text| text.trim().to_lowercase()),
-        Kind::Boolean | Kind::Number | Kind::Array | Kind::Object => json.to_owned(),
-    };
-    let digest: String = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
-    Some(quoted(&digest))
 }

@@ -1,9 +1,13 @@
 //! Mappings: each step, their order, and that nothing else is touched; against a naive reading of the same steps.
 
+use hmac::{Hmac, KeyInit, Mac};
 use proptest::prelude::*;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 use super::*;
+use crate::schema::text::decode;
+use crate::schema::types::Kind;
 
 fn mapped(settings: Value, event: &str) -> Option<String> {
     let mapping = Mapping::compile(&settings).unwrap_or_else(|problems| panic!("{problems:#?}"));
@@ -11,6 +15,15 @@ fn mapped(settings: Value, event: &str) -> Option<String> {
     match mapping.apply(&Object::parse(event.as_bytes()).unwrap(), &raw) {
         Mapped::Deliver(data) => Some(String::from_utf8(data.to_vec()).unwrap()),
         Mapped::Skip => None,
+        Mapped::Refuse(rejection) => panic!("{rejection}"),
+    }
+}
+
+fn refused(settings: Value, event: &str) -> Rejection {
+    let mapping = Mapping::compile(&settings).unwrap_or_else(|problems| panic!("{problems:#?}"));
+    match mapping.apply(&Object::parse(event.as_bytes()).unwrap(), &Bytes::new()) {
+        Mapped::Refuse(rejection) => rejection,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -75,6 +88,61 @@ fn hashes_are_those_of_trimmed_lower_case_text() {
 }
 
 #[test]
+fn a_key_makes_hashes_that_nobody_else_can_make() {
+    let event = r#"{"v":" Ada@Example.com "}"#;
+    let with = |key: &str| mapped(json!({"hash": "/v", "hash_key": key}), event).unwrap();
+    let mut mac = Hmac::<Sha256>::new_from_slice(b"k").unwrap();
+    mac.update(b"ada@example.com");
+    let wanted: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(with("k"), format!("{{\"v\":\"{wanted}\"}}"));
+    assert_ne!(with("k"), with("l"));
+    let shown = format!("{:?}", Mapping::compile(&json!({"hash": "/v", "hash_key": "geheim"})).unwrap());
+    assert!(!shown.contains("geheim"), "{shown}");
+}
+
+#[test]
+fn structure_is_made_first_so_that_the_other_steps_see_it() {
+    // printf '{"email":"A"}' | base64, and so on
+    let event =
+        r#"{"p":"{\"a\":{\"b\":1.10},\"q\":\"[2]\"}","z":"eyJlbWFpbCI6IkEiLCJpcCI6IjEifQ==","n":null}"#;
+    let table = [
+        (json!({"parse": ["/p"], "pick": ["/p/a"]}), r#"{"p":{"a":{"b":1.10}}}"#),
+        (json!({"parse": ["/p/q", "/p"], "pick": ["/p/q"]}), r#"{"p":{"q":[2]}}"#),
+        (json!({"unpack": "/z", "drop": ["/p", "/z/ip", "/n"]}), r#"{"z":{"email":"A"}}"#),
+        (json!({"parse": ["/n", "/none"], "pick": ["/n"]}), r#"{"n":null}"#),
+        (json!({"parse": "/p", "pick": ["/p/a"], "flatten": {"/p": "_", "/p/a": "."}}), r#"{"p_a.b":1.10}"#),
+        (
+            json!({"unpack": "/z", "pick": ["/z"], "rename": {"/z": "/y"}, "flatten": {"/y": {"separator": "-", "prefix": ""}},
+                   "constant": {"/c": 1}}),
+            r#"{"email":"A","ip":"1","c":1}"#,
+        ),
+    ];
+    for (settings, wanted) in table {
+        assert_eq!(mapped(settings.clone(), event).as_deref(), Some(wanted), "{settings}");
+    }
+    let hashed = mapped(
+        json!({"unpack": "/z", "pick": "/z/email", "hash": "/z/email", "flatten": {"/z": "_"}}),
+        event,
+    );
+    let wanted: String = Sha256::digest("a").iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hashed.unwrap(), format!("{{\"z_email\":\"{wanted}\"}}"));
+}
+
+#[test]
+fn a_step_that_cannot_be_done_refuses_the_event() {
+    let event = r#"{"p":"{","o":{"a":1},"o_a":2}"#;
+    for (settings, field, told) in [
+        (json!({"parse": "/p"}), "/p", "JSON in a string (mapping)"),
+        (json!({"unpack": "/p"}), "/p", "JSON in base64"),
+        (json!({"flatten": {"/o": "_"}}), "/o", "`o_a` twice"),
+    ] {
+        let rejection = refused(settings, event);
+        assert_eq!(rejection.field, field);
+        assert!(rejection.to_string().contains(told), "{rejection}");
+    }
+}
+
+#[test]
 fn without_consent_nothing_is_delivered() {
     let table = [
         (json!("/c"), r#"{"c":true}"#, true),
@@ -115,7 +183,8 @@ fn everything_wrong_is_told_with_its_key() {
     let settings = json!({
         "pik": ["/a"], "pick": ["a", 7], "drop": 3, "rename": {"x": "/y", "/m": 1, "/a": "/z", "/b": "/z"},
         "hash": ["/a/email", "/ok"], "constant": [1], "template": {"/t": "{", "/u": 5},
-        "consent": {"pointr": "/c"}
+        "consent": {"pointr": "/c"}, "parse": [1], "unpack": "z", "hash_key": 7,
+        "flatten": {"/f": 1, "/g": {"separator": "_", "prefx": ""}, "/a/h": "_", "i": "_", "/j": {"prefix": "x"}, "/k": {"separator": 1}}
     });
     let problems = Mapping::compile(&settings).unwrap_err();
     let mut found: Vec<&str> = problems.iter().map(|(key, _, _)| key.as_str()).collect();
@@ -125,7 +194,15 @@ fn everything_wrong_is_told_with_its_key() {
         "consent.pointr",
         "constant",
         "drop",
+        "flatten./a/h",
+        "flatten./f",
+        "flatten./g.prefx",
+        "flatten./j",
+        "flatten./k",
+        "flatten.i",
         "hash[0]",
+        "hash_key",
+        "parse[0]",
         "pick[0]",
         "pick[1]",
         "pik",
@@ -134,6 +211,7 @@ fn everything_wrong_is_told_with_its_key() {
         "rename.x",
         "template./t",
         "template./u",
+        "unpack",
     ];
     assert_eq!(found, wanted, "{problems:#?}");
     let fix = |key: &str| {
@@ -226,12 +304,23 @@ proptest! {
     }
 
     #[test]
+    fn flattening_agrees_with_the_naive_reading(event in object()) {
+        let flat = mapped(json!({"pick": ["/a"], "flatten": {"/a": {"separator": ".", "prefix": "a."}}}), &event.to_string());
+        let mut wanted = serde_json::Map::new();
+        if let Some(value) = event.get("a") {
+            naive_leaves("a", value, &mut wanted);
+        }
+        prop_assert_eq!(serde_json::from_str::<Value>(&flat.unwrap()).unwrap(), Value::Object(wanted));
+    }
+
+    #[test]
     fn any_mapping_gives_json_with_each_key_once_and_leaves_the_rest_alone(
         event in object(), drops in pointers(), hash in pointers(),
         rename in prop::collection::btree_map("(/[abc01]){1,3}", "(/[abcx01-]){1,3}", 0..3),
         constant in prop::collection::btree_map("(/[abcx01]){1,3}", value(), 0..3),
+        flatten in prop::collection::btree_map("(/[abc01]){1,2}", "[_.]{1}", 0..2),
     ) {
-        let settings = json!({"drop": drops, "hash": hash, "rename": rename, "constant": constant});
+        let settings = json!({"drop": drops, "hash": hash, "rename": rename, "constant": constant, "flatten": flatten});
         prop_assume!(Mapping::compile(&settings).is_ok());
         let body = event.to_string();
         let untouched = r#""untouched": [1.10, 1180591620717411303424, "\ud800" , {"\u0061":-0.0e5}]"#;
@@ -242,6 +331,16 @@ proptest! {
         let lossy = done.replace("\\ud800", "");
         prop_assert!(serde_json::from_str::<Value>(&lossy).is_ok(), "{}", done);
         prop_assert!(keys_once(&lossy), "{}", done);
+    }
+}
+
+/// Every value inside an object that is no object itself, or an empty one, under its path.
+fn naive_leaves(path: &str, value: &Value, found: &mut serde_json::Map<String, Value>) {
+    match value {
+        Value::Object(members) if !members.is_empty() => {
+            members.iter().for_each(|(name, value)| naive_leaves(&format!("{path}.{name}"), value, found));
+        }
+        other => _ = found.insert(path.to_owned(), other.clone()),
     }
 }
 

@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::json::{Object, Pointer};
 use crate::schema::constant::Constant;
-use patterns::Patterns;
+pub use patterns::Patterns;
 
 /// The routing rules of a stream, ready to be used.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 /// A list of patterns.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Patterns {
+pub struct Patterns {
     /// `*` is among them.
     all: bool,
     plain: HashSet<Box<str>>,
@@ -20,7 +20,8 @@ struct Starred {
 }
 
 impl Patterns {
-    pub(super) fn of<'p>(patterns: impl IntoIterator<Item = &'p str>) -> Self {
+    /// Compiles them.
+    pub fn of<'p>(patterns: impl IntoIterator<Item = &'p str>) -> Self {
         let mut compiled = Patterns::default();
         for pattern in patterns {
             match pattern.split_once('*') {
@@ -35,9 +36,19 @@ impl Patterns {
     }
 
     /// Whether a name is among them; an event without a name is matched by `*` alone.
-    pub(super) fn matches(&self, name: Option<&str>) -> bool {
+    pub fn matches(&self, name: Option<&str>) -> bool {
         let Some(name) = name else { return self.all };
         self.all || self.plain.contains(name) || self.starred.iter().any(|pattern| pattern.matches(name))
+    }
+}
+
+impl Patterns {
+    /// Whether everything that `pattern` stands for is among them, and by one of them alone.
+    ///
+    /// A `*` can only be matched whatever it stands for where a `*` of ours is. So it is enough to ask for one name, with a letter
+    /// in place of each `*` that no pattern has.
+    pub fn cover(&self, pattern: &str) -> bool {
+        self.matches(Some(&pattern.replace('*', "\u{10ffff}")))
     }
 }
 
@@ -93,6 +104,21 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_covers_a_pattern_takes_every_name_of_it(
+            patterns in prop::collection::vec("[ab*]{1,5}", 1..3), pattern in "[ab*]{1,5}", fill in prop::collection::vec("[ab]{0,3}", 5),
+        ) {
+            let compiled = Patterns::of(patterns.iter().map(String::as_str));
+            let mut fill = fill.into_iter();
+            let name: String = pattern.chars().map(|c| if c == '*' { fill.next().unwrap() } else { c.to_string() }).collect();
+            if compiled.cover(&pattern) {
+                prop_assert!(compiled.matches(Some(&name)), "{:?} {} {}", patterns, pattern, name);
+            } else {
+                let strange = pattern.replace('*', "#");
+                prop_assert!(!compiled.matches(Some(&strange)), "{:?} {}", patterns, pattern);
+            }
+        }
+
         #[test]
         fn agrees_with_the_naive_reading(patterns in prop::collection::vec("[ab*é]{1,7}", 0..4), name in "[abé]{0,9}") {
             let wanted = patterns.iter().any(|pattern| naive(pattern.as_bytes(), name.as_bytes()));

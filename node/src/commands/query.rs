@@ -31,7 +31,7 @@ async fn select(reached: &Reached, sql: &str) -> Result<QueryResult, Failure> {
     }
     let mut attempts = 0;
     loop {
-        let snapshot = lake::snapshot(ports, &reached.schemas()).await?;
+        let snapshot = lake::snapshot(ports, &reached.stores.schemas()).await?;
         attempts += 1;
         match ports.catalog.query(sql, &snapshot).await {
             Err(failure) if failure.class == Class::Transient && attempts < SNAPSHOTS => {}

@@ -1,10 +1,6 @@
 //! Which data a command works on: the embedded stores that a configuration file or a data directory names.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
-
-use shardmill_connectors::schema::TableSchema;
 
 use super::Error;
 use super::ops_client::OpsClient;
@@ -43,12 +39,6 @@ impl Reached {
         }
         let stores = wire::open(&config).await?;
         Ok(Reached { config, stores })
-    }
-
-    /// Today's schema of every configured table.
-    pub(super) fn schemas(&self) -> BTreeMap<String, Arc<TableSchema>> {
-        let tables = self.stores.streams.values();
-        tables.map(|stream| (stream.table.clone(), stream.schema.clone())).collect()
     }
 }
 

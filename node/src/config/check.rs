@@ -1,5 +1,6 @@
 //! `check`: the configuration and every file it names, all problems at once.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use shardmill_cluster::transport::Identity;
@@ -18,8 +19,8 @@ pub fn check(path: Option<&Path>) -> Vec<Problem> {
     // What rules of one stream name may be a function by those of another.
     let (named, _) = config.with_functions(&ruled(&config));
     for (name, stream) in &config.streams {
-        let tables = stream.tables.iter().map(|table| &table.schema);
-        for schema in std::iter::once(&stream.schema).chain(tables).flatten() {
+        let schemas: BTreeSet<&str> = stream.fed().filter_map(|(_, schema)| schema).collect();
+        for schema in schemas {
             let path = config.resolve(schema);
             problems.extend(local(&config, name, (schema, path), schema_problems));
         }

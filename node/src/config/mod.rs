@@ -12,6 +12,7 @@ pub mod schema_file;
 mod secret;
 mod sections;
 mod stream;
+mod tables;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

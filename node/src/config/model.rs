@@ -9,7 +9,7 @@ use shardmill_connectors::Millis;
 
 use super::destination::Destination;
 use super::places::Places;
-use super::{Period, Secret, Size};
+use super::{Period, Secret, Settings, Size};
 
 /// The whole configuration of a node.
 #[derive(Debug, Clone, Serialize)]
@@ -86,6 +86,8 @@ pub struct Stream {
     pub fields: Fields,
     /// Tables by event name, first match wins.
     pub tables: Vec<Table>,
+    /// The mapping that events go through before they become rows; default (empty): none.
+    pub mapping: Settings,
 }
 
 /// How the records of a stream are read.
@@ -311,6 +313,7 @@ impl Stream {
             partition_by: PartitionBy::Arrival,
             fields: Fields::default(),
             tables: Vec::new(),
+            mapping: Settings::default(),
         }
     }
 }

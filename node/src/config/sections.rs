@@ -13,7 +13,7 @@ use super::model::{
 };
 use super::reader::{Section, Setting};
 use super::{Period, Secret, Size};
-use super::{destination, stream};
+use super::{destination, stream, tables};
 
 impl Setting for Period {
     const EXAMPLE: &'static str = "\"60s\", \"15m\", \"1h\" or \"400d\"";
@@ -74,7 +74,9 @@ pub(super) fn config(mut root: Section<'_>) -> Config {
     if streams.is_empty() {
         root.report("streams", "no stream is configured", "add a section [streams.events]");
     }
-    let streams = streams.into_iter().map(|(name, section)| stream::read(name, section, backend)).collect();
+    let streams: BTreeMap<_, _> =
+        streams.into_iter().map(|(name, section)| stream::read(name, section, backend)).collect();
+    tables::check_across(&streams, &places, &root);
     let intakes = root.named("intake").into_iter();
     let intake: BTreeMap<_, _> =
         intakes.filter_map(|(name, section)| intake(name, section, &streams, backend)).collect();
@@ -229,7 +231,9 @@ fn intake(
         let fix = "call it otherwise: rows tell by `_stream` where they are from";
         section.report("queue", format!("a stream is called `{name}` as well"), fix);
     }
-    if let Some(table) = table.as_ref().filter(|table| streams.values().all(|of| of.table != **table)) {
+    if let Some(table) =
+        table.as_ref().filter(|table| streams.values().all(|of| of.fed().all(|(fed, _)| fed != *table)))
+    {
         let fix = "name the table of a stream: schema, fields and partitions are that stream's";
         section.report("table", format!("no stream feeds the table `{table}`"), fix);
     }

@@ -6,9 +6,10 @@ use shardmill_connectors::Millis;
 use shardmill_connectors::fields::TimePointer;
 use shardmill_connectors::json::Pointer;
 
-use super::model::{Backend, Fields, PartitionBy, ReadBy, StartAt, Stream, Table, TimeField};
+use super::model::{Backend, Fields, PartitionBy, ReadBy, StartAt, Stream, TimeField};
 use super::reader::{Item, Section, Setting};
 use super::sections::TableName;
+use super::tables;
 
 impl FromStr for StartAt {
     type Err = String;
@@ -39,6 +40,7 @@ pub(super) fn read(name: String, mut section: Section<'_>, backend: Backend) -> 
         Backend::Embedded => kinesis,
     };
     let (read, consumer) = reading(&mut section, backend);
+    let (tables, mapping) = (tables::read(&mut section), tables::mapping(&mut section));
     let partitions = [("arrival", PartitionBy::Arrival), ("event", PartitionBy::Event)];
     let stream = Stream {
         kinesis,
@@ -55,8 +57,10 @@ pub(super) fn read(name: String, mut section: Section<'_>, backend: Backend) -> 
         rules: section.text("rules"),
         partition_by: section.choice("partition_by", &partitions).unwrap_or(defaults.partition_by),
         fields: section.section("fields").map_or_else(Fields::default, fields),
-        tables: section.list("tables").into_iter().filter_map(table).collect(),
+        tables: tables.iter().flatten().cloned().collect(),
+        mapping,
     };
+    tables::check(&stream, &tables, &section);
     section.finish();
     (name, stream)
 }
@@ -102,16 +106,6 @@ fn check_name(name: &str, section: &Section<'_>) {
 fn table_of(stream: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
     stream.chars().map(plain).collect()
-}
-
-fn table(mut section: Section<'_>) -> Option<Table> {
-    let name = section.setting::<TableName>("table");
-    let name = section.required("table", name, "\"orders\"");
-    let events = section.texts("events");
-    let events = section.required("events", events, "[\"Order *\"]");
-    let schema = section.text("schema");
-    section.finish();
-    Some(Table { table: name?.0, events: events?, schema })
 }
 
 fn fields(mut section: Section<'_>) -> Fields {

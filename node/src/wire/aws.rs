@@ -1,6 +1,6 @@
 //! The stores on AWS: Kinesis Data Streams, S3, SQS and Athena.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use shardmill_actors::patience;
@@ -15,12 +15,12 @@ use shardmill_connectors::aws::s3::{self, S3Documents, S3Objects, S3Place};
 use shardmill_connectors::aws::session::Place;
 use shardmill_connectors::aws::sqs::SqsQueue;
 use shardmill_connectors::ports::{Objects, Queue, RawFiles, Stream, TextFile, TextObject};
-use shardmill_connectors::schema::TableSchema;
 use tokio::sync::watch;
 
 use super::peers::Departed;
-use super::{Hold, Opened, intake, streams, unopened, unread};
-use crate::config::{self, Config, Problem, Ruled, schema_file};
+use super::tables::{self, Texts};
+use super::{Hold, Opened, intake, streams, unopened};
+use crate::config::{self, Config, Problem, Ruled};
 
 /// Where nodes find each other's documents.
 #[derive(Debug, Clone)]
@@ -105,7 +105,7 @@ pub(super) async fn open(config: &Config) -> Result<Opened, Vec<Problem>> {
     for (name, settings) in &config.streams {
         let fan_out = consumer(config, name, settings).map(FanOut::new);
         let opened = kinesis(config, &session, (name, settings), fan_out).await?;
-        streams.insert(name.clone(), stream(config, &session, settings, opened).await?);
+        streams.insert(name.clone(), stream(config, &session, (name, settings), opened).await?);
     }
     let files: Arc<dyn RawFiles> = Arc::new(s3::RawFiles::new(&session));
     let overflow: Arc<dyn Objects> = stores.objects.clone();
@@ -163,14 +163,14 @@ async fn kinesis(
 async fn stream(
     config: &Config,
     session: &Session,
-    settings: &config::Stream,
+    (name, settings): (&str, &config::Stream),
     opened: KinesisStream,
 ) -> Result<StreamSettings, Vec<Problem>> {
     let text = |name: &str| object(session, name);
     let stream = streams::Opened {
         retention: Some(opened.retention()),
         stream: Arc::new(opened),
-        schema: schema(config, session, settings.schema.as_deref()).await?,
+        tables: tables::book(config, name, texts(config, session)).await?,
         objects: &text,
     };
     streams::settings(config, settings, stream).await
@@ -198,19 +198,13 @@ fn object(session: &Session, url: &str) -> Option<(Arc<dyn Objects>, String)> {
     Some((Arc::new(S3Objects::new(session, bucket, s3::Options::default())), key))
 }
 
-async fn schema(
-    config: &Config,
-    session: &Session,
-    name: Option<&str>,
-) -> Result<Arc<TableSchema>, Vec<Problem>> {
-    let Some((url, (objects, key))) = name.and_then(|name| Some((name, object(session, name)?))) else {
-        return config.schema(name);
-    };
-    let unread = |failure| vec![unread(url, failure, "name an object that exists and may be read")];
-    let bytes = objects.get(&key).await.map_err(unread)?;
-    let text = std::str::from_utf8(&bytes)
-        .map_err(|error| unread(Failure::rejected(format!("is not text: {error}"))))?;
-    schema_file::compile(url, text).map(Arc::new)
+/// Where the texts of schemas are: objects, or files.
+fn texts(config: &Config, session: &Session) -> Texts {
+    let (config, session) = (config.clone(), session.clone());
+    Arc::new(move |name| match object(&session, name) {
+        Some((objects, key)) => Arc::new(TextObject::new(objects, key, name)),
+        None => Arc::new(TextFile(config.resolve(name))),
+    })
 }
 
 /// Asks every service for what the configuration names. All that is wrong, each with what to do.
@@ -257,8 +251,10 @@ async fn probe_stream(
     // Local files were judged with the configuration.
     let text = |name: &str| object(session, name);
     let in_s3 = |name: &&str| text(name).is_some();
-    if let Some(name) = settings.schema.as_deref().filter(in_s3) {
-        problems.extend(schema(config, session, Some(name)).await.err().into_iter().flatten());
+    let schemas: BTreeSet<&str> = settings.fed().filter_map(|(_, schema)| schema).filter(in_s3).collect();
+    for name in schemas {
+        let schema = tables::schema(name, &texts(config, session)).await;
+        problems.extend(schema.err().into_iter().flatten());
     }
     if settings.rules.as_deref().filter(in_s3).is_some() {
         problems.extend(streams::rules(config, settings, &text).await.err().into_iter().flatten());

@@ -16,14 +16,18 @@ use shardmill_connectors::ports::{Documents, Objects, Queue, RawFiles, TextFile}
 use tokio::sync::watch;
 
 use super::peers::Departed;
+use super::tables::{self, Texts};
 use super::{Hold, Home, Opened, intake, streams};
 use crate::config::{self, Config, Problem, Ruled};
 
 /// Opens everything, creating what is missing.
 pub(super) async fn open(config: &Config) -> Result<Opened, Vec<Problem>> {
     // What somebody has to mend first is found before anything is created.
-    for stream in config.streams.values() {
-        config.schema(stream.schema.as_deref())?;
+    let folder = config.clone();
+    let texts: Texts = Arc::new(move |name| Arc::new(TextFile(folder.resolve(name))));
+    let mut books = std::collections::BTreeMap::new();
+    for name in config.streams.keys() {
+        books.insert(name, tables::book(config, name, texts.clone()).await?);
     }
     let dir = config.data_dir.as_path();
     let unopened = |failure: Failure| {
@@ -35,7 +39,8 @@ pub(super) async fn open(config: &Config) -> Result<Opened, Vec<Problem>> {
     };
     let ports = ports(dir).map_err(unopened)?;
     let mut opened = std::collections::BTreeMap::new();
-    for (name, settings) in &config.streams {
+    for (name, tables) in books {
+        let settings = &config.streams[name];
         let retention = settings.retention.0;
         let stream = EmbeddedStream::open(dir, name, settings.shards, retention).map_err(unopened)?;
         let of_lake = |name: &str| {
@@ -43,7 +48,7 @@ pub(super) async fn open(config: &Config) -> Result<Opened, Vec<Problem>> {
         };
         let stream = streams::Opened {
             stream: Arc::new(stream),
-            schema: config.schema(settings.schema.as_deref())?,
+            tables,
             retention: Some(retention),
             objects: &of_lake,
         };

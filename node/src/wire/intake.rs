@@ -7,6 +7,7 @@ use std::time::Duration;
 use shardmill_actors::intake::Settings;
 use shardmill_actors::redrives;
 use shardmill_actors::shared::StreamSettings;
+use shardmill_actors::standardise::TablesBook;
 use shardmill_connectors::Failure;
 use shardmill_connectors::ports::{Queue, RawFiles};
 use shardmill_connectors::raw::Announcements;
@@ -51,17 +52,28 @@ pub(super) fn settings(
     let mut opened = Vec::new();
     for (name, settings) in &config.intake {
         // The configuration was checked: there is one.
-        let Some(table) = streams.values().find(|stream| stream.table == settings.table) else { continue };
+        let Some(table) = table(streams, &settings.table) else { continue };
         let queue = queue(&settings.queue)?;
         let announcements = Arc::new(Announcements::new(name, queue.clone()));
         opened.push(Settings {
             name: name.clone(),
             queue,
             files: files.clone(),
-            table: StreamSettings { stream: announcements, ..table.clone() },
+            table: StreamSettings { stream: announcements, ..table },
             visibility: pace.visibility,
             wait: pace.wait,
         });
     }
     Ok(opened)
+}
+
+/// How events of raw files become rows: where a stream puts the rest of its events into the table that is named, as that stream's own
+/// would; where it puts those of some names there, in that table, whatever their names are.
+fn table(streams: &BTreeMap<String, StreamSettings>, name: &str) -> Option<StreamSettings> {
+    if let Some(whole) = streams.values().find(|stream| stream.tables.current().rest().name == name) {
+        return Some(whole.clone());
+    }
+    let stream = streams.values().find(|stream| stream.tables.current().get(name).is_some())?;
+    let only = Arc::new(TablesBook::only(stream.tables.clone(), name));
+    Some(StreamSettings { tables: only, ..stream.clone() })
 }

@@ -7,6 +7,7 @@ mod intake;
 mod outside;
 mod peers;
 mod streams;
+mod tables;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ use shardmill_connectors::destinations::sender::Sender;
 use shardmill_connectors::embedded::NodeLock;
 use shardmill_connectors::parquet::{Compression, WriteOptions};
 use shardmill_connectors::ports::Queue;
+use shardmill_connectors::schema::TableSchema;
 use shardmill_connectors::{Class, Failure};
 use tokio::sync::watch;
 
@@ -63,6 +65,13 @@ impl Stores {
     pub fn sources(&self) -> BTreeMap<String, StreamSettings> {
         let intakes = self.intakes.iter().map(|intake| (intake.name.clone(), intake.table.clone()));
         self.streams.clone().into_iter().chain(intakes).collect()
+    }
+
+    /// Today's schema of every configured table.
+    pub fn schemas(&self) -> BTreeMap<String, Arc<TableSchema>> {
+        let tables = self.streams.values().map(|stream| stream.tables.current());
+        let all = tables.flat_map(|tables| tables.all().to_vec());
+        all.map(|table| (table.name.clone(), table.schema.clone())).collect()
     }
 
     /// Who can tell that a node is gone, for a command that is no node itself.

@@ -1,14 +1,14 @@
-//! A configured stream, its schema, its fields and its rules.
+//! A configured stream, its fields and its rules.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use shardmill_actors::rules::{Judge, RulesBook};
 use shardmill_actors::shared::{PartitionBy, StreamSettings};
+use shardmill_actors::standardise::TablesBook;
 use shardmill_connectors::fields::{Fields, TimePointer};
 use shardmill_connectors::ports::{Objects, Start, Stream, Text, TextFile, TextObject};
 use shardmill_connectors::routing::{RuleProblem, Rules};
-use shardmill_connectors::schema::TableSchema;
 
 use super::unread;
 use crate::config::{self, Config, Problem, Ruled};
@@ -19,7 +19,7 @@ pub(super) type Find<'a> = dyn Fn(&str) -> Option<(Arc<dyn Objects>, String)> + 
 /// What a backend has opened for a stream.
 pub(super) struct Opened<'a> {
     pub(super) stream: Arc<dyn Stream>,
-    pub(super) schema: Arc<TableSchema>,
+    pub(super) tables: TablesBook,
     pub(super) retention: Option<Duration>,
     /// Where texts are that are objects.
     pub(super) objects: &'a Find<'a>,
@@ -38,8 +38,7 @@ pub(super) async fn settings(
             config::StartAt::Latest => Start::Latest,
             config::StartAt::At(moment) => Start::At(moment),
         },
-        table: stream.table.clone(),
-        schema: opened.schema,
+        tables: Arc::new(opened.tables),
         fields: fields(&stream.fields),
         partition_by: match stream.partition_by {
             config::PartitionBy::Arrival => PartitionBy::Arrival,

@@ -26,4 +26,5 @@ mod postgres_crash;
 mod quotas;
 mod redrive_queue;
 mod support;
+mod tables;
 mod telemetry;

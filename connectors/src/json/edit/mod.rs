@@ -4,6 +4,8 @@
 //! pair stays what it is. An object that is opened loses white space between its members, and of a repeated key only the
 //! last value is kept, in the place of the first: no pointer can then miss a second one.
 
+mod flatten;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 

@@ -215,8 +215,7 @@ async fn delivered(running: &Running) -> Result<(), Error> {
 
 async fn result(running: &Running, config: &Config, sent: &Sent) -> Result<Value, Error> {
     let stores = wire::open(config).await?;
-    let schemas = stores.streams.values().map(|s| (s.table.clone(), s.schema.clone())).collect();
-    let snapshot = lake::snapshot(&stores.ports, &schemas).await?;
+    let snapshot = lake::snapshot(&stores.ports, &stores.schemas()).await?;
     let counted = stores.ports.catalog.query("SELECT count(*) AS n FROM events", &snapshot).await?;
     let counted = output::rows(&counted.schema, &counted.batches, output::Format::Json)?;
     let counted: Value = serde_json::from_str(&counted).unwrap_or(Value::Null);

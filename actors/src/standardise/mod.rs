@@ -1,15 +1,34 @@
-//! From a record to a row of its hour, or to the reason why not: the rules every door to the lake shares.
+//! From a record to a row of its table and hour, or to the reason why not: the rules every door to the lake shares.
+//!
+//! ```text
+//! record ── Reading ──▶ Placed (table, hour, event) ── Builders ──▶ the open rows of that table and hour
+//!              │  ▲                    └─▶ Refusal (the table, and what it does not take)
+//!              │  └─ Tables: which events go to which table, the mapping before   (in force: TablesBook)
+//!              └─▶ Refusal
+//! ```
+//!
+//! Name, time, hour and identity are those of the event as it was received; only what becomes the row goes through the mapping.
+
+mod book;
+mod builders;
+mod reading;
+mod tables;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
 use shardmill_connectors::clock::Millis;
-use shardmill_connectors::fields::TimePointer;
 use shardmill_connectors::hour::Hour;
 use shardmill_connectors::json::Object;
 use shardmill_connectors::record::{Origin, Record};
-#[cfg(doc)]
-use shardmill_connectors::standardise::Rows;
-use shardmill_connectors::standardise::{Event, Reader, Rejection};
+use shardmill_connectors::standardise::Rejection;
+
+pub use book::{Source, TablesBook, Version};
+pub use builders::{Builder, Builders};
+pub use reading::{Arrived, Placed, Reading, Refusal};
+pub use tables::{ByName, Table, Tables};
 
 use crate::shared::{PartitionBy, StreamSettings};
 
@@ -36,51 +55,6 @@ pub fn parse(data: &[u8]) -> Result<Object<'_>, Rejection> {
         rule: format!("a JSON object (line {}, column {})", error.line(), error.column()),
         found: "something else".into(),
     })
-}
-
-/// Reads events of a stream fast, with the hours they belong to.
-#[derive(Debug)]
-pub struct Reading {
-    reader: Reader,
-    hour_of: HourOf,
-}
-
-/// Where an event's hour is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum HourOf {
-    /// In the arrival of its record.
-    Arrival,
-    /// In the column at this place, when there is a moment.
-    Column(usize),
-    /// Somewhere else.
-    Elsewhere,
-}
-
-impl Reading {
-    /// A reader of the stream's events.
-    pub fn of(stream: &StreamSettings) -> Self {
-        let hour_of = match (stream.partition_by, stream.fields.time.first()) {
-            (PartitionBy::Arrival, _) => HourOf::Arrival,
-            (PartitionBy::Event, Some(TimePointer::Pointer(pointer))) => {
-                stream.schema.time_at(pointer).map_or(HourOf::Elsewhere, HourOf::Column)
-            }
-            (PartitionBy::Event, _) => HourOf::Elsewhere,
-        };
-        Reading { reader: Reader::new(stream.schema.clone()), hour_of }
-    }
-
-    /// An event and its hour; `None`: [`parse`], [`hour`] and [`Rows::append`] tell what it is.
-    pub fn read<'r>(&'r mut self, data: &'r [u8], arrived_at: Millis) -> Option<(Event<'r>, Hour)> {
-        if self.hour_of == HourOf::Elsewhere {
-            return None;
-        }
-        let event = self.reader.read(data)?;
-        let time = match self.hour_of {
-            HourOf::Column(place) => Millis(event.time(place)?.div_euclid(1000)),
-            _ => arrived_at,
-        };
-        is_near(time, arrived_at).then(|| (event, Hour::of(time)))
-    }
 }
 
 /// Whether an event's time is near enough to its arrival.
