@@ -256,6 +256,7 @@ mod tests {
         let mut open = Open::default();
         assert!(open.append(context, &record(1)) && !open.is_outdated(&stream));
         book.refresh().await;
+        book.refresh().await;
         assert!(open.is_outdated(&stream), "the writer commits now");
         assert!(open.append(context, &record(2)));
         let version = |sealed: &Sealed| {

@@ -52,6 +52,8 @@ struct Inner {
     tables: Arc<Tables>,
     /// What was judged last; `None` when it could not be read since.
     fingerprint: Option<u64>,
+    /// What was found last and not judged yet.
+    found: Option<u64>,
     problem: Option<String>,
     /// What `tables` were made from, when they are another book's.
     made_from: Option<Arc<Tables>>,
@@ -87,7 +89,8 @@ impl TablesBook {
 
     fn with(kept: Kept, tables: Tables, fingerprint: Option<u64>) -> Self {
         let fed = names(&tables).collect();
-        let inner = Inner { tables: Arc::new(tables), fingerprint, problem: None, made_from: None, fed };
+        let tables = Arc::new(tables);
+        let inner = Inner { tables, fingerprint, found: None, problem: None, made_from: None, fed };
         TablesBook { kept, inner: Mutex::new(inner) }
     }
 
@@ -119,14 +122,17 @@ impl TablesBook {
         self.inner().problem.clone()
     }
 
-    /// Reads the tables again and puts them in force when they have changed and are good.
+    /// Reads the tables again and puts them in force when they have changed and are good. What is found must be found twice, one time
+    /// after the other: half of a file that is being written can look like a whole one.
     pub async fn refresh(&self) {
         let Kept::Source(source) = &self.kept else { return };
         let known = self.inner().fingerprint;
         let found = source.read(known).await;
         let mut inner = self.inner();
         match found {
-            Ok(None) => {}
+            Ok(None) => inner.found = None,
+            Ok(Some(Version { fingerprint, .. }))
+                if inner.found.replace(fingerprint) != Some(fingerprint) => {}
             Ok(Some(Version { fingerprint, tables: Ok(tables) })) => {
                 inner.fingerprint = Some(fingerprint);
                 inner.problem = None;
@@ -194,9 +200,23 @@ mod tests {
         ] {
             *source.0.lock().unwrap() = said;
             book.refresh().await;
+            book.refresh().await;
             assert_eq!((book.current().rest().name.as_str(), book.problem().as_deref()), (rest, problem));
         }
         assert!(["a", "bb", "ccc"].iter().all(|table| book.feeds(table)) && !book.feeds("wrong"));
+    }
+
+    #[tokio::test]
+    async fn what_is_there_for_a_moment_is_not_meant() {
+        let source = Arc::new(Said::default());
+        let book = TablesBook::followed(source.clone(), Tables::one("a", TableSchema::builtin()), 1);
+        for said in [Ok("bb"), Ok("a"), Ok("bb"), Err("half"), Ok("a"), Ok("bb")] {
+            *source.0.lock().unwrap() = Some(said);
+            book.refresh().await;
+            assert_eq!((book.current().rest().name.as_str(), book.problem()), ("a", None), "{said:?}");
+        }
+        book.refresh().await;
+        assert_eq!(book.current().rest().name, "bb");
     }
 
     #[tokio::test]
@@ -211,6 +231,8 @@ mod tests {
         assert_eq!(of_only.rest(), before.rest());
         *source.0.lock().unwrap() = Some(Ok("bb"));
         book.refresh().await;
+        book.refresh().await;
+        assert_eq!(book.current().rest().name, "bb");
         assert_eq!(only.current().rest().name, "a", "it is gone: what was there last stays");
     }
 }
