@@ -1,7 +1,7 @@
 //! This node's part in the cluster: whether it may act, what is planned for it, and what it tells the others of itself.
 //!
-//! Work is named by its document: `shards/<stream>/<shard>`, `hours/<table>/<hour>`, `intakes/<name>`. The plan is a wish; the
-//! right to do work is taken in the work's own document.
+//! Work is named by its document: `shards/<stream>/<shard>`, `hours/<table>/<hour>`, `intakes/<name>`,
+//! `schedules/<name>`. The plan is a wish; the right to do work is taken in the work's own document.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};

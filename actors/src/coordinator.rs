@@ -177,7 +177,8 @@ impl Coordinator {
         });
         let hours = hours.map(|(table, hour)| documents::hour(&table, hour));
         let intakes = self.shared.intakes.names().map(documents::intake);
-        self.work = shards.chain(hours).chain(intakes).collect();
+        let schedules = self.shared.schedules.names().map(documents::schedule);
+        self.work = shards.chain(hours).chain(intakes).chain(schedules).collect();
         self.read_at = Some(Instant::now());
         self.shared.world.send_replace(Arc::new(world));
         self.shared.show_lag();
@@ -223,8 +224,8 @@ impl Coordinator {
     /// Starts what is planned for this node, and stops what is not any more.
     fn run(&mut self, plan: &Plan, fresh: bool) {
         let pool = |kind| self.shared.control.pool(kind);
-        let (Some(shards), Some(hours), Some(intakes)) =
-            (pool(Kind::Shards), pool(Kind::Hours), pool(Kind::Intakes))
+        let (Some(shards), Some(hours), Some(intakes), Some(schedules)) =
+            (pool(Kind::Shards), pool(Kind::Hours), pool(Kind::Intakes), pool(Kind::Schedules))
         else {
             return;
         };
@@ -247,6 +248,10 @@ impl Coordinator {
                         .into_iter()
                         .for_each(|spec| intakes.add(spec));
                 }
+                Some(Work::Schedule(name)) => {
+                    let spec = self.shared.schedules.spec(&self.shared, name);
+                    spec.into_iter().for_each(|spec| schedules.add(spec));
+                }
                 _ => {}
             }
         }
@@ -255,6 +260,7 @@ impl Coordinator {
                 Some(Work::Shard(stream, id)) => shards.remove(format!("{stream}/{id}")),
                 Some(Work::Hour(table, hour)) => hours.remove(hour::name(table, hour)),
                 Some(Work::Intake(name)) => intakes.remove(name.to_owned()),
+                Some(Work::Schedule(name)) => schedules.remove(name.to_owned()),
                 None => {}
             }
         }
@@ -294,6 +300,7 @@ fn work_of(path: &str) -> Option<String> {
         ("shards", stream, Some(shard)) => Some(format!("shards/{stream}/{shard}")),
         ("hours", table, Some(hour)) => Some(documents::hour(table, hour.parse().ok()?)),
         ("intake", name, _) => Some(documents::intake(name)),
+        ("schedules", name, _) => Some(documents::schedule(name)),
         _ => None,
     }
 }
@@ -306,6 +313,8 @@ enum Work<'a> {
     Hour(&'a str, Hour),
     /// An intake.
     Intake(&'a str),
+    /// A schedule.
+    Schedule(&'a str),
 }
 
 fn named(work: &str) -> Option<Work<'_>> {
@@ -314,6 +323,7 @@ fn named(work: &str) -> Option<Work<'_>> {
         ("shards", stream, Some(shard)) => Some(Work::Shard(stream, shard)),
         ("hours", table, Some(hour)) => Some(Work::Hour(table, hour.parse().ok()?)),
         ("intakes", name, None) => Some(Work::Intake(name)),
+        ("schedules", name, None) => Some(Work::Schedule(name)),
         _ => None,
     }
 }
@@ -344,7 +354,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// The pool of `kind` ([`Kind::Shards`], [`Kind::Hours`] or [`Kind::Intakes`]) as a child of the root.
+    /// The pool of `kind` ([`Kind::Shards`], [`Kind::Hours`], [`Kind::Intakes`] or [`Kind::Schedules`]) as a child of the root.
     pub fn spec(shared: &Shared, name: &str, kind: Kind) -> ChildSpec {
         let shared = shared.clone();
         let make =
@@ -392,6 +402,7 @@ mod tests {
             ("root/shards/web/shard-000/lane to crm", Some("shards/web/shard-000")),
             ("root/hours/web/2026-11-21T22", Some("hours/web/2026-11-21T22")),
             ("root/intake/raw/poller", Some("intakes/raw")),
+            ("root/schedules/daily/timer", Some("schedules/daily")),
             ("root/sweeper", None),
             ("root/shards", None),
         ] {

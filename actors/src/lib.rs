@@ -12,6 +12,9 @@
 //!   N[(notices)] -->|files in hand| I[intake]
 //!   I -->|"late files, letters"| O
 //!   I -->|manifest| D
+//!   X[(files of rows)] -->|at their times| Y[schedules] -->|rows| S
+//!   Y -->|letters| O
+//!   Y -->|"files, marks"| D
 //!   M[(redrive queue)] -->|messages in hand| V[redrives]
 //!   V -->|"late files, new letters"| O
 //!   V -->|manifest, settlements| D
@@ -49,6 +52,7 @@ pub mod rates;
 pub mod redrives;
 pub mod reshard;
 pub mod rules;
+pub mod schedules;
 pub mod shard;
 pub mod shared;
 pub mod standardise;

@@ -54,6 +54,7 @@ impl Node {
             Pool::spec(&shared, "shards", Kind::Shards),
             Pool::spec(&shared, "hours", Kind::Hours),
             Pool::spec(&shared, "intake", Kind::Intakes),
+            Pool::spec(&shared, "schedules", Kind::Schedules),
             coordinator::spec(&shared),
             sweeper::spec(&shared),
         ];

@@ -27,6 +27,7 @@ use crate::ledger::Taker;
 use crate::probing::Probing;
 use crate::redrives::Redrives;
 use crate::rules::RulesBook;
+use crate::schedules::Schedules;
 use crate::standardise::TablesBook;
 use crate::supervision::{Registry, SupervisorHandle};
 use crate::tree::Kind;
@@ -201,7 +202,7 @@ impl Control {
         self.compact.load(Ordering::Acquire)
     }
 
-    /// The supervisor of shards, of hours or of intakes, once it is open.
+    /// The supervisor of shards, of hours, of intakes or of schedules, once it is open.
     pub fn pool(&self, kind: Kind) -> Option<SupervisorHandle> {
         self.pools.lock().unwrap_or_else(PoisonError::into_inner).get(&kind).cloned()
     }
@@ -276,6 +277,8 @@ pub struct Shared {
     pub intakes: Intakes,
     /// Dead letters that messages of a queue ask for.
     pub redrives: Redrives,
+    /// Files of rows that are put into streams at their times.
+    pub schedules: Schedules,
 }
 
 /// Reads the part of the configuration that can change while the node runs.

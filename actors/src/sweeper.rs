@@ -158,8 +158,8 @@ fn listed(world: &World) -> BTreeSet<String> {
 fn fate(object: &Object, world: &World, now: Millis) -> Option<bool> {
     let parts: Vec<&str> = object.key.split('/').collect();
     match parts.as_slice() {
-        // Written by a command, which has no epoch, just before the document that lists it.
-        ["edits", _] | ["dead", "redriven", _] => Some(now.since(object.modified) > COMMAND_MS),
+        // Written by a command or a schedule, without an epoch, just before the document that lists it.
+        ["edits", _] | ["dead", "redriven" | "scheduled", _] => Some(now.since(object.modified) > COMMAND_MS),
         ["segments" | "dead" | "parked", stream, shard, _] => {
             let state = world.shards.get(&format!("{stream}/{shard}"))?;
             Some(layout::epoch_of(&object.key)? < state.ownership.epoch)

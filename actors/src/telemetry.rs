@@ -60,6 +60,10 @@ pub const DELIVERY_SECONDS: &str = "shardmill_delivery_seconds";
 pub const INTAKE_FILES: &str = "shardmill_intake_files_total";
 /// Counter; label `intake`.
 pub const INTAKE_ROWS: &str = "shardmill_intake_rows_total";
+/// Counter; labels `schedule`, `outcome`.
+pub const SCHEDULE_FILES: &str = "shardmill_schedule_files_total";
+/// Counter; label `schedule`.
+pub const SCHEDULE_ROWS: &str = "shardmill_schedule_rows_total";
 /// Counter; label `outcome`.
 pub const REDRIVE_REQUESTS: &str = "shardmill_redrive_requests_total";
 
@@ -110,6 +114,8 @@ pub const METRICS: &[Metric] = &[
     (DELIVERY_SECONDS, Kind::Histogram, "Seconds one attempt at a destination took"),
     (INTAKE_FILES, Kind::Counter, "Raw files taken in, repeated or given up"),
     (INTAKE_ROWS, Kind::Counter, "Rows of raw files committed to late inputs"),
+    (SCHEDULE_FILES, Kind::Counter, "Files of schedules put or given up"),
+    (SCHEDULE_ROWS, Kind::Counter, "Rows of scheduled files put, or dead letters"),
     (
         REDRIVE_REQUESTS,
         Kind::Counter,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -31,6 +32,7 @@ use crate::cluster::Cluster;
 use crate::destination::{Destinations, OnOutage, OnUnknown, Settings};
 use crate::node::Node;
 use crate::rules::RulesBook;
+use crate::schedules::Schedules;
 use crate::shared::{
     Control, LakeSettings, Memory, PartitionBy, Ports, Reload, Schedule, Shared, StreamSettings,
 };
@@ -176,12 +178,21 @@ pub(crate) struct Site {
     pub(crate) stream: Arc<EmbeddedStream>,
     configured: Arc<Configured>,
     _membership: Membership,
-    _folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
 }
 
 impl Site {
     /// A running node; its lanes think that the stream keeps records for `retention`, and share `lanes` bytes.
     pub(crate) async fn start(retention: Option<Duration>, lanes: u64) -> Site {
+        Site::scheduled(retention, lanes, |_, _| Schedules::default()).await
+    }
+
+    /// The same with schedules, made for the folder and the stream of the site.
+    pub(crate) async fn scheduled(
+        retention: Option<Duration>,
+        lanes: u64,
+        schedules: impl FnOnce(&Path, &StreamSettings) -> Schedules,
+    ) -> Site {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path();
         let inner = EmbeddedObjects::open(dir).unwrap();
@@ -221,13 +232,14 @@ impl Site {
             destinations,
             intakes: Default::default(),
             redrives: Default::default(),
+            schedules: schedules(dir, &stream_settings(stream.clone(), retention)),
             lanes: Default::default(),
             probing: Default::default(),
             alarms: Alarms::default(),
             reload: configured.clone(),
         };
         let node = Node::start(shared).await.unwrap();
-        Site { node, crm, objects, stream, configured, _membership: membership, _folder: folder }
+        Site { node, crm, objects, stream, configured, _membership: membership, folder }
     }
 
     /// Configures these destinations, all of them the one third party, and has the node read that.

@@ -27,6 +27,9 @@
 //!   hours --> hour["hour compactor (one each)"]
 //!   intake --> poller
 //!   intake --> rawfile["raw file (one each)"]
+//!   root --> schedules["schedules"] --> schedule["schedule (one each)"]
+//!   schedule --> timer
+//!   schedule --> scheduledfile["file (a few)"]
 //!   root --> redrives
 //!   redrives --> redrivepoller["poller of the redrive queue"]
 //!   redrives --> redriver["redriver (one for each target)"]
@@ -94,6 +97,14 @@ pub enum Kind {
     Poller,
     /// Takes one announced file in.
     RawFile,
+    /// The supervisor of all schedules of this node.
+    Schedules,
+    /// The supervisor of one schedule.
+    Schedule,
+    /// Knows when a schedule is due, and lists its files.
+    ScheduleTimer,
+    /// Puts the rows of one file.
+    ScheduledFile,
     /// The supervisor of what messages of the redrive queue ask for.
     Redrives,
     /// Receives the redrive queue's messages.
@@ -162,6 +173,30 @@ const FIXED: Strategy = Strategy {
     rejected: Rule::always(Answer::Escalate),
     fenced: Rule::always(Answer::Escalate),
     intensity: intensity(3, 60, Answer::Escalate),
+    ..WORKER
+};
+
+/// What is done about a file of others. One that is missing, cut off or damaged may only be so for a moment. What then becomes a
+/// dead letter is one that points to the file.
+const FILE: Strategy = Strategy {
+    // Few files are in hand at once: one that never passes must not keep its place for ever. No day of files is
+    // buried by wrong credentials, only those few, and they are announced again by a redrive.
+    transient: Rule {
+        max_age: Some(seconds(24 * 3_600)),
+        exhausted: Answer::DeadLetter,
+        ..Rule::always(Answer::Resume)
+    },
+    unauthorized: Rule {
+        max_age: Some(seconds(6 * 3_600)),
+        exhausted: Answer::DeadLetter,
+        ..Rule::always(Answer::Pause)
+    },
+    rejected: Rule::until(Answer::Resume, 4, Answer::DeadLetter),
+    crashed: Rule::until(Answer::Restart, 3, Answer::DeadLetter),
+    backoff: backoff(500, 300, 60),
+    intensity: intensity(u32::MAX, 1, Answer::Resume),
+    // A step may be a whole file.
+    limit: Some(seconds(3_600)),
     ..WORKER
 };
 
@@ -290,34 +325,24 @@ pub const TREE: &[Row] = &[
     },
     Row { kind: Kind::Poller, parent: Some(Kind::Intake), strategy: WORKER },
     Row {
-        // A file that is missing, cut off or damaged may only be so for a moment. What then becomes a dead letter is one that
-        // points to the file.
         kind: Kind::RawFile,
         parent: Some(Kind::Intake),
-        strategy: Strategy {
-            // Few files are in hand at once: one that never passes must not keep its place for ever. No day of files is
-            // buried by wrong credentials, only those few, and they are announced again by a redrive.
-            transient: Rule {
-                max_age: Some(seconds(24 * 3_600)),
-                exhausted: Answer::DeadLetter,
-                ..Rule::always(Answer::Resume)
-            },
-            unauthorized: Rule {
-                max_age: Some(seconds(6 * 3_600)),
-                exhausted: Answer::DeadLetter,
-                ..Rule::always(Answer::Pause)
-            },
-            rejected: Rule::until(Answer::Resume, 4, Answer::DeadLetter),
-            // It owns nothing that could be taken from it: somebody else wrote the same document at the same time.
-            fenced: Rule::always(Answer::Resume),
-            crashed: Rule::until(Answer::Restart, 3, Answer::DeadLetter),
-            backoff: backoff(500, 300, 60),
-            intensity: intensity(u32::MAX, 1, Answer::Resume),
-            // A step is a whole file.
-            limit: Some(seconds(3_600)),
-            ..WORKER
-        },
+        // It owns nothing that could be taken from it: somebody else wrote the same document at the same time.
+        strategy: Strategy { fenced: Rule::always(Answer::Resume), ..FILE },
     },
+    Row { kind: Kind::Schedules, parent: Some(Kind::Root), strategy: FIXED },
+    Row {
+        kind: Kind::Schedule,
+        parent: Some(Kind::Schedules),
+        strategy: Strategy { backoff: backoff(500, 60, 60), ..WORKER },
+    },
+    Row {
+        // A step lists a part of the files, on this machine all of them.
+        kind: Kind::ScheduleTimer,
+        parent: Some(Kind::Schedule),
+        strategy: Strategy { backoff: backoff(500, 60, 60), limit: Some(seconds(1_800)), ..WORKER },
+    },
+    Row { kind: Kind::ScheduledFile, parent: Some(Kind::Schedule), strategy: FILE },
     Row {
         kind: Kind::Redrives,
         parent: Some(Kind::Root),
@@ -385,6 +410,9 @@ mod tests {
             Kind::Intake,
             Kind::Poller,
             Kind::RawFile,
+            Kind::Schedule,
+            Kind::ScheduleTimer,
+            Kind::ScheduledFile,
             Kind::Redrives,
             Kind::RedrivePoller,
             Kind::Redriver,

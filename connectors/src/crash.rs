@@ -43,6 +43,10 @@ pub const POINTS: &[(&str, &str)] = &[
     ("intake.after-manifest", "a raw file's manifest exists, its letters are not announced"),
     ("intake.before-settle", "a raw file's letters are announced, its notice is not settled"),
     ("intake.after-settle", "a raw file's notice is settled, nothing else knows"),
+    (
+        "schedule.before-mark",
+        "a scheduled file's rows are in the stream, its letters announced, neither is written down",
+    ),
     ("redeliver.after-send", "a destination has taken a redelivered batch, its letters are not settled"),
     ("request.before-settle", "letters that messages ask for are redriven, the messages are not settled"),
     ("redeliver.before-settle", "letters that came back are announced, the old ones are not settled"),

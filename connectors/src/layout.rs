@@ -39,6 +39,11 @@ pub fn redriven_letters(random: &str) -> String {
     format!("dead/redriven/{random}.ndjson")
 }
 
+/// A file of letters of a schedule: `dead/scheduled/<random>.ndjson`.
+pub fn scheduled_letters(random: &str) -> String {
+    format!("dead/scheduled/{random}.ndjson")
+}
+
 /// A file of edited payloads of dead letters: `edits/<random>.ndjson`.
 pub fn edits(random: &str) -> String {
     format!("edits/{random}.ndjson")
@@ -74,6 +79,16 @@ pub mod documents {
     /// The document of an intake.
     pub fn intake(name: &str) -> String {
         format!("{INTAKES}{name}")
+    }
+
+    /// The document of a schedule.
+    pub fn schedule(name: &str) -> String {
+        format!("schedules/{name}")
+    }
+
+    /// One of the documents with the files of a schedule.
+    pub fn scheduled(name: &str, page: usize) -> String {
+        format!("scheduled/{name}/{page:02}")
     }
 
     /// The manifest of a late source.

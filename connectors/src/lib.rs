@@ -3,6 +3,7 @@
 //! One attempt, classify, no waiting: what happens next is decided in `shardmill-actors`.
 
 pub mod aws;
+pub mod batches;
 pub mod clock;
 pub mod crash;
 pub mod destinations;

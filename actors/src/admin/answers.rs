@@ -55,7 +55,7 @@ impl Answers {
         let mut status = self.all[0].1.clone();
         status["lag_ms"] = lags.into_iter().max().into();
         status["uncommitted"] = uncommitted.into_iter().sum::<i64>().into();
-        status["intakes"] = self.intakes();
+        (status["intakes"], status["schedules"]) = (self.intakes(), self.schedules());
         (status["cluster"], status["silent"]) = (nodes.into(), self.silent.clone().into());
         status["alarms"] = self.alarms();
         status
@@ -78,6 +78,21 @@ impl Answers {
                     if one["watermark"].is_null() {
                         one["watermark"] = said["watermark"].clone();
                     }
+                }
+            }
+        }
+        all.into_values().collect()
+    }
+
+    /// Every schedule as the node tells it that runs it; as the one that was asked does, where nobody runs it.
+    pub(super) fn schedules(&self) -> Value {
+        let mut all: BTreeMap<String, Value> = BTreeMap::new();
+        for (_, said) in &self.all {
+            let rows = if said.is_array() { said } else { &said["schedules"] };
+            for row in rows.as_array().into_iter().flatten() {
+                let name = row["schedule"].as_str().unwrap_or_default().to_owned();
+                if !all.contains_key(&name) || !row["owner"].is_null() {
+                    all.insert(name, row.clone());
                 }
             }
         }
@@ -204,6 +219,18 @@ mod tests {
             (&status["intakes"][0]["rows"], &status["intakes"][0]["watermark"]),
             (&json!(7), &json!(9))
         );
+    }
+
+    #[test]
+    fn a_schedule_is_told_as_the_node_tells_it_that_runs_it() {
+        let said =
+            |owner: Option<&str>, rows: u64| json!([{"schedule": "daily", "owner": owner, "rows": rows}]);
+        let of = |all: &[(&str, Value)]| answers(all).schedules()[0]["rows"].clone();
+        assert_eq!(of(&[("a", said(None, 0)), ("b", said(Some("b"), 7)), ("c", said(None, 0))]), 7);
+        assert_eq!(of(&[("a", said(None, 1)), ("b", said(None, 2))]), 1);
+        let status = |rows: Value| json!({"alarms": [], "schedules": rows});
+        let merged = answers(&[("a", status(said(None, 0))), ("b", status(said(Some("b"), 3)))]).status();
+        assert_eq!(merged["schedules"][0]["rows"], 3);
     }
 
     #[test]

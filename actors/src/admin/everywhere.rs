@@ -29,6 +29,7 @@ pub(super) async fn respond(here: &Here, command: &str, mut arguments: Value) ->
         "rebalance",
         "drain",
         "redrive",
+        "schedules/run",
     ];
     if known.contains(&command) {
         let shared = &here.shared;
@@ -39,7 +40,7 @@ pub(super) async fn respond(here: &Here, command: &str, mut arguments: Value) ->
     }
     let arguments = &arguments;
     match command {
-        "status" | "tree" | "shards" | "lanes" | "destinations" | "alarms" => {
+        "status" | "tree" | "shards" | "lanes" | "destinations" | "alarms" | "schedules" => {
             asked(here, command, arguments).await
         }
         "nodes" => nodes(here, arguments).await,
@@ -48,6 +49,7 @@ pub(super) async fn respond(here: &Here, command: &str, mut arguments: Value) ->
         "move" => placed(here, arguments).await,
         "rebalance" => led(here, command, arguments).await,
         "drain" => drained(here, arguments).await,
+        "schedules/run" => scheduled(here, arguments).await,
         _ => here.respond(command, arguments).await,
     }
 }
@@ -78,8 +80,17 @@ async fn asked(here: &Here, command: &str, arguments: &Value) -> Result<Value, F
         "tree" => answers.tree(),
         "alarms" => answers.alarms(),
         "destinations" => answers.destinations(&lanes),
+        "schedules" => answers.schedules(),
         _ => answers.by_owner().into(),
     })
+}
+
+/// `{schedule}`: has it run now, by whoever runs it.
+async fn scheduled(here: &Here, arguments: &Value) -> Result<Value, Failure> {
+    let answers = ask(here, "schedules/run", arguments).await?;
+    let mut asked =
+        answers.all.into_iter().map(|(_, answer)| answer).filter(|answer| answer["asked"] == true);
+    asked.next().ok_or_else(|| Failure::transient("no node that answers runs this schedule now: try again"))
 }
 
 /// The nodes that the documents name, and whether each answers.

@@ -33,6 +33,8 @@ const PEERS: &[&str] = &[
     "move",
     "rebalance",
     "drain",
+    "schedules",
+    "schedules/run",
 ];
 
 /// The kind of request that asks a peer for `command`.
@@ -78,6 +80,11 @@ impl Here {
             "lanes" => Ok(deliveries::lanes(shared, &world)),
             "destinations" => Ok(deliveries::destinations(shared, &world)),
             "alarms" => Ok(shared.alarms.active().into()),
+            "schedules" => Ok(shared.schedules.status(&shared.me)),
+            "schedules/run" => {
+                let name = arguments.get("schedule").and_then(Value::as_str).unwrap_or_default();
+                Ok(json!({"schedule": name, "asked": shared.schedules.ask(name)?}))
+            }
             "audit" => audit::list(shared, arguments).await,
             "pause" => deliveries::pause(shared, arguments).await,
             "resume" => deliveries::resume(shared, arguments).await,
@@ -94,7 +101,7 @@ impl Here {
             "rebalance" => rebalance(shared).await,
             "drain" => drain(shared).await,
             other => Err(Failure::rejected(format!(
-                "unknown command `{other}`: status, tree, nodes, shards, lanes, lanes/remove, destinations, hours, alarms, audit, flush, compact, redrive, reshard, pause, resume, reload, move, rebalance, drain are known"
+                "unknown command `{other}`: status, tree, nodes, shards, lanes, lanes/remove, destinations, hours, schedules, schedules/run, alarms, audit, flush, compact, redrive, reshard, pause, resume, reload, move, rebalance, drain are known"
             ))),
         }
     }
@@ -142,7 +149,7 @@ async fn status(shared: &Shared, world: &World) -> Result<Value, Failure> {
         "lag_ms": shared.lag_ms(), "freshness_s": freshness_s,
         "dead_letters": depth.visible + depth.in_flight,
         "records_read": read, "invalid": invalid, "intakes": shared.intakes.status(),
-        "redrives": shared.redrives.status(), "uncommitted": shared.uncommitted(),
+        "redrives": shared.redrives.status(), "schedules": shared.schedules.status(&shared.me), "uncommitted": shared.uncommitted(),
         "alarms": shared.alarms.active(), "calls_per_minute": calls,
     }))
 }

@@ -67,7 +67,11 @@ impl Site {
         let mut sorter = Sorter::new(with, "file-1", origin, rows_bytes);
         let chunks = bytes.chunks(1_000).map(Bytes::copy_from_slice).collect::<Vec<_>>();
         let body = Box::new(Chunks(chunks.into_iter()));
-        sort(RawFile { version: "v1".into(), size: bytes.len() as u64, body }, &mut sorter).await?;
+        sort(
+            RawFile { version: "v1".into(), listed: "v1".into(), size: bytes.len() as u64, body },
+            &mut sorter,
+        )
+        .await?;
         sorter.finish().await
     }
 

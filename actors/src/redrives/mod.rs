@@ -145,6 +145,6 @@ impl Parts {
     /// Everything that letters come from, by the name they have in their origin.
     fn sources(&self) -> BTreeMap<String, StreamSettings> {
         let streams = self.shared.streams.iter().map(|(name, stream)| (name.clone(), stream.clone()));
-        streams.chain(self.shared.intakes.sources()).collect()
+        streams.chain(self.shared.intakes.sources()).chain(self.shared.schedules.sources()).collect()
     }
 }

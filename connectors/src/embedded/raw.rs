@@ -1,17 +1,21 @@
 //! Raw files on this machine: `s3://bucket/key` lies at `<data-dir>/raw/<bucket>/<key>`, `file://` names any file.
 //!
+//! Files are listed alike: below a bucket's folder, or anywhere on this machine.
+//!
 //! So a pipeline that reads files from S3 can be tried with nothing but a folder. A file's version is its size and the time
 //! it was changed: whoever announces a file has finished it.
 
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 use std::time::UNIX_EPOCH;
+use std::{fs, io};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::batches::{Pattern, local};
 use crate::failure::Failure;
-use crate::ports::{Place, RawBody, RawFile, RawFiles};
+use crate::ports::{Listed, Listing, Place, RawBody, RawFile, RawFiles};
 
 /// Bytes read at once.
 const PIECE: usize = 256 << 10;
@@ -42,7 +46,13 @@ impl EmbeddedRaw {
     }
 }
 
-fn failed(path: &Path, error: &std::io::Error) -> Failure {
+/// What tells one content of a file from another: when it was changed, and its size.
+fn version(known: &fs::Metadata) -> String {
+    let changed = known.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    format!("{:x}-{:x}", changed.unwrap_or_default().as_nanos(), known.len())
+}
+
+fn failed(path: &Path, error: &io::Error) -> Failure {
     use std::io::ErrorKind::{IsADirectory, NotADirectory, NotFound, PermissionDenied};
     let detail = format!("{} cannot be read: {error}", path.display());
     match error.kind() {
@@ -69,10 +79,30 @@ impl RawFiles for EmbeddedRaw {
             if !known.is_file() {
                 return Err(Failure::rejected(format!("{} is not a file", path.display())));
             }
-            let changed = known.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-            let version = format!("{:x}-{:x}", changed.unwrap_or_default().as_nanos(), known.len());
+            let version = version(&known);
             let body = Body { path, file: Some(file), left: known.len() };
-            Ok(RawFile { version, size: known.len(), body: Box::new(body) })
+            Ok(RawFile { listed: version.clone(), version, size: known.len(), body: Box::new(body) })
+        })
+        .await
+    }
+
+    async fn list(&self, pattern: &Pattern, _: Option<&str>) -> Result<Listing, Failure> {
+        let (pattern, bucket) = (pattern.clone(), pattern.bucket().to_owned());
+        let base = match bucket.as_str() {
+            "" => PathBuf::from("/"),
+            // The literal parts of a pattern are names, not ways, as those of a key.
+            name => self
+                .path(&Place { bucket: name.to_owned(), key: pattern.key().to_owned(), version: None })
+                .map(|_| self.root.join(name))?,
+        };
+        blocking(move || {
+            let found = local::list(&base, &pattern).map_err(|error| failed(&base, &error))?;
+            let file = |(key, known): (String, fs::Metadata)| Listed {
+                place: Place { bucket: bucket.clone(), key, version: None },
+                version: version(&known),
+                size: known.len(),
+            };
+            Ok(Listing { files: found.into_iter().map(file).collect(), next: None })
         })
         .await
     }

@@ -15,6 +15,6 @@ pub use catalog::{Catalog, LakeFile, QueryResult, Snapshot};
 pub use documents::{Document, Documents, Tag, Written};
 pub use objects::{Object, Objects, Put, Upload};
 pub use queue::{Depth, Message, Queue};
-pub use raw::{Place, RawBody, RawFile, RawFiles};
+pub use raw::{Listed, Listing, Place, RawBody, RawFile, RawFiles};
 pub use stream::{Fetched, HashRange, Limit, Shard, ShardReader, Start, Stream};
 pub use text::{Text, TextFile, TextObject};

@@ -1,4 +1,4 @@
-//! The port for raw files: objects of others, announced by notices and read once from the first byte to the last.
+//! The port for raw files: objects of others, announced by notices or listed, and read once from the first byte to the last.
 
 use std::fmt::{self, Debug};
 
@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::batches::Pattern;
 use crate::failure::Failure;
 
 /// Where a raw file is.
@@ -34,6 +35,8 @@ impl Place {
 pub struct RawFile {
     /// What this very content is known by: the version id, else the ETag (without quotes).
     pub version: String,
+    /// What a listing calls this very content; see [`Listed::version`].
+    pub listed: String,
     /// Its size in bytes, as stored.
     pub size: u64,
     /// Its bytes.
@@ -55,9 +58,33 @@ pub trait RawBody: Send {
     async fn next(&mut self) -> Result<Option<Bytes>, Failure>;
 }
 
+/// A file as a listing shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Where it is: in S3 its newest version.
+    pub place: Place,
+    /// What tells this content from others under the same name: the ETag and the size; of a file of this machine, size and time of
+    /// change.
+    pub version: String,
+    /// Its size in bytes, as stored.
+    pub size: u64,
+}
+
+/// A part of a listing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Listing {
+    /// Files, in order of their keys.
+    pub files: Vec<Listed>,
+    /// Where the next part begins; `None`: this was the last.
+    pub next: Option<String>,
+}
+
 /// A store of raw files.
 #[async_trait]
 pub trait RawFiles: Send + Sync + Debug {
     /// Opens a file. One that does not exist is [`crate::failure::Class::Rejected`].
     async fn open(&self, place: &Place) -> Result<RawFile, Failure>;
+
+    /// The files that match `pattern`, a part at a time: `from` is what the part before called the [next](Listing::next).
+    async fn list(&self, pattern: &Pattern, from: Option<&str>) -> Result<Listing, Failure>;
 }

@@ -52,6 +52,8 @@ pub enum AdminCommand {
     Lanes(LanesArgs),
     /// The destinations and how they are doing
     Destinations,
+    /// The schedules: when they run, what they have put
+    Schedules(SchedulesArgs),
     /// What somebody should look at
     Alarms,
     /// Send nothing to a destination until it is resumed
@@ -130,6 +132,25 @@ pub enum LanesCommand {
         /// End at once: what was not delivered never will be
         #[arg(long)]
         drop: bool,
+    },
+}
+
+/// Flags of `admin schedules`.
+#[derive(Debug, Clone, Args)]
+pub struct SchedulesArgs {
+    /// What to do; without it the schedules are listed
+    #[command(subcommand)]
+    pub command: Option<SchedulesCommand>,
+}
+
+/// What `admin schedules` does.
+#[derive(Debug, Clone, Subcommand)]
+pub enum SchedulesCommand {
+    /// Look for files now, whatever the time is
+    Run {
+        /// The schedule
+        #[arg(value_name = "NAME")]
+        name: String,
     },
 }
 

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use shardmill_connectors::batches::Format;
 
 use super::Reach;
 use crate::config::{Period, Size};
-use crate::output::Format;
+use crate::output;
 
 /// How a file of events is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -17,17 +18,18 @@ pub enum SourceFormat {
     Json,
     /// Comma-separated with a header; every value becomes a string
     Csv,
+    /// Parquet; a row becomes an object of its columns
+    Parquet,
 }
 
-impl SourceFormat {
-    /// The format `named`, else what the file's name says, else NDJSON.
-    pub fn of(named: Option<SourceFormat>, file: &str) -> SourceFormat {
-        let ending = file.rsplit('.').next().unwrap_or_default().to_lowercase();
-        named.unwrap_or(match ending.as_str() {
-            "csv" => SourceFormat::Csv,
-            "json" => SourceFormat::Json,
-            _ => SourceFormat::Ndjson,
-        })
+impl From<SourceFormat> for Format {
+    fn from(format: SourceFormat) -> Self {
+        match format {
+            SourceFormat::Ndjson => Format::Ndjson,
+            SourceFormat::Json => Format::Json,
+            SourceFormat::Csv => Format::Csv,
+            SourceFormat::Parquet => Format::Parquet,
+        }
     }
 }
 
@@ -59,9 +61,9 @@ fn share(text: &str) -> Result<f64, String> {
 /// Flags of `send`.
 #[derive(Debug, Clone, Args)]
 pub struct SendArgs {
-    /// The file, or - for standard input
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
+    /// The files, or - for standard input; wildcards in quotes count, too. What is packed with gzip or zstd is unpacked
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
     /// The collector
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     pub to: String,
@@ -96,7 +98,7 @@ pub struct QueryArgs {
     pub sql: String,
     /// How to print the rows
     #[arg(long, value_enum, default_value_t)]
-    pub format: Format,
+    pub format: output::Format,
     /// Which node or data
     #[command(flatten)]
     pub reach: Reach,

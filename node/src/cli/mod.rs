@@ -10,7 +10,9 @@ mod node;
 
 use clap::{Parser, Subcommand};
 
-pub use admin::{AdminArgs, AdminCommand, LanesArgs, LanesCommand, Reach, ReshardArgs};
+pub use admin::{
+    AdminArgs, AdminCommand, LanesArgs, LanesCommand, Reach, ReshardArgs, SchedulesArgs, SchedulesCommand,
+};
 pub use cluster::{CertsArgs, ClusterArgs, ClusterCommand};
 pub use data::{GenerateArgs, QueryArgs, SchemaArgs, SchemaCommand, SendArgs, SourceFormat};
 pub use destinations::{DestinationsArgs, DestinationsCommand, TryArgs};

@@ -5,7 +5,9 @@ use shardmill_connectors::Millis;
 
 use super::ops_client::OpsClient;
 use super::{Error, tree};
-use crate::cli::{AdminArgs, AdminCommand, LanesArgs, LanesCommand, ReshardArgs};
+use crate::cli::{
+    AdminArgs, AdminCommand, LanesArgs, LanesCommand, ReshardArgs, SchedulesArgs, SchedulesCommand,
+};
 use crate::output;
 
 /// The columns people see of `admin shards`.
@@ -50,6 +52,21 @@ const DESTINATIONS: &[&str] = &[
     "concurrency",
     "reason",
 ];
+/// The columns people see of `admin schedules`.
+const SCHEDULES: &[&str] = &[
+    "schedule",
+    "stream",
+    "cron",
+    "files",
+    "owner",
+    "state",
+    "last_run",
+    "next_run",
+    "put",
+    "given_up",
+    "rows",
+    "dead_letters",
+];
 /// The columns people see of `admin alarms`.
 const ALARMS: &[&str] = &["alarm", "at", "since", "text", "fix"];
 /// The columns people see of `admin audit`.
@@ -70,6 +87,12 @@ pub async fn admin(args: AdminArgs, json: bool) -> Result<(), Error> {
             (client.change("lanes/remove", &arguments).await?, &[])
         }
         AdminCommand::Destinations => (client.ask("destinations", &[]).await?, DESTINATIONS),
+        AdminCommand::Schedules(SchedulesArgs { command: None }) => {
+            (client.ask("schedules", &[]).await?, SCHEDULES)
+        }
+        AdminCommand::Schedules(SchedulesArgs { command: Some(SchedulesCommand::Run { name }) }) => {
+            (client.change("schedules/run", &json!({"schedule": name})).await?, &[])
+        }
         AdminCommand::Alarms => (client.ask("alarms", &[]).await?, ALARMS),
         AdminCommand::Pause { destination, reason } => {
             let arguments = json!({"destination": destination, "reason": reason});

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use serde_json::json;
 use shardmill_connectors::Failure;
+use shardmill_connectors::batches::Format;
 use shardmill_connectors::json::Object;
 use shardmill_connectors::schema::{Inference, Options, TableSchema, ddl};
 
 use super::{Error, source};
-use crate::cli::{SchemaCommand, SourceFormat};
+use crate::cli::SchemaCommand;
 use crate::config::schema_file;
 use crate::output;
 
@@ -26,7 +27,7 @@ pub fn schema(command: SchemaCommand, json: bool) -> Result<(), Error> {
                 inference.observe(&object);
             }
             let title = file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-            let from_strings = SourceFormat::of(format, &shown) == SourceFormat::Csv;
+            let from_strings = format.map_or_else(|| Format::of_name(&shown), Format::from) == Format::Csv;
             let schema = inference.finish(&Options { title, from_strings });
             Ok(output::print(&format!("{schema:#}\n"))?)
         }

@@ -1,20 +1,18 @@
-//! Files of events: NDJSON, JSON or CSV, read one event at a time as JSON text.
+//! Files of events: NDJSON, JSON, CSV or Parquet, packed or not, read one event at a time as JSON text.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 use shardmill_connectors::Failure;
-use shardmill_connectors::json;
+use shardmill_connectors::batches::glob::has_wildcards;
+use shardmill_connectors::batches::{self, Format, How, Input, Pattern, local};
 
 use crate::cli::SourceFormat;
 
 /// One event of a file: its JSON text on one line, or why its place in the file holds none.
 pub(super) type Event = Result<String, String>;
 
-/// The events of a file, in order. The outer failure is one of reading: nothing follows it.
+/// The events of files, in order. The outer failure is one of reading: nothing follows it.
 pub(super) type Events = Box<dyn Iterator<Item = Result<Event, Failure>> + Send>;
 
 /// Opens a file (`-`: standard input). `null` is the text that stands for null in CSV.
@@ -23,109 +21,117 @@ pub(super) fn open(
     format: Option<SourceFormat>,
     null: Option<String>,
 ) -> Result<(Events, u64), Failure> {
-    let shown = path.display().to_string();
-    let (input, size): (Box<dyn Read + Send>, u64) = match shown.as_str() {
-        "-" => (Box::new(std::io::stdin()), 0),
-        _ => {
-            let file = File::open(path).map_err(|error| unreadable(&shown, &error))?;
-            let size = file.metadata().map(|found| found.len()).unwrap_or_default();
-            (Box::new(file), size)
+    let size = size(path)?;
+    Ok((events(path, format, null, false)?, size))
+}
+
+/// Opens files, one after the other; wildcards in a path that names no file stand for those that match, in order.
+pub(super) fn open_all(
+    paths: &[PathBuf],
+    format: Option<SourceFormat>,
+    null: Option<String>,
+) -> Result<(Events, u64), Failure> {
+    let mut files = Vec::new();
+    for path in paths {
+        files.extend(matching(path)?);
+    }
+    if let [one] = files.as_slice() {
+        return open(one, format, null);
+    }
+    let sizes: Vec<u64> = files.iter().map(|file| size(file)).collect::<Result<_, _>>()?;
+    let one = move |file: PathBuf| -> Events {
+        match events(&file, format, null.clone(), true) {
+            Ok(events) => events,
+            Err(failure) => Box::new(std::iter::once(Err(failure))),
         }
     };
-    let input = BufReader::with_capacity(1 << 17, input);
-    let events = match SourceFormat::of(format, &shown) {
-        SourceFormat::Ndjson => lines(input, shown),
-        SourceFormat::Json => values(input, &shown)?,
-        SourceFormat::Csv => rows(input, shown, null)?,
+    Ok((Box::new(files.into_iter().flat_map(one)), sizes.into_iter().sum()))
+}
+
+/// The files that a path means.
+fn matching(path: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let shown = path.display().to_string();
+    if shown.starts_with("s3://") {
+        let advice = "a schedule reads files in S3; here, name files of this machine";
+        return Err(Failure::rejected(format!("{shown} is not on this machine: {advice}")));
+    }
+    if !has_wildcards(&shown) || path.exists() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let pattern: Pattern = shown.parse().map_err(Failure::rejected)?;
+    let found = local::list(Path::new(""), &pattern).map_err(|error| unreadable(&shown, &error))?;
+    if found.is_empty() {
+        return Err(Failure::rejected(format!("no file matches {shown}")));
+    }
+    Ok(found.into_keys().map(PathBuf::from).collect())
+}
+
+/// The bytes of a file; 0 for standard input. One that does not exist is found before anything of the others is sent.
+fn size(path: &Path) -> Result<u64, Failure> {
+    if path == Path::new("-") {
+        return Ok(0);
+    }
+    let shown = path.display().to_string();
+    let known = std::fs::metadata(path).map_err(|error| unreadable(&shown, &error))?;
+    Ok(known.len())
+}
+
+/// The events of one file; with `named`, what is wrong is told with the file's name.
+fn events(
+    path: &Path,
+    format: Option<SourceFormat>,
+    null: Option<String>,
+    named: bool,
+) -> Result<Events, Failure> {
+    let shown = path.display().to_string();
+    let input = match shown.as_str() {
+        "-" => Input::Stream(Box::new(std::io::stdin())),
+        _ => Input::File(File::open(path).map_err(|error| unreadable(&shown, &error))?),
     };
-    Ok((events, size))
+    let format = format.map_or_else(|| Format::of_name(&shown), Format::from);
+    let rows = batches::open(input, How { format, null, shown: shown.clone() })?;
+    let within = if named { format!("{shown}: ") } else { String::new() };
+    Ok(Box::new(rows.map(move |row| {
+        let row = row?;
+        let wrong =
+            |broken: batches::Broken| format!("{within}{}: {}", format.place(row.number), broken.reason);
+        Ok(row.data.map_err(wrong))
+    })))
 }
 
 fn unreadable(shown: &str, error: &dyn std::fmt::Display) -> Failure {
     Failure::rejected(format!("{shown} cannot be read: {error}"))
 }
 
-/// Lines as they are: whether they are JSON is for the collector to say. Blank ones are skipped.
-fn lines(mut input: impl BufRead + Send + 'static, shown: String) -> Events {
-    Box::new(std::iter::from_fn(move || {
-        loop {
-            let mut line = Vec::new();
-            match input.read_until(b'\n', &mut line) {
-                Ok(0) => return None,
-                Ok(_) if line.trim_ascii().is_empty() => {}
-                Ok(_) => return Some(Ok(text_of(line.trim_ascii()))),
-                Err(error) => return Some(Err(unreadable(&shown, &error))),
-            }
-        }
-    }))
-}
-
-fn text_of(line: &[u8]) -> Event {
-    std::str::from_utf8(line).map(str::to_owned).map_err(|error| format!("not UTF-8: {error}"))
-}
-
-/// One value, or the elements of one array.
-fn values(mut input: impl Read, shown: &str) -> Result<Events, Failure> {
-    let mut text = String::new();
-    input.read_to_string(&mut text).map_err(|error| unreadable(shown, &error))?;
-    let value: Box<RawValue> = serde_json::from_str(&text).map_err(|error| unreadable(shown, &error))?;
-    let on_one_line = |raw: &RawValue| raw.get().replace(['\n', '\r'], " ");
-    let events: Vec<String> = match json::elements(&value) {
-        Some(elements) => elements.into_iter().map(on_one_line).collect(),
-        None => vec![on_one_line(&value)],
-    };
-    Ok(Box::new(events.into_iter().map(|event| Ok(Ok(event)))))
-}
-
-/// Rows as objects of strings.
-fn rows(input: impl Read + Send + 'static, shown: String, null: Option<String>) -> Result<Events, Failure> {
-    let mut reader = csv::Reader::from_reader(input);
-    let headers = reader.headers().map_err(|error| unreadable(&shown, &error))?.clone();
-    Ok(Box::new(reader.into_records().map(move |row| match row {
-        Ok(row) => Ok(Ok(object(&headers, &row, null.as_deref()))),
-        Err(error) if error.is_io_error() => Err(unreadable(&shown, &error)),
-        Err(error) => Ok(Err(format!("not CSV: {error}"))),
-    })))
-}
-
-fn object(headers: &csv::StringRecord, row: &csv::StringRecord, null: Option<&str>) -> String {
-    let value = |text: &str| if null == Some(text) { Value::Null } else { text.into() };
-    let members: Map<String, Value> =
-        headers.iter().zip(row).map(|(name, text)| (name.to_owned(), value(text))).collect();
-    Value::Object(members).to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(events: Events) -> Vec<Event> {
-        events.map(Result::unwrap).collect()
-    }
-
     #[test]
-    fn lines_keep_their_text() {
-        let input: &[u8] = b"{\"a\": 1.10}\r\n\n  {\"b\":2}\n\xff\n";
-        let events = read(lines(input, "f".into()));
-        assert_eq!(events[0].as_ref().unwrap(), "{\"a\": 1.10}");
-        assert_eq!(events[1].as_ref().unwrap(), "{\"b\":2}");
-        assert!(events[2].is_err() && events.len() == 3);
-    }
-
-    #[test]
-    fn json_values_come_one_by_one() {
-        let text = "[{\"a\":\n1.0},\n 2]";
-        let events = read(values(text.as_bytes(), "f").unwrap());
-        assert_eq!(events, [Ok("{\"a\": 1.0}".to_owned()), Ok("2".to_owned())]);
-        assert!(values(&b"{"[..], "f").is_err());
-    }
-
-    #[test]
-    fn rows_become_objects_of_strings() {
-        let text: &[u8] = b"id,n\n1,NA\n2,\"a,\nb\"\n3\n";
-        let events = read(rows(text, "f".into(), Some("NA".into())).unwrap());
-        assert_eq!(events[0].as_ref().unwrap(), r#"{"id":"1","n":null}"#);
-        assert_eq!(events[1].as_ref().unwrap(), r#"{"id":"2","n":"a,\nb"}"#);
-        assert!(events[2].is_err());
+    fn several_files_are_one_row_of_events_and_what_is_wrong_names_its_file() {
+        let folder = std::env::temp_dir().join(format!("shardmill-source-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = |name: &str| folder.join(name);
+        std::fs::write(path("b.csv"), "id,n\n1,NA\n2\n").unwrap();
+        std::fs::write(path("a.ndjson"), "{\"id\":0}\n").unwrap();
+        std::fs::write(path("c[1].json"), "[7]").unwrap();
+        let open = |paths: &[PathBuf]| open_all(paths, None, Some("NA".into()));
+        let (events, size) = open(&[path("*.??*"), path("c[1].json")]).unwrap();
+        let told: Vec<Event> = events.map(Result::unwrap).collect();
+        assert_eq!(
+            (told[0].as_deref(), told[1].as_deref()),
+            (Ok("{\"id\":0}"), Ok(r#"{"id":"1","n":null}"#))
+        );
+        let wrong = told[2].as_ref().unwrap_err();
+        assert!(wrong.contains("b.csv: line 3: this row has 1 fields"), "{wrong}");
+        assert_eq!(
+            (told.len(), size),
+            (5, 9 + 12 + 3 + 3),
+            "a name with a bracket is a name, if there is one"
+        );
+        assert!(open(&[path("*.none")]).err().unwrap().detail.contains("no file matches"));
+        assert!(open(&[path("a.ndjson"), path("none")]).err().unwrap().detail.contains("cannot be read"));
+        assert!(open(&["s3://b/k".into()]).err().unwrap().detail.contains("schedule"));
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -8,6 +8,7 @@ mod model;
 mod places;
 mod problem;
 mod reader;
+mod schedule;
 pub mod schema_file;
 mod secret;
 mod sections;
@@ -24,7 +25,7 @@ pub use destination::{Destination, LaneStart, OnOutage, OnUnknown, Retry};
 pub use functions::Ruled;
 pub use model::{
     Alarms, Athena, Backend, Cluster, Collector, Compression, Config, DeadLetters, Documents, Fields, Flush,
-    Intake, Lake, Memory, Ops, PartitionBy, ReadBy, StartAt, Stream, Table, TimeField, loopback,
+    Intake, Lake, Memory, Ops, PartitionBy, ReadBy, Schedule, StartAt, Stream, Table, TimeField, loopback,
 };
 pub use problem::Problem;
 pub use secret::Settings;
@@ -98,6 +99,7 @@ impl Config {
             memory: Memory::default(),
             collector: Collector::default(),
             intake: BTreeMap::new(),
+            schedules: Vec::new(),
             dead_letters: DeadLetters::default(),
             destinations: BTreeMap::from([("log".to_owned(), log)]),
             alarms: Alarms::default(),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use shardmill_connectors::Millis;
+use shardmill_connectors::batches::{Cron, Format, Pattern};
 
 use super::destination::Destination;
 use super::places::Places;
@@ -34,6 +35,8 @@ pub struct Config {
     pub collector: Collector,
     /// Raw files announced by notices, by name.
     pub intake: BTreeMap<String, Intake>,
+    /// Files of rows that are put into streams at their times.
+    pub schedules: Vec<Schedule>,
     /// Where dead letters are handed out.
     pub dead_letters: DeadLetters,
     /// Third parties, by name.
@@ -47,6 +50,23 @@ pub struct Config {
     /// Where every key stands in the file.
     #[serde(skip)]
     pub(super) places: Places,
+}
+
+/// Files of rows, when they are looked for, and the stream they are put into.
+#[derive(Debug, Clone, Serialize)]
+pub struct Schedule {
+    /// Its name: what dead letters of its rows have as their stream.
+    pub name: String,
+    /// When it runs, in UTC.
+    pub cron: Cron,
+    /// Which files.
+    pub files: Pattern,
+    /// The stream.
+    pub stream: String,
+    /// How they are written; `None`: as their names say.
+    pub format: Option<Format>,
+    /// The text that stands for null in CSV.
+    pub null: Option<String>,
 }
 
 /// Which backends the ports have.

@@ -13,7 +13,7 @@ use super::model::{
 };
 use super::reader::{Section, Setting};
 use super::{Period, Secret, Size};
-use super::{destination, stream, tables};
+use super::{destination, schedule, stream, tables};
 
 impl Setting for Period {
     const EXAMPLE: &'static str = "\"60s\", \"15m\", \"1h\" or \"400d\"";
@@ -80,6 +80,7 @@ pub(super) fn config(mut root: Section<'_>) -> Config {
     let intakes = root.named("intake").into_iter();
     let intake: BTreeMap<_, _> =
         intakes.filter_map(|(name, section)| intake(name, section, &streams, backend)).collect();
+    let schedules = schedule::read(root.list("schedules"), &streams, &intake, backend);
     let letters = root.section("dead_letters").map(|section| dead_letters(section, &intake, backend));
     let config = Config {
         file: None,
@@ -92,6 +93,7 @@ pub(super) fn config(mut root: Section<'_>) -> Config {
         memory: root.section("memory").map(memory).unwrap_or_default(),
         collector: root.section("collector").map(collector).unwrap_or_default(),
         intake,
+        schedules,
         dead_letters: letters.unwrap_or_default(),
         destinations: root.named("destinations").into_iter().filter_map(destination::read).collect(),
         alarms: root.section("alarms").map(alarms).unwrap_or_default(),

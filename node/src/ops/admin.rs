@@ -28,6 +28,7 @@ pub const READS: &[&str] = &[
     "nodes",
     "lanes",
     "destinations",
+    "schedules",
     "alarms",
     "audit",
     "dlq/list",

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use super::peers::Departed;
 use super::tables::{self, Texts};
-use super::{Hold, Opened, intake, streams, unopened};
+use super::{Hold, Opened, intake, schedules, streams, unopened};
 use crate::config::{self, Config, Problem, Ruled};
 
 /// Where nodes find each other's documents.
@@ -115,6 +115,8 @@ pub(super) async fn open(config: &Config) -> Result<Opened, Vec<Problem>> {
         redrives.map_err(|failure| vec![unopened(config, "dead_letters.redrive_queue", failure)])?;
     let intakes = intake::settings(config, &streams, &files, queue, intake::SQS);
     let intakes = intakes.map_err(|failure| vec![unopened(config, "intake", failure)])?;
+    let schedules = schedules::settings(config, &streams, &files);
+    let schedules = schedules.map_err(|failure| vec![unopened(config, "schedules", failure)])?;
     let ports = patience::patient(Ports {
         documents: Arc::new(stores.documents),
         dead_letters: Arc::new(stores.dead_letters),
@@ -122,7 +124,7 @@ pub(super) async fn open(config: &Config) -> Result<Opened, Vec<Problem>> {
         objects: stores.objects,
     });
     let home = super::Home::Documents(stores.home);
-    Ok(Opened { ports, streams, intakes, redrives, root: stores.root, home })
+    Ok(Opened { ports, streams, intakes, schedules, redrives, root: stores.root, home })
 }
 
 /// The queue with this URL.
@@ -269,6 +271,11 @@ async fn probe_stores(config: &Config, session: &Session, stores: &Stores) -> Ve
     for (name, settings) in &config.intake {
         let queue = SqsQueue::new(session, &settings.queue, overflow.clone());
         answers.push((format!("intake.{name}.queue"), queue.probe().await));
+    }
+    for (index, schedule) in config.schedules.iter().enumerate() {
+        let files = s3::RawFiles::new(session);
+        let listed = files.list(schedule.files.bucket(), schedule.files.prefix(), None).await;
+        answers.push((format!("schedules[{index}].files"), listed.map(drop)));
     }
     if let Some(queue) = &config.dead_letters.redrive_queue {
         let queue = SqsQueue::new(session, queue, overflow.clone());

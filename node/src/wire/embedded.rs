@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use super::peers::Departed;
 use super::tables::{self, Texts};
-use super::{Hold, Home, Opened, intake, streams};
+use super::{Hold, Home, Opened, intake, schedules, streams};
 use crate::config::{self, Config, Problem, Ruled};
 
 /// Opens everything, creating what is missing.
@@ -59,8 +59,10 @@ pub(super) async fn open(config: &Config) -> Result<Opened, Vec<Problem>> {
     let queue = |name: &str| Ok(Arc::new(queues.queue(name)) as Arc<dyn Queue>);
     let intakes = intake::settings(config, &opened, &files, queue, intake::EMBEDDED).map_err(unopened)?;
     let redrives = intake::redrives(config, queue, intake::EMBEDDED).map_err(unopened)?;
+    let schedules = schedules::settings(config, &opened, &files).map_err(unopened)?;
     let root = dir.join("objects").display().to_string();
-    Ok(Opened { ports, streams: opened, intakes, redrives, root, home: Home::Folder(dir.to_owned()) })
+    let home = Home::Folder(dir.to_owned());
+    Ok(Opened { ports, streams: opened, intakes, schedules, redrives, root, home })
 }
 
 /// The rules of every stream. Objects are read as the files they are: nothing is created by looking.

@@ -6,6 +6,7 @@ mod embedded;
 mod intake;
 mod outside;
 mod peers;
+mod schedules;
 mod streams;
 mod tables;
 
@@ -20,6 +21,7 @@ use shardmill_actors::destination::{self, Destinations};
 use shardmill_actors::intake::Intakes;
 use shardmill_actors::lane::LaneGauges;
 use shardmill_actors::redrives::Redrives;
+use shardmill_actors::schedules::Schedules;
 use shardmill_actors::shared::{Control, LakeSettings, Memory, Ports, Schedule, StreamSettings};
 use shardmill_actors::supervision::Registry;
 use shardmill_cluster::membership::{About, Standing};
@@ -48,6 +50,8 @@ pub struct Stores {
     pub streams: BTreeMap<String, StreamSettings>,
     /// Raw files announced by notices.
     pub intakes: Vec<shardmill_actors::intake::Settings>,
+    /// Files of rows that are put into streams at their times.
+    pub schedules: Vec<shardmill_actors::schedules::Settings>,
     /// The queue that letters are asked for by.
     pub redrives: Option<shardmill_actors::redrives::Settings>,
     /// The destinations.
@@ -61,10 +65,11 @@ pub struct Stores {
 }
 
 impl Stores {
-    /// Everything that rows of the lake come from, by the name they have as `_stream`: streams and intakes.
+    /// Everything that rows of the lake come from, by the name they have as `_stream`: streams, intakes and (redriven) schedules.
     pub fn sources(&self) -> BTreeMap<String, StreamSettings> {
         let intakes = self.intakes.iter().map(|intake| (intake.name.clone(), intake.table.clone()));
-        self.streams.clone().into_iter().chain(intakes).collect()
+        let schedules = self.schedules.iter().map(|schedule| (schedule.name.clone(), schedule.source()));
+        self.streams.clone().into_iter().chain(intakes).chain(schedules).collect()
     }
 
     /// Today's schema of every configured table.
@@ -98,6 +103,7 @@ struct Opened {
     ports: Ports,
     streams: BTreeMap<String, StreamSettings>,
     intakes: Vec<shardmill_actors::intake::Settings>,
+    schedules: Vec<shardmill_actors::schedules::Settings>,
     redrives: Option<shardmill_actors::redrives::Settings>,
     root: String,
     home: Home,
@@ -107,11 +113,11 @@ struct Opened {
 pub async fn open(config: &Config) -> Result<Stores, Vec<Problem>> {
     let sender = Sender::new().map_err(|failure| vec![unopened(config, "destinations", failure)])?;
     let destinations = deliveries::open(&complete(config).await?, &sender)?;
-    let Opened { ports, streams, intakes, redrives, root, home } = match config.backend {
+    let Opened { ports, streams, intakes, schedules, redrives, root, home } = match config.backend {
         Backend::Embedded => embedded::open(config).await?,
         Backend::Aws => aws::open(config).await?,
     };
-    Ok(Stores { ports, streams, intakes, redrives, destinations, sender, root, home })
+    Ok(Stores { ports, streams, intakes, schedules, redrives, destinations, sender, root, home })
 }
 
 /// The rules of every stream that has some, as they are now.
@@ -241,6 +247,7 @@ pub async fn shared(config: &Config, stores: &Stores) -> Result<(Shared, Hold, A
         gauges: Arc::default(),
         intakes: Intakes::new(stores.intakes.clone()),
         redrives: Redrives::new(stores.redrives.clone()),
+        schedules: Schedules::new(stores.schedules.clone()),
     };
     Ok((shared, hold, transport))
 }

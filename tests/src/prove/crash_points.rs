@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::kill::{CONFIG, judge};
 use super::{Options, Outcome, tell};
-use super::{crash_intake, crash_lanes, crash_redelivery, crash_requests};
+use super::{crash_intake, crash_lanes, crash_redelivery, crash_requests, crash_schedules};
 use crate::harness::{Cli, Node, Senders, Sent, Setup, client};
 
 /// Runs the proof: one scenario for every point there is.
@@ -49,6 +49,9 @@ async fn scenario(point: &str, turn: u32, seed: u64) -> Outcome {
     }
     if point.starts_with("intake.") {
         return crash_intake::scenario(point, turn, &setup).await;
+    }
+    if point.starts_with("schedule.") {
+        return crash_schedules::scenario(point, turn, &setup).await;
     }
     let armed = setup.clone().env(crash::VARIABLE, &format!("{point}:{turn}"));
     let mut node = Node::start(&armed).await?;

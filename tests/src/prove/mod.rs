@@ -10,6 +10,7 @@ mod crash_lanes;
 pub mod crash_points;
 mod crash_redelivery;
 mod crash_requests;
+mod crash_schedules;
 pub mod deliveries;
 pub mod demo;
 pub mod faults_aws;

@@ -41,6 +41,7 @@ const PURE: &[&str] = &[
     "actors/src/supervision/decide.rs",
     "actors/src/supervision/strategy.rs",
     "actors/src/hour/plan.rs",
+    "actors/src/schedules/plan.rs",
     "actors/src/state/shard.rs",
     "actors/src/state/hour.rs",
     "actors/src/tree.rs",

@@ -21,4 +21,4 @@ pub use documents::S3Documents;
 pub use objects::S3Objects;
 pub use options::{Checksum, Encryption, Options};
 pub use place::S3Place;
-pub use raw::{RawFile, RawFiles};
+pub use raw::{Found, Page, RawFile, RawFiles};

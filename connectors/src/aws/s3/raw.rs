@@ -20,6 +20,26 @@ pub struct RawFiles {
     client: Client,
 }
 
+/// A listed file.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// Its key.
+    pub key: String,
+    /// Its ETag, with quotes.
+    pub etag: String,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// A part of a listing.
+#[derive(Debug, Clone, Default)]
+pub struct Page {
+    /// Files, in order of their keys.
+    pub files: Vec<Found>,
+    /// The key to go on behind; `None`: this was the last part.
+    pub next: Option<String>,
+}
+
 /// An open file: what S3 says of it, and its bytes as they arrive.
 pub struct RawFile {
     /// Its ETag, with quotes. It changes with the contents.
@@ -76,6 +96,26 @@ impl RawFiles {
             encoding: answer.content_encoding,
             body: answer.body,
         })
+    }
+
+    /// The files whose keys begin with `prefix`, a thousand at most, behind the key `after`. One call.
+    ///
+    /// # Errors
+    /// What S3 answers; `Unauthorized` without the right `s3:ListBucket`.
+    pub async fn list(&self, bucket: &str, prefix: &str, after: Option<&str>) -> Result<Page, Failure> {
+        let doing = format!("listing s3://{bucket}/{prefix}");
+        let request = self.client.list_objects_v2().bucket(bucket).prefix(prefix);
+        let answer = request.set_start_after(after.map(str::to_owned)).send().await;
+        let answer = answer.map_err(|error| answer::failure(&doing, &error))?;
+        let more = answer.is_truncated.unwrap_or_default();
+        let found = answer.contents.unwrap_or_default().into_iter().filter_map(|object| {
+            let size = object.size.and_then(|size| u64::try_from(size).ok())?;
+            Some(Found { key: object.key?, etag: object.e_tag?, size })
+        });
+        let files: Vec<Found> = found.collect();
+        let next = files.last().map(|last| last.key.clone()).filter(|_| more);
+        // A key that ends with a `/` is what consoles make to show a folder.
+        Ok(Page { files: files.into_iter().filter(|found| !found.key.ends_with('/')).collect(), next })
     }
 }
 

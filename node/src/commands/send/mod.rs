@@ -1,4 +1,4 @@
-//! `send`: a file of events to a collector, in batches, several at a time, until every event has a verdict.
+//! `send`: files of events to a collector, in batches, several at a time, until every event has a verdict.
 
 mod batch;
 mod client;
@@ -17,7 +17,7 @@ use crate::output;
 
 /// Sends the file; succeeds only if every event was accepted.
 pub async fn send(args: SendArgs, json: bool) -> Result<(), Error> {
-    let (events, size) = source::open(&args.file, args.format, args.null.clone())?;
+    let (events, size) = source::open_all(&args.files, args.format, args.null.clone())?;
     let limits = Limits {
         events: args.batch as usize,
         bytes: usize::try_from(args.batch_bytes.0).unwrap_or(usize::MAX),
