@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use shardmill_connectors::failure::Failure;
+use shardmill_connectors::failure::{Class, Failure};
 use shardmill_connectors::hour::Hour;
 use shardmill_connectors::parquet::{self, unify};
 use shardmill_connectors::ports::{LakeFile, Snapshot};
 use shardmill_connectors::schema::TableSchema;
+use shardmill_connectors::schema::registry::{self, Lineage};
 
 use crate::shared::Ports;
 use crate::state::HourState;
@@ -33,8 +34,8 @@ pub async fn snapshot(
         snapshot.tables.insert(table.clone(), (schema.arrow(), Vec::new()));
     }
     for (table, files) in files {
-        let today = schemas.get(&table).map(|schema| schema.arrow());
-        let columns = columns(ports, today, &files).await?;
+        let today = schemas.get(&table).map(AsRef::as_ref);
+        let columns = columns(ports, (table.as_str(), today), &files).await?;
         snapshot.tables.insert(table, (columns, files));
     }
     Ok(snapshot)
@@ -55,11 +56,28 @@ fn files_of(world: &World, table: &str, hour: Hour) -> Vec<LakeFile> {
         .collect()
 }
 
-/// A table's columns: today's, and whatever its newest and oldest files have besides.
-async fn columns(ports: &Ports, today: Option<SchemaRef>, files: &[LakeFile]) -> Result<SchemaRef, Failure> {
-    let mut schemas: Vec<SchemaRef> = today.into_iter().collect();
-    for file in files.first().into_iter().chain(files.last()) {
-        schemas.push(parquet::open(ports.objects.clone(), &file.key).await?.schema().clone());
+/// A table's columns: today's, and those of all registered versions. Files are opened only where they may be older than the registry:
+/// then the oldest and the newest tell what they have besides.
+async fn columns(
+    ports: &Ports,
+    (table, today): (&str, Option<&TableSchema>),
+    files: &[LakeFile],
+) -> Result<SchemaRef, Failure> {
+    let lineage = match registry::read(ports.objects.as_ref(), table).await {
+        // `lake verify` tells; that is no reason to answer nothing.
+        Err(failure) if failure.class == Class::Rejected => {
+            tracing::warn!(table, %failure, "columns are taken from files");
+            Lineage::default()
+        }
+        read => read?,
+    };
+    let mut schemas: Vec<SchemaRef> = lineage.columns(today)?.into_iter().collect();
+    let since = lineage.entries().first().map(|entry| entry.registered_at);
+    let is_older = |file: &LakeFile| since.is_none_or(|since| file.hour.start() < since);
+    if files.iter().any(is_older) {
+        for file in files.first().into_iter().chain(files.last()) {
+            schemas.push(parquet::open(ports.objects.clone(), &file.key).await?.schema().clone());
+        }
     }
     unify::union(schemas.iter().map(AsRef::as_ref)).map_err(Failure::rejected)
 }

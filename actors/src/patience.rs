@@ -112,6 +112,10 @@ impl Documents for Patient<Arc<dyn Documents>> {
 
 #[async_trait]
 impl Catalog for Patient<Arc<dyn Catalog>> {
+    async fn unfit(&self, table: &str, columns: &SchemaRef) -> Result<Option<String>, Failure> {
+        again(|| self.0.unfit(table, columns)).await
+    }
+
     async fn ensure_table(&self, table: &str, columns: &SchemaRef) -> Result<(), Failure> {
         again(|| self.0.ensure_table(table, columns)).await
     }

@@ -11,6 +11,7 @@ use shardmill_connectors::failure::Failure;
 use shardmill_connectors::ports::Text;
 use shardmill_connectors::routing::{RuleProblem, Rules};
 
+use crate::schemas;
 use crate::shared::Shared;
 use crate::supervision::{Body, ChildSpec, Next, Worker};
 use crate::tree::Kind;
@@ -144,7 +145,10 @@ impl Worker for Watcher {
     async fn step(&mut self) -> Result<Next, Failure> {
         for stream in self.shared.streams.values() {
             stream.rules.refresh().await;
-            stream.tables.refresh().await;
+            if let Some(found) = stream.tables.look().await {
+                let admitted = schemas::admit(&self.shared.ports, &found.tables).await;
+                stream.tables.settle(found, admitted);
+            }
         }
         Ok(Next::After(self.shared.schedule.look_seldom()))
     }

@@ -109,7 +109,7 @@ pub async fn survey(ports: &Ports) -> Result<Survey, Failure> {
 /// The same; of the documents that `reader` has read before only those that have changed are read again.
 pub async fn survey_with(ports: &Ports, reader: &mut Reader) -> Result<Survey, Failure> {
     let mut objects = Vec::new();
-    for prefix in ["segments/", "dead/", "parked/", "edits/", "late/", "tables/"] {
+    for prefix in ["segments/", "dead/", "parked/", "edits/", "late/", "tables/", layout::SCHEMAS] {
         objects.extend(ports.objects.list(prefix).await?);
     }
     let documents = ports.documents.as_ref();
@@ -120,6 +120,11 @@ pub async fn survey_with(ports: &Ports, reader: &mut Reader) -> Result<Survey, F
     let now = Millis::now();
     for object in objects {
         if survey.listed.contains(&object.key) {
+            continue;
+        }
+        // Versions of schemas name themselves; no document does, and they stay as long as the lake.
+        if layout::schema_number(&object.key).is_some() {
+            survey.listed.insert(object.key);
             continue;
         }
         match fate(&object, &world, now) {

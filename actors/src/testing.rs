@@ -170,6 +170,17 @@ impl Reload for Configured {
     }
 }
 
+/// The embedded stores in `dir`.
+pub(crate) fn stores(dir: &Path) -> Ports {
+    let objects = EmbeddedObjects::open(dir).unwrap();
+    Ports {
+        documents: Arc::new(EmbeddedDocuments::open(dir).unwrap()),
+        dead_letters: Arc::new(EmbeddedQueues::open(dir).unwrap().queue("dead-letters")),
+        catalog: Arc::new(EmbeddedCatalog::open(dir, objects.root()).unwrap()),
+        objects: Arc::new(objects),
+    }
+}
+
 /// A node of one stream with two shards, and one third party.
 pub(crate) struct Site {
     pub(crate) node: Node,

@@ -1,6 +1,7 @@
 //! Names of objects and documents: where everything in the lake lies.
 
 use crate::hour::Hour;
+use crate::schema::evolution::Number;
 
 /// The folder of one generation of one hour: `tables/<table>/year=…/month=…/day=…/hour=…/g<generation>-<epoch>-<random>`.
 /// Every attempt has its own `random`, so that no attempt can touch what another wrote.
@@ -52,6 +53,25 @@ pub fn edits(random: &str) -> String {
 /// The folder of one attempt to write the late inputs of a source: `late/<source>/<random>`.
 pub fn late(source: &str, random: &str) -> String {
     format!("late/{source}/{random}")
+}
+
+/// What the registered schemas of all tables begin with.
+pub const SCHEMAS: &str = "schemas/";
+
+/// What the registered schemas of a table begin with.
+pub fn schemas(table: &str) -> String {
+    format!("{SCHEMAS}{table}/")
+}
+
+/// A registered schema: `schemas/<table>/<model>-<revision>-<addition>.json`.
+pub fn schema(table: &str, number: Number) -> String {
+    format!("{}{number}.json", schemas(table))
+}
+
+/// The table and the number in the name of a registered schema, if it is one.
+pub fn schema_number(key: &str) -> Option<(&str, Number)> {
+    let (table, file) = key.strip_prefix(SCHEMAS)?.split_once('/')?;
+    Some((table, file.strip_suffix(".json")?.parse().ok()?))
 }
 
 /// The epoch in the name of a segment or dead-letter file, if it has one.

@@ -11,6 +11,7 @@ pub mod generate;
 pub mod heap;
 pub mod ops;
 pub mod output;
+pub mod schemas;
 pub mod serve;
 pub mod telemetry;
 pub mod wire;

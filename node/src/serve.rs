@@ -20,7 +20,7 @@ use crate::collector::{self, Streams, Target};
 use crate::commands::Error;
 use crate::config::Config;
 use crate::ops::{self, Access, Admin, Health, Ops};
-use crate::wire;
+use crate::{schemas, wire};
 
 /// How long open requests may take to end when the node stops.
 const LAST_REQUESTS: Duration = Duration::from_secs(10);
@@ -81,6 +81,8 @@ impl Running {
     /// Starts a node.
     pub async fn start(config: &Config, metrics: PrometheusHandle) -> Result<Running, Error> {
         let stores = wire::open(config).await?;
+        // Before anything can be written with them.
+        schemas::register(config, &stores).await?;
         let (shared, hold, transport) = wire::shared(config, &stores).await?;
         let collector = listen(config.collector.listen, "the collector").await?;
         let ops = listen(config.ops.listen, "the ops listener").await?;

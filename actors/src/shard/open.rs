@@ -255,8 +255,8 @@ mod tests {
         let context = Context { stream: &stream, shard: &shard, at: AT, set_aside: false };
         let mut open = Open::default();
         assert!(open.append(context, &record(1)) && !open.is_outdated(&stream));
-        book.refresh().await;
-        book.refresh().await;
+        assert!(book.look().await.is_none(), "found once");
+        book.settle(book.look().await.unwrap(), Ok(()));
         assert!(open.is_outdated(&stream), "the writer commits now");
         assert!(open.append(context, &record(2)));
         let version = |sealed: &Sealed| {

@@ -1,12 +1,12 @@
 //! The tables in force: read when the node starts, and again whenever what they were read from has changed. A broken new version
-//! is told and the last good one stays. Whoever writes rows takes a new version up at a commit: no file has rows of two.
+//! is told and the last good one stays. A good one comes into force when its schemas are registered. Whoever writes rows takes a new version up at a commit: no file has rows of two.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use shardmill_connectors::failure::Failure;
+use shardmill_connectors::failure::{Class, Failure};
 
 use super::Tables;
 
@@ -17,6 +17,14 @@ pub struct Version {
     pub fingerprint: u64,
     /// The tables, or what is wrong with them, one problem a line.
     pub tables: Result<Tables, String>,
+}
+
+/// A new version that is good by itself.
+#[derive(Debug)]
+pub struct Found {
+    fingerprint: u64,
+    /// The tables.
+    pub tables: Tables,
 }
 
 /// Where the tables of a stream are read from.
@@ -122,10 +130,10 @@ impl TablesBook {
         self.inner().problem.clone()
     }
 
-    /// Reads the tables again and puts them in force when they have changed and are good. What is found must be found twice, one time
-    /// after the other: half of a file that is being written can look like a whole one.
-    pub async fn refresh(&self) {
-        let Kept::Source(source) = &self.kept else { return };
+    /// Reads the tables again: a new version that is good by itself, which [`TablesBook::settle`] puts in force. What is found must be
+    /// found twice, one time after the other: half of a file that is being written can look like a whole one.
+    pub async fn look(&self) -> Option<Found> {
+        let Kept::Source(source) = &self.kept else { return None };
         let known = self.inner().fingerprint;
         let found = source.read(known).await;
         let mut inner = self.inner();
@@ -134,25 +142,43 @@ impl TablesBook {
             Ok(Some(Version { fingerprint, .. }))
                 if inner.found.replace(fingerprint) != Some(fingerprint) => {}
             Ok(Some(Version { fingerprint, tables: Ok(tables) })) => {
+                return Some(Found { fingerprint, tables });
+            }
+            Ok(Some(Version { fingerprint, tables: Err(problem) })) => inner.refuse(fingerprint, problem),
+            Err(failure) => inner.put_off(failure),
+        }
+        None
+    }
+
+    /// Puts a version in force, unless its schemas were not admitted.
+    pub fn settle(&self, found: Found, admitted: Result<(), Failure>) {
+        let (Found { fingerprint, tables }, mut inner) = (found, self.inner());
+        match admitted {
+            Ok(()) => {
                 inner.fingerprint = Some(fingerprint);
                 inner.problem = None;
                 let named: Vec<String> = names(&tables).collect();
                 tracing::info!(tables = %named.join(" "), "new tables are in force");
                 inner.enforce(tables);
             }
-            Ok(Some(Version { fingerprint, tables: Err(problem) })) => {
-                tracing::error!(%problem, "new tables are broken: the last good ones stay in force");
-                (inner.fingerprint, inner.problem) = (Some(fingerprint), Some(problem));
-            }
-            Err(failure) => {
-                tracing::warn!(problem = %failure.detail, "the tables in force stay");
-                (inner.fingerprint, inner.problem) = (None, Some(failure.detail));
-            }
+            Err(failure) if failure.class == Class::Rejected => inner.refuse(fingerprint, failure.detail),
+            Err(failure) => inner.put_off(failure),
         }
     }
 }
 
 impl Inner {
+    fn refuse(&mut self, fingerprint: u64, problem: String) {
+        tracing::error!(%problem, "new tables are broken: the last good ones stay in force");
+        (self.fingerprint, self.problem) = (Some(fingerprint), Some(problem));
+    }
+
+    /// It is looked at again the next time.
+    fn put_off(&mut self, failure: Failure) {
+        tracing::warn!(problem = %failure.detail, "the tables in force stay");
+        (self.fingerprint, self.problem) = (None, Some(failure.detail));
+    }
+
     fn enforce(&mut self, tables: Tables) {
         self.fed.extend(names(&tables));
         self.tables = Arc::new(tables);
@@ -183,6 +209,34 @@ mod tests {
         }
     }
 
+    async fn refresh(book: &TablesBook) {
+        if let Some(found) = book.look().await {
+            book.settle(found, Ok(()));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_version_whose_schemas_are_not_admitted_is_not_in_force() {
+        let source = Arc::new(Said(Mutex::new(Some(Ok("bb")))));
+        let book = TablesBook::followed(source.clone(), Tables::one("a", TableSchema::builtin()), 1);
+        assert!(book.look().await.is_none(), "found once");
+        book.settle(book.look().await.unwrap(), Err(Failure::transient("nobody is there")));
+        assert_eq!(
+            (book.current().rest().name.as_str(), book.problem().as_deref()),
+            ("a", Some("nobody is there"))
+        );
+        book.settle(book.look().await.unwrap(), Err(Failure::rejected("it breaks")));
+        assert_eq!(
+            (book.current().rest().name.as_str(), book.problem().as_deref()),
+            ("a", Some("it breaks"))
+        );
+        assert!(book.look().await.is_none(), "it was judged");
+        *source.0.lock().unwrap() = Some(Ok("ccc"));
+        refresh(&book).await;
+        refresh(&book).await;
+        assert_eq!((book.current().rest().name.as_str(), book.problem()), ("ccc", None));
+    }
+
     #[tokio::test]
     async fn the_last_good_tables_stay_in_force() {
         let source = Arc::new(Said::default());
@@ -199,8 +253,8 @@ mod tests {
             (Some(Ok("ccc")), "ccc", None),
         ] {
             *source.0.lock().unwrap() = said;
-            book.refresh().await;
-            book.refresh().await;
+            refresh(&book).await;
+            refresh(&book).await;
             assert_eq!((book.current().rest().name.as_str(), book.problem().as_deref()), (rest, problem));
         }
         assert!(["a", "bb", "ccc"].iter().all(|table| book.feeds(table)) && !book.feeds("wrong"));
@@ -212,10 +266,10 @@ mod tests {
         let book = TablesBook::followed(source.clone(), Tables::one("a", TableSchema::builtin()), 1);
         for said in [Ok("bb"), Ok("a"), Ok("bb"), Err("half"), Ok("a"), Ok("bb")] {
             *source.0.lock().unwrap() = Some(said);
-            book.refresh().await;
+            refresh(&book).await;
             assert_eq!((book.current().rest().name.as_str(), book.problem()), ("a", None), "{said:?}");
         }
-        book.refresh().await;
+        refresh(&book).await;
         assert_eq!(book.current().rest().name, "bb");
     }
 
@@ -226,12 +280,12 @@ mod tests {
         let (book, before) = (Arc::new(book), Tables::one("a", TableSchema::builtin()));
         let only = TablesBook::only(book.clone(), "a");
         let (first, of_only) = (book.current(), only.current());
-        book.refresh().await;
+        refresh(&book).await;
         assert!(Arc::ptr_eq(&first, &book.current()) && Arc::ptr_eq(&of_only, &only.current()));
         assert_eq!(of_only.rest(), before.rest());
         *source.0.lock().unwrap() = Some(Ok("bb"));
-        book.refresh().await;
-        book.refresh().await;
+        refresh(&book).await;
+        refresh(&book).await;
         assert_eq!(book.current().rest().name, "bb");
         assert_eq!(only.current().rest().name, "a", "it is gone: what was there last stays");
     }

@@ -25,7 +25,7 @@ use shardmill_connectors::json::Object;
 use shardmill_connectors::record::{Origin, Record};
 use shardmill_connectors::standardise::Rejection;
 
-pub use book::{Source, TablesBook, Version};
+pub use book::{Found, Source, TablesBook, Version};
 pub use builders::{Builder, Builders};
 pub use reading::{Arrived, Placed, Reading, Refusal};
 pub use tables::{ByName, Table, Tables};

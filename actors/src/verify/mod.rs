@@ -8,6 +8,7 @@
 //! books.rs    shards and hours, on the documents alone      late.rs      manifests against the hours that absorbed them
 //! files.rs    Parquet files against what is recorded        letters.rs   files of dead letters, edits and parked events
 //! catalog.rs  the catalog against the documents             objects.rs   what no document lists
+//! schemas.rs  registered schemas
 //! finding.rs  what is found                                 repair/      what can be done about it
 //! ```
 
@@ -19,6 +20,7 @@ mod late;
 mod letters;
 mod objects;
 pub mod repair;
+mod schemas;
 #[cfg(test)]
 mod tests;
 
@@ -111,6 +113,7 @@ pub async fn verify(ports: &Ports, scope: &Scope) -> Result<Report, Failure> {
     late::check(ports, scope, &survey.world, &mut report).await?;
     files::check(ports, scope, (&survey.world, &mut reader), &mut report).await?;
     letters::check(ports, &survey.world, &mut report).await?;
+    schemas::check(ports, &survey.listed, &mut report).await?;
     catalog::check(ports, scope, &survey.world, &mut report).await?;
     objects::account(survey, &mut report);
     report.ok = report.findings.iter().all(|finding| finding.kind.is_harmless());

@@ -10,6 +10,7 @@ use super::sqlite::{Care, Database, Schema, Write};
 use crate::clock::Millis;
 use crate::failure::Failure;
 use crate::hour::Hour;
+use crate::parquet::unify;
 
 const SCHEMA: Schema = Schema {
     page_size: 4096,
@@ -45,7 +46,7 @@ impl CatalogStore {
         Ok(CatalogStore { database: Database::open(dir.join("catalog.db"), &SCHEMA, |_| Ok(()))? })
     }
 
-    /// Creates the table, or adds the columns it lacks. A column that is there keeps its type.
+    /// Creates the table, or adds the columns it lacks. A column that is there becomes wider where it must.
     pub async fn ensure_table(&self, table: &str, columns: &SchemaRef) -> Result<(), Failure> {
         let (table, columns) = (table.to_owned(), columns.clone());
         let ensure = move |write: &Write<'_>| {
@@ -61,6 +62,7 @@ impl CatalogStore {
                     field.data_type().to_string(),
                     field.is_nullable()
                 ])?;
+                widen(write, &table, field)?;
             }
             Ok(())
         };
@@ -154,11 +156,40 @@ impl CatalogStore {
     }
 }
 
+/// Gives a column that is there the type that holds what it has and what `field` brings.
+fn widen(write: &Write<'_>, table: &str, field: &Field) -> rusqlite::Result<()> {
+    let sql = "SELECT type FROM columns WHERE table_name = ?1 AND name = ?2";
+    let is: String =
+        write.db.prepare_cached(sql)?.query_row(params![table, field.name()], |row| row.get(0))?;
+    let wider = is.parse().ok().and_then(|is: DataType| unify::wider(&is, field.data_type()).ok());
+    if let Some(wider) = wider.map(|wider| wider.to_string()).filter(|wider| *wider != is) {
+        let sql = "UPDATE columns SET type = ?3 WHERE table_name = ?1 AND name = ?2";
+        write.db.prepare_cached(sql)?.execute(params![table, field.name(), wider])?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use arrow::datatypes::TimeUnit;
 
     use super::*;
+
+    #[tokio::test]
+    async fn columns_become_wider_and_never_narrower() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = CatalogStore::open(dir.path()).unwrap();
+        for (kind, wanted) in [
+            (DataType::Int64, DataType::Int64),
+            (DataType::Float64, DataType::Float64),
+            (DataType::Int64, DataType::Float64),
+            (DataType::Utf8, DataType::Utf8),
+        ] {
+            let columns: SchemaRef = Arc::new(Columns::new(vec![Field::new("n", kind, true)]));
+            store.ensure_table("t", &columns).await.unwrap();
+            assert_eq!(*store.columns("t").await.unwrap().unwrap().field(0).data_type(), wanted);
+        }
+    }
 
     #[tokio::test]
     async fn columns_come_back_with_their_types_and_new_ones_are_added_behind() {

@@ -13,16 +13,18 @@ mod groups;
 mod late;
 pub mod merge;
 pub mod origin;
+pub mod promote;
 pub mod read;
 pub mod unify;
 pub mod verify;
 pub mod write;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use merge::{Input, MergeError, MergeRequest, Merged, MergedFile, merge};
 pub use origin::Origins;
+pub use promote::{PromoteRequest, Prospect, promote, prospect};
 pub use read::{Batches, FileReader, open};
 pub use verify::{deep, read_back, tallies_by_shard, tally};
 pub use write::{Compression, FileWriter, Summary, WriteOptions};

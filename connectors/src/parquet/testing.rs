@@ -19,10 +19,10 @@ type Blobs = Arc<Mutex<BTreeMap<String, Bytes>>>;
 
 /// An object store in memory.
 #[derive(Debug, Default)]
-pub(super) struct Memory(Blobs, AtomicUsize);
+pub(crate) struct Memory(Blobs, AtomicUsize);
 
 impl Memory {
-    pub(super) fn shared() -> Arc<Memory> {
+    pub(crate) fn shared() -> Arc<Memory> {
         Arc::default()
     }
 
@@ -35,7 +35,7 @@ impl Memory {
     }
 
     /// What has been created, by name.
-    pub(super) fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         self.0.lock().unwrap().keys().cloned().collect()
     }
 
@@ -106,8 +106,15 @@ impl Objects for Memory {
         Ok(size.map(|size| Object { key: key.to_owned(), size, modified: Millis(0) }))
     }
 
-    async fn list(&self, _prefix: &str) -> Result<Vec<Object>, Failure> {
-        Ok(Vec::new())
+    async fn list(&self, prefix: &str) -> Result<Vec<Object>, Failure> {
+        let blobs = self.0.lock().unwrap();
+        let found = blobs.iter().filter(|(key, _)| key.starts_with(prefix));
+        let object = |(key, bytes): (&String, &Bytes)| Object {
+            key: key.clone(),
+            size: bytes.len() as u64,
+            modified: Millis(0),
+        };
+        Ok(found.map(object).collect())
     }
 
     async fn delete(&self, key: &str) -> Result<(), Failure> {
@@ -118,7 +125,7 @@ impl Objects for Memory {
 
 /// Rows of (stream, shard, sequence): a column `name`, then the origin. A row arrived at its sequence number. Columns are
 /// nullable, as those of all tables are.
-pub(super) fn rows(origins: &[(&str, &str, u32)]) -> RecordBatch {
+pub(crate) fn rows(origins: &[(&str, &str, u32)]) -> RecordBatch {
     let text = |values: Vec<String>| Arc::new(StringArray::from(values)) as ArrayRef;
     let moments = TimestampMillisecondArray::from_iter_values(origins.iter().map(|o| i64::from(o.2)));
     let columns = [
@@ -134,7 +141,7 @@ pub(super) fn rows(origins: &[(&str, &str, u32)]) -> RecordBatch {
 }
 
 /// Writes `batch` as the object `key`.
-pub(super) async fn file(objects: &Memory, key: &str, batch: &RecordBatch) -> Input {
+pub(crate) async fn file(objects: &Memory, key: &str, batch: &RecordBatch) -> Input {
     compressed_file(objects, key, batch, Compression::Zstd).await
 }
 

@@ -57,6 +57,11 @@ fn place(name: &str) -> usize {
     origin.map_or(usize::from(name == EXTRA), |place| place + 2)
 }
 
+/// The narrowest type that values of both can be read as; the error says that there is none.
+pub fn wider(a: &DataType, b: &DataType) -> Result<DataType, String> {
+    widen(a, b)
+}
+
 /// The type itself: an encoding in memory is no reason to widen.
 fn plain(data_type: &DataType) -> DataType {
     match data_type {

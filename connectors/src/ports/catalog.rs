@@ -40,8 +40,13 @@ pub struct QueryResult {
 /// A catalog of hourly partitioned tables, with SQL over them. All changes are idempotent.
 #[async_trait]
 pub trait Catalog: Send + Sync + Debug {
-    /// Creates the table, or adds the columns it lacks.
+    /// Creates the table, or adds the columns it lacks. A column that is there becomes wider where the engine can do that.
     async fn ensure_table(&self, table: &str, columns: &SchemaRef) -> Result<(), Failure>;
+
+    /// Why an existing table cannot have `columns`, with what to do: a type that the engine does not change. `None` when it can.
+    async fn unfit(&self, _table: &str, _columns: &SchemaRef) -> Result<Option<String>, Failure> {
+        Ok(None)
+    }
 
     /// Points the partition at the folder `location` (without a slash at its end), creating it if needed.
     async fn set_location(&self, table: &str, hour: Hour, location: &str) -> Result<(), Failure>;

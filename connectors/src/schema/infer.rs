@@ -38,11 +38,18 @@ impl Inference {
         }
     }
 
-    /// The schema: it accepts every event observed.
-    pub fn finish(self, options: &Options) -> Value {
+    /// What each field has shown, by name.
+    pub(super) fn into_fields(self) -> Vec<(String, Evidence)> {
         let mut fields: Vec<(String, Evidence)> = self.fields.into_iter().collect();
         fields.sort_by(|(left, _), (right, _)| left.cmp(right));
-        let everywhere = |(_, evidence): &&(String, Evidence)| evidence.events() == self.events;
+        fields
+    }
+
+    /// The schema: it accepts every event observed.
+    pub fn finish(self, options: &Options) -> Value {
+        let events = self.events;
+        let fields = self.into_fields();
+        let everywhere = |(_, evidence): &&(String, Evidence)| evidence.events() == events;
         let required: Vec<&String> = fields.iter().filter(everywhere).map(|(name, _)| name).collect();
         let mut schema = json!({
             "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -70,7 +77,7 @@ impl Inference {
 }
 
 /// The keywords of one property.
-fn describe(evidence: &Evidence, from_strings: bool) -> Map<String, Value> {
+pub(super) fn describe(evidence: &Evidence, from_strings: bool) -> Map<String, Value> {
     let mut property = Map::new();
     let Some((types, format)) = evidence.conclude(from_strings) else { return property };
     let names: Vec<&str> = types.names().collect();
@@ -85,20 +92,21 @@ fn describe(evidence: &Evidence, from_strings: bool) -> Map<String, Value> {
 /// A column name for each field: its own where the table can have it, else one like it that is free.
 fn columns(fields: &[(String, Evidence)]) -> Vec<String> {
     let mut taken: HashSet<String> = HashSet::new();
-    let mut names = Vec::with_capacity(fields.len());
-    for (field, _) in fields {
-        let tidy = |c: char| if c.is_control() || ",:;`".contains(c) { '_' } else { c };
-        let base: String = field.chars().take(60).map(tidy).collect();
-        let mut name = if name_problem(field).is_none() { field.clone() } else { base.clone() };
-        let mut count = 1;
-        while name_problem(&name).is_some() || taken.contains(&name.to_lowercase()) {
-            count += 1;
-            name = format!("{base}_{count}");
-        }
-        taken.insert(name.to_lowercase());
-        names.push(name);
+    fields.iter().map(|(field, _)| free_column(field, &mut taken)).collect()
+}
+
+/// The column name of a field beside those that are `taken` (in lower case), which it joins.
+pub(super) fn free_column(field: &str, taken: &mut HashSet<String>) -> String {
+    let tidy = |c: char| if c.is_control() || ",:;`".contains(c) { '_' } else { c };
+    let base: String = field.chars().take(60).map(tidy).collect();
+    let mut name = if name_problem(field).is_none() { field.to_owned() } else { base.clone() };
+    let mut count = 1;
+    while name_problem(&name).is_some() || taken.contains(&name.to_lowercase()) {
+        count += 1;
+        name = format!("{base}_{count}");
     }
-    names
+    taken.insert(name.to_lowercase());
+    name
 }
 
 #[cfg(test)]

@@ -16,12 +16,15 @@ mod consistency;
 pub(crate) mod constant;
 mod ddl;
 mod evidence;
+pub mod evolution;
 pub(crate) mod format;
 mod infer;
 mod keywords;
 pub(crate) mod node;
 pub(crate) mod number;
 mod pattern;
+mod promotions;
+pub mod registry;
 mod source;
 mod suggest;
 #[cfg(test)]
@@ -40,6 +43,7 @@ pub use columns::{Column, ColumnKind, EXTRA, ORIGIN, PARTITION};
 pub use ddl::ddl;
 pub use infer::{Inference, Options};
 use node::Node;
+pub use promotions::{Extras, Field, Proposal, Standing};
 pub use source::Problem;
 use source::{Place, Source};
 

@@ -13,6 +13,7 @@ mod differential;
 #[cfg(test)]
 mod oracle;
 mod plan;
+pub mod promote;
 mod reader;
 pub(crate) mod rejection;
 pub(crate) mod row;
@@ -88,6 +89,11 @@ impl Rows {
             arrived_at.put(row, &Cell::Time(origin.arrived_at.0.saturating_mul(1000)));
         }
         self.len += 1;
+    }
+
+    /// What the rows are made with.
+    pub fn schema(&self) -> &TableSchema {
+        &self.schema
     }
 
     /// How many rows there are.

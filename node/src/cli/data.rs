@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use shardmill_connectors::Hour;
 use shardmill_connectors::batches::Format;
 
 use super::Reach;
@@ -115,17 +116,22 @@ pub struct SchemaArgs {
 /// What `schema` does.
 #[derive(Debug, Clone, Subcommand)]
 pub enum SchemaCommand {
-    /// Print a JSON Schema that holds for every event of a file
-    Infer {
-        /// The file, or - for standard input
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
-        /// How the file is written; default: by its ending, else NDJSON
-        #[arg(long, value_enum)]
-        format: Option<SourceFormat>,
-        /// The text that stands for null in CSV
-        #[arg(long, value_name = "TEXT")]
-        null: Option<String>,
+    /// Print a JSON Schema that holds for every event of a file, or the table's with what its rows keep in `extra`
+    Infer(Box<InferArgs>),
+    /// Tell what has changed between two schemas, or since the lake's newest version; fails when it breaks the table
+    Diff {
+        /// The old schema and the new one; default: the lake's newest version and the configured one
+        #[arg(value_names = ["OLD", "NEW"], num_args = 2)]
+        files: Vec<PathBuf>,
+        /// Only this table
+        #[arg(long, value_name = "TABLE", conflicts_with = "files")]
+        table: Option<String>,
+        /// The configuration file; default: the embedded configuration
+        #[arg(short, long, value_name = "FILE", conflicts_with = "files")]
+        config: Option<PathBuf>,
+        /// Where the embedded backends keep everything
+        #[arg(long, value_name = "DIR", conflicts_with = "files")]
+        data_dir: Option<PathBuf>,
     },
     /// Print the CREATE TABLE statement of a schema
     Ddl {
@@ -139,4 +145,39 @@ pub enum SchemaCommand {
         #[arg(long, value_name = "URL", default_value = "s3://BUCKET/PREFIX/")]
         location: String,
     },
+}
+
+/// Flags of `schema infer`.
+#[derive(Debug, Clone, Args)]
+pub struct InferArgs {
+    /// The file, or - for standard input
+    #[arg(value_name = "FILE", required_unless_present = "from_lake", conflicts_with = "from_lake")]
+    pub file: Option<PathBuf>,
+    /// How the file is written; default: by its ending, else NDJSON
+    #[arg(long, value_enum, conflicts_with = "from_lake")]
+    pub format: Option<SourceFormat>,
+    /// The text that stands for null in CSV
+    #[arg(long, value_name = "TEXT", conflicts_with = "from_lake")]
+    pub null: Option<String>,
+    /// Propose columns for the fields that the table's rows keep in `extra`
+    #[arg(long)]
+    pub from_lake: bool,
+    /// The table; may be left out where there is only one
+    #[arg(long, value_name = "TABLE", conflicts_with = "file")]
+    pub table: Option<String>,
+    /// From this hour on
+    #[arg(long, value_name = "HOUR", conflicts_with = "file")]
+    pub since: Option<Hour>,
+    /// Before this hour
+    #[arg(long, value_name = "HOUR", conflicts_with = "file")]
+    pub until: Option<Hour>,
+    /// The share of rows, 0 to 1, that must have a field
+    #[arg(long, value_name = "SHARE", default_value_t = 0.01, value_parser = share, conflicts_with = "file")]
+    pub share: f64,
+    /// Read at most so many files, evenly spread over the hours
+    #[arg(long, value_name = "N", conflicts_with = "file")]
+    pub files: Option<usize>,
+    /// Where
+    #[command(flatten)]
+    pub reach: Reach,
 }

@@ -18,6 +18,8 @@ pub struct LakeArgs {
 pub enum LakeCommand {
     /// Verify that books balance, files hold what is recorded, and every object is accounted for
     Verify(Box<LakeVerify>),
+    /// Rewrite old hours with today's schema: values that it names go from `extra` into their columns
+    Promote(Box<LakePromote>),
     /// List the current generation's files
     Files {
         /// Only this table
@@ -58,6 +60,26 @@ pub struct LakeVerify {
     pub repair: bool,
     /// Only tell what a repair would do
     #[arg(long, requires = "repair")]
+    pub dry_run: bool,
+    /// Where
+    #[command(flatten)]
+    pub reach: Reach,
+}
+
+/// Flags of `lake promote`.
+#[derive(Debug, Clone, Args)]
+pub struct LakePromote {
+    /// Only hours of this table
+    #[arg(long, value_name = "TABLE")]
+    pub table: Option<String>,
+    /// Hours from this one on
+    #[arg(long, value_name = "HOUR")]
+    pub since: Option<Hour>,
+    /// Hours before this one
+    #[arg(long, value_name = "HOUR")]
+    pub until: Option<Hour>,
+    /// Only tell what would be moved
+    #[arg(long)]
     pub dry_run: bool,
     /// Where
     #[command(flatten)]

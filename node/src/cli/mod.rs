@@ -14,13 +14,13 @@ pub use admin::{
     AdminArgs, AdminCommand, LanesArgs, LanesCommand, Reach, ReshardArgs, SchedulesArgs, SchedulesCommand,
 };
 pub use cluster::{CertsArgs, ClusterArgs, ClusterCommand};
-pub use data::{GenerateArgs, QueryArgs, SchemaArgs, SchemaCommand, SendArgs, SourceFormat};
+pub use data::{GenerateArgs, InferArgs, QueryArgs, SchemaArgs, SchemaCommand, SendArgs, SourceFormat};
 pub use destinations::{DestinationsArgs, DestinationsCommand, TryArgs};
 pub use dlq::{
     DlqArgs, DlqBackup, DlqCommand, DlqEdit, DlqFilter, DlqList, DlqPurge, DlqRedrive, DlqShow, DlqStates,
     DlqStatus, DlqWhich,
 };
-pub use lake::{LakeArgs, LakeCommand, LakeVerify};
+pub use lake::{LakeArgs, LakeCommand, LakePromote, LakeVerify};
 pub use node::{CheckArgs, DemoArgs, RunArgs};
 
 /// Event streams in, an exactly-once hourly Parquet lake and reliable deliveries out.
@@ -50,13 +50,13 @@ pub enum Command {
     Query(QueryArgs),
     /// Check configuration, schemas and rules: what is wrong, where, and what would mend it
     Check(CheckArgs),
-    /// Infer a schema from events, or print a table definition
+    /// Infer a schema from events or from the lake, compare two, or print a table definition
     Schema(SchemaArgs),
     /// List the kinds of destinations, describe one, or show what it would send
     Destinations(DestinationsArgs),
     /// Look at dead letters, back them up, edit, redrive or remove them
     Dlq(Box<DlqArgs>),
-    /// Verify the lake and mend it, or list its files
+    /// Verify the lake and mend it, list its files, or rewrite old hours with today's schema
     Lake(LakeArgs),
     /// Ask a running node about itself and its cluster, or change something
     Admin(AdminArgs),
@@ -102,6 +102,9 @@ mod tests {
             "check -c x.toml --json",
             "schema infer f.csv --format csv --null NA",
             "schema ddl s.json --table t --location s3://b/t",
+            "schema infer --from-lake --table t --since 2026-11-20T00 --share 0.2 --files 10 -c x.toml --json",
+            "schema diff old.json new.json --json",
+            "schema diff -c x.toml --table t",
             "destinations list --json",
             "destinations describe webhook",
             "destinations try webhook --event e.json -c x.toml --name hook",
@@ -118,6 +121,7 @@ mod tests {
             "lake verify --table t --hour 2026-11-21T07 --deep --repair --json",
             "lake verify --since 2026-11-20T00 --until 2026-11-21T00 --repair --dry-run",
             "lake files --since 2026-11-21T07",
+            "lake promote --table t --since 2026-11-21T07 --until 2026-11-22T00 --dry-run --json",
             "admin status --json --ops http://127.0.0.1:9090",
             "admin compact --table events --hour 2026-11-21T07",
             "admin reshard events --split 0",
@@ -141,6 +145,11 @@ mod tests {
             "dlq redrive --rate fast",
             "dlq purge --status all --all",
             "lake verify --dry-run",
+            "schema infer",
+            "schema infer f.csv --from-lake",
+            "schema infer f.csv --table t",
+            "schema diff old.json",
+            "schema diff old.json new.json -c x.toml",
             "lake verify --hour 2026-11-21T07 --since 2026-11-21T07",
             "lake verify --hour yesterday",
             "admin reshard events",

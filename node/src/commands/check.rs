@@ -12,7 +12,7 @@ use shardmill_connectors::failure::Class;
 use super::Error;
 use crate::cli::CheckArgs;
 use crate::config::{self, Config, Problem};
-use crate::{deliveries, output, wire};
+use crate::{deliveries, output, schemas, wire};
 
 /// How long a third party may take to say whether it knows us.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -22,6 +22,7 @@ pub async fn check(args: &CheckArgs, json: bool) -> Result<(), Error> {
     let mut problems = config::check(args.config.as_deref());
     problems.extend(destinations(args.config.as_deref()).await?);
     problems.extend(stores(args.config.as_deref()).await);
+    problems.extend(versions(args.config.as_deref()).await);
     if json {
         output::print(&format!("{}\n", json!(problems)))?;
     } else if problems.is_empty() {
@@ -73,4 +74,12 @@ async fn stores(file: Option<&Path>) -> Vec<Problem> {
         Some(Ok(config)) => wire::probe(&config).await,
         _ => Vec::new(),
     }
+}
+
+/// What the lake says of the schemas, where it can be reached; what is wrong with those themselves was told with the configuration.
+async fn versions(file: Option<&Path>) -> Vec<Problem> {
+    let Ok(config) = file.map_or_else(|| Ok(Config::embedded_default()), Config::load) else {
+        return Vec::new();
+    };
+    tokio::time::timeout(PATIENCE, schemas::judge(&config)).await.unwrap_or_default()
 }

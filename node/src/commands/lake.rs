@@ -6,9 +6,9 @@ use shardmill_actors::verify::{self, Outcome, Repair, Report, Scope, Tools, repa
 use shardmill_actors::world;
 use shardmill_connectors::Hour;
 
-use super::Error;
 use super::ops_client::operator;
 use super::reach::Reached;
+use super::{Error, promote};
 use crate::cli::{LakeCommand, LakeVerify};
 use crate::output;
 use crate::wire;
@@ -17,6 +17,7 @@ use crate::wire;
 pub async fn lake(command: LakeCommand, json: bool) -> Result<(), Error> {
     match command {
         LakeCommand::Verify(args) => verified(*args, json).await,
+        LakeCommand::Promote(args) => promote::promote(*args, json).await,
         LakeCommand::Files { table, since, until, reach } => {
             let reached = Reached::open(&reach).await?;
             let files = files(&reached, table.as_deref(), (since, until)).await?;

@@ -9,6 +9,7 @@ pub mod dlq;
 pub mod generate;
 pub mod lake;
 pub mod ops_client;
+mod promote;
 pub mod query;
 mod reach;
 pub mod run;
@@ -77,7 +78,7 @@ pub async fn execute(cli: Cli) -> Result<(), Error> {
         Command::Send(args) => send::send(args, json).await,
         Command::Query(args) => query::query(args, json).await,
         Command::Check(args) => check::check(&args, json).await,
-        Command::Schema(args) => schema::schema(args.command, json),
+        Command::Schema(args) => schema::schema(args.command, json).await,
         Command::Destinations(args) => destinations::destinations(args.command, json).await,
         Command::Dlq(args) => dlq::dlq(args.command, json).await,
         Command::Lake(args) => lake::lake(args.command, json).await,

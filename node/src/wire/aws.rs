@@ -209,6 +209,18 @@ fn texts(config: &Config, session: &Session) -> Texts {
     })
 }
 
+/// The same for a command that has opened nothing.
+pub(super) async fn named_texts(config: &Config) -> Texts {
+    texts(config, &Session::load(&Place::default()).await)
+}
+
+/// The lake's objects, when it is said where they are. Nothing is asked of AWS yet.
+pub(super) async fn objects(config: &Config) -> Option<Arc<dyn Objects>> {
+    let session = Session::load(&Place::default()).await;
+    session.region()?;
+    Stores::of(config, &session).ok().map(|stores| stores.objects as Arc<dyn Objects>)
+}
+
 /// Asks every service for what the configuration names. All that is wrong, each with what to do.
 pub(super) async fn probe(config: &Config) -> Vec<Problem> {
     let session = Session::load(&Place::default()).await;

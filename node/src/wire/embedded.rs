@@ -23,8 +23,7 @@ use crate::config::{self, Config, Problem, Ruled};
 /// Opens everything, creating what is missing.
 pub(super) async fn open(config: &Config) -> Result<Opened, Vec<Problem>> {
     // What somebody has to mend first is found before anything is created.
-    let folder = config.clone();
-    let texts: Texts = Arc::new(move |name| Arc::new(TextFile(folder.resolve(name))));
+    let texts = texts(config);
     let mut books = std::collections::BTreeMap::new();
     for name in config.streams.keys() {
         books.insert(name, tables::book(config, name, texts.clone()).await?);
@@ -74,6 +73,12 @@ pub(super) async fn rules(config: &Config) -> Result<Vec<Ruled>, Vec<Problem>> {
     streams::ruled(config, |name| Arc::new(TextFile(path(name)))).await
 }
 
+/// Where the texts of schemas are: files.
+pub(super) fn texts(config: &Config) -> Texts {
+    let config = config.clone();
+    Arc::new(move |name| Arc::new(TextFile(config.resolve(name))))
+}
+
 fn ports(dir: &Path) -> Result<Ports, Failure> {
     std::fs::create_dir_all(dir)
         .map_err(|error| Failure::unauthorized(format!("{} cannot be created: {error}", dir.display())))?;
@@ -84,6 +89,14 @@ fn ports(dir: &Path) -> Result<Ports, Failure> {
         catalog: Arc::new(EmbeddedCatalog::open(dir, objects.root())?),
         objects: Arc::new(objects),
     })
+}
+
+/// The lake's objects, when there are any: nothing is created by looking.
+pub(super) fn objects(config: &Config) -> Result<Option<Arc<dyn Objects>>, Failure> {
+    if !config.data_dir.join("objects").is_dir() {
+        return Ok(None);
+    }
+    Ok(Some(Arc::new(EmbeddedObjects::open(&config.data_dir)?)))
 }
 
 /// The queue with this name.

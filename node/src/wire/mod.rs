@@ -7,6 +7,7 @@ mod intake;
 mod outside;
 mod peers;
 mod schedules;
+mod schemas;
 mod streams;
 mod tables;
 
@@ -37,6 +38,7 @@ use tokio::sync::watch;
 
 use self::outside::Outside;
 use self::peers::{Departed, Place};
+pub use self::schemas::{Configured, configured, lake_objects};
 use crate::commands::Error;
 use crate::config::{self, Backend, Config, Problem, Ruled};
 use crate::deliveries::{self, Reloading};

@@ -126,9 +126,10 @@ async fn letters(cli: &Cli) -> Result<usize, String> {
 /// The configuration with a schema that takes what the built-in one refuses.
 fn mended(setup: &Setup) -> Result<String, String> {
     let file = setup.data_dir.with_extension("schema.json");
+    let text = json!(["string", "null"]);
     let schema = json!({"type": "object", "properties": {
-        "messageId": {"type": "string", "x-column": "message_id"}, "userId": {"type": "string", "x-column": "user_id"},
-        "timestamp": {"type": "string", "format": "date-time"}, "properties": {}}});
+        "messageId": {"type": text, "x-column": "message_id"}, "userId": {"type": text, "x-column": "user_id"},
+        "timestamp": {"type": text, "format": "date-time"}, "properties": {}}});
     std::fs::write(&file, schema.to_string()).map_err(|error| error.to_string())?;
     let line = format!("[streams.events]\nschema = \"{}\"\n", file.display());
     Ok(CONFIG.replace("[streams.events]\n", &line))

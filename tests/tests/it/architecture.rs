@@ -38,6 +38,12 @@ const WAITING: &[(&str, &str)] = &[
 /// Files whose decisions are pure: nothing in them waits.
 const PURE: &[&str] = &[
     "connectors/src/parquet/merge/plan.rs",
+    "connectors/src/schema/evolution/mod.rs",
+    "connectors/src/schema/evolution/columns.rs",
+    "connectors/src/schema/evolution/constraints.rs",
+    "connectors/src/schema/evolution/nodes.rs",
+    "connectors/src/schema/evolution/shapes.rs",
+    "connectors/src/schema/registry/judge.rs",
     "actors/src/supervision/decide.rs",
     "actors/src/supervision/strategy.rs",
     "actors/src/hour/plan.rs",

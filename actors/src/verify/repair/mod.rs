@@ -5,7 +5,7 @@
 //! rows and set-sums prove that it is right, and not otherwise.
 
 mod point;
-pub(super) mod rebuild;
+pub(crate) mod rebuild;
 mod unlist;
 
 use std::sync::Arc;
@@ -102,7 +102,7 @@ async fn apply(ports: &Ports, tools: &Tools, action: &Action) -> Result<(), Fail
 ///
 /// # Errors
 /// `Rejected` while somebody owns it who is not known to be dead.
-async fn passed_on(tools: &Tools, ownership: &Ownership) -> Result<Ownership, Failure> {
+pub(crate) async fn passed_on(tools: &Tools, ownership: &Ownership) -> Result<Ownership, Failure> {
     if let Some(owner) = &ownership.owner
         && !tools.liveness.is_dead(owner).await?
     {

@@ -104,7 +104,19 @@ pub(super) async fn rebuild(
     let sources = left(ports, &state, damaged).await?.sources;
     let epoch = ownership.epoch;
     let files = write(ports, tools, (&state, epoch), sources).await?;
-    let next = succeed(HourState { ownership, ..state }, files.clone());
+    commit(ports, &mut cell, succeed(HourState { ownership, ..state }, files)).await
+}
+
+/// Commits a generation that holds the rows of the one before, and tells the catalog.
+///
+/// # Errors
+/// `Fenced` when somebody else has changed the hour: its files are removed then. What the stores raise.
+pub(crate) async fn commit(
+    ports: &Ports,
+    cell: &mut Cell<HourState>,
+    next: HourState,
+) -> Result<(), Failure> {
+    let HourState { table, hour, .. } = &next;
     if !next.balances() {
         return Err(Failure::crashed(format!(
             "{table}/{hour}: the books of a generation made anew do not balance"
@@ -113,11 +125,11 @@ pub(super) async fn rebuild(
     if let Err(failure) = cell.replace(next.clone()).await {
         // Nobody names it when the write was lost to somebody else; otherwise nobody knows, and the sweeper will.
         if failure.class == Class::Fenced {
-            remove(ports, &files).await?;
+            remove(ports, &next.files).await?;
         }
         return Err(failure);
     }
-    point::point(ports, table, hour).await?;
+    point::point(ports, table, *hour).await?;
     let catalog = CatalogState { location: next.location(), switched_at: Some(Millis::now()) };
     match cell.replace(HourState { catalog, ..next }).await {
         // A node has taken the hour, and says the same to the catalog.
@@ -160,11 +172,13 @@ async fn write(
 }
 
 fn files(merged: Merged) -> Vec<GenerationFile> {
-    let file = |file: MergedFile| {
-        let Summary { bytes, tally, .. } = file.summary;
-        GenerationFile { key: file.key, bytes, tally }
-    };
-    merged.files.into_iter().map(file).collect()
+    merged.files.into_iter().map(written).collect()
+}
+
+/// A file that was written, as the hour's document names it.
+pub(crate) fn written(file: MergedFile) -> GenerationFile {
+    let Summary { bytes, tally, .. } = file.summary;
+    GenerationFile { key: file.key, bytes, tally }
 }
 
 async fn remove(ports: &Ports, files: &[GenerationFile]) -> Result<(), Failure> {
@@ -175,7 +189,7 @@ async fn remove(ports: &Ports, files: &[GenerationFile]) -> Result<(), Failure> 
 }
 
 /// The hour's state with `files` as its generation. Nothing new was absorbed.
-fn succeed(state: HourState, files: Vec<GenerationFile>) -> HourState {
+pub(crate) fn succeed(state: HourState, files: Vec<GenerationFile>) -> HourState {
     let replaced = state.files.iter().map(|file| file.key.clone());
     HourState {
         generation: state.generation + 1,

@@ -3,6 +3,7 @@
 //! DDL follows Hive's rules (names in backticks, text in single quotes with backslashes), SELECT follows Trino's. Sources:
 //! <https://docs.aws.amazon.com/athena/latest/ug/ddl-reference.html> and its pages for each statement.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use arrow::datatypes::{DataType, Field, SchemaRef};
@@ -53,6 +54,24 @@ pub(super) fn add_columns(table: &str, columns: &[&Field]) -> Result<String, Str
 pub(super) fn data(columns: &SchemaRef) -> impl Iterator<Item = &Field> {
     let fields = columns.fields().iter().map(AsRef::as_ref);
     fields.filter(|field: &&Field| !PARTITION.contains(&field.name().to_lowercase().as_str()))
+}
+
+/// The first column that is narrower in Athena than wanted, with both types. Which changes of type its engine reads:
+/// <https://docs.aws.amazon.com/athena/latest/ug/types-of-updates.html>; none from whole numbers to others or to strings.
+pub(super) fn narrower(
+    columns: &SchemaRef,
+    there: &BTreeMap<String, String>,
+) -> Option<(String, String, String)> {
+    let wider = |is: &str, wanted: &str| match is {
+        "bigint" => wanted == "double" || wanted == "string",
+        "double" | "boolean" => wanted == "string",
+        _ => false,
+    };
+    data(columns).find_map(|field| {
+        let (name, wanted) = (field.name().to_lowercase(), hive_type(field.data_type())?);
+        let is = there.get(&name).filter(|is| wider(is, &wanted))?;
+        Some((name, is.clone(), wanted))
+    })
 }
 
 fn definitions<'a>(columns: impl Iterator<Item = &'a Field>) -> Result<Vec<String>, String> {
@@ -217,6 +236,23 @@ mod tests {
         assert_eq!(create_table("web", &columns, "s3://b/o's/").unwrap(), wanted);
         let odd: SchemaRef = Arc::new(Schema::new(vec![Field::new("n", DataType::Null, true)]));
         assert_eq!(create_table("web", &odd, "s3://b/").unwrap_err(), "column n: Athena has no Null");
+    }
+
+    #[test]
+    fn columns_that_are_narrower_in_athena_are_found() {
+        let columns: SchemaRef = Arc::new(Schema::new(vec![
+            Field::new("Same", DataType::Int64, true),
+            Field::new("wider", DataType::Int64, true),
+            Field::new("new", DataType::Float64, true),
+            Field::new("amount", DataType::Float64, true),
+        ]));
+        let there = |amount: &str| {
+            let types = [("same", "bigint"), ("wider", "double"), ("amount", amount)];
+            types.map(|(name, kind)| (name.to_owned(), kind.to_owned())).into()
+        };
+        let found = ("amount".to_owned(), "bigint".to_owned(), "double".to_owned());
+        assert_eq!(narrower(&columns, &there("bigint")), Some(found));
+        assert_eq!(narrower(&columns, &there("double")), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod runner;
 mod tokens;
 mod values;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -82,13 +82,21 @@ impl AthenaCatalog {
 
     /// The names of the table's columns, or `None` when there is no such table.
     async fn columns(&self, table: &str) -> Result<Option<BTreeSet<String>>, Failure> {
+        Ok(self.types(table).await?.map(|types| types.into_keys().collect()))
+    }
+
+    /// The table's columns with their types, or `None` when there is no such table.
+    async fn types(&self, table: &str) -> Result<Option<BTreeMap<String, String>>, Failure> {
         let call = self.runner.client.get_table_metadata().catalog_name(CATALOG);
         let call = call.database_name(&self.options().database).table_name(table.to_lowercase());
         match call.send().await {
             Ok(answer) => {
                 let metadata = answer.table_metadata;
                 let columns = metadata.iter().flat_map(|table| table.columns());
-                Ok(Some(columns.map(|column| column.name().to_lowercase()).collect()))
+                let column = |column: &'_ aws_sdk_athena::types::Column| {
+                    (column.name().to_lowercase(), column.r#type().unwrap_or_default().to_lowercase())
+                };
+                Ok(Some(columns.map(column).collect()))
             }
             Err(error) => {
                 let failure = probe::metadata_failure(&format!("table {table} in Athena"), &error);
@@ -196,6 +204,17 @@ impl Catalog for AthenaCatalog {
                 lost.name()
             ))),
         }
+    }
+
+    async fn unfit(&self, table: &str, columns: &SchemaRef) -> Result<Option<String>, Failure> {
+        let Some(there) = self.types(table).await? else { return Ok(None) };
+        Ok(ddl::narrower(columns, &there).map(|(column, is, wanted)| {
+            format!(
+                "table {table}: the column {column} is {is} in Athena and must become {wanted}, and Athena reads no Parquet column as \
+                 another type; stop the nodes, drop the table in Athena (the files stay), start them (it is made anew), then \
+                 `shardmill lake promote --table {table}` and `shardmill lake verify --repair`"
+            )
+        }))
     }
 
     async fn set_location(&self, table: &str, hour: Hour, location: &str) -> Result<(), Failure> {

@@ -11,12 +11,14 @@ use super::{audited, pending};
 use crate::cli::DlqRedrive;
 use crate::commands::Error;
 use crate::commands::reach::Reached;
-use crate::{output, wire};
+use crate::{output, schemas, wire};
 
 /// Redrives the letters selected; succeeds only if nothing kept one from being redriven.
 pub(super) async fn redrive(args: DlqRedrive, json: bool) -> Result<(), Error> {
     let reached = Reached::open(&args.which.reach).await?;
     if !args.dry_run {
+        // What was mended may be a schema that no node has started with yet.
+        schemas::register(&reached.config, &reached.stores).await?;
         audited(&reached.stores.ports, "dlq redrive", &args.which.filter).await?;
     }
     let progress = Progress::new(json);

@@ -1,0 +1,264 @@
+//! Rewriting the files of an hour with what stands in `extra` moved into columns. The rows stay the ones they are: identities,
+//! their order and the books do not change.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+
+use super::merge::{Input, MergedFile};
+use super::read::{FileReader, open};
+use super::unify;
+use super::write::{FileWriter, WriteOptions};
+use super::{checked, verify};
+use crate::failure::Failure;
+use crate::layout;
+use crate::ports::{Objects, Put};
+use crate::schema::EXTRA;
+use crate::setsum::Tally;
+use crate::standardise::promote::{Moves, Promotion};
+
+/// Which files are rewritten, and where to.
+#[derive(Debug, Clone)]
+pub struct PromoteRequest<'a> {
+    /// Where the files are, and where the new ones go.
+    pub objects: Arc<dyn Objects>,
+    /// The folder of the new files, whose names are [`crate::layout::part`]'s.
+    pub folder: String,
+    /// The files, each with what it must hold.
+    pub files: Vec<Input>,
+    /// How the new files are written.
+    pub options: WriteOptions,
+    /// What goes into their footers.
+    pub meta: Vec<(String, String)>,
+    /// What is promoted.
+    pub promotion: &'a Promotion,
+}
+
+/// What a promotion would do to some files.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Prospect {
+    /// The values that would be moved, and those that would not.
+    pub moves: Moves,
+    /// Columns that are narrower in a file than in the schema.
+    pub widened: Vec<String>,
+}
+
+impl Prospect {
+    /// Whether there is nothing to be done.
+    pub fn is_empty(&self) -> bool {
+        self.moves.is_empty() && self.widened.is_empty()
+    }
+}
+
+/// What promoting `files` would do. Reads the columns it is about, and changes nothing.
+///
+/// # Errors
+/// What the store raises; `Rejected` when a file cannot be read.
+pub async fn prospect(
+    objects: &Arc<dyn Objects>,
+    files: &[Input],
+    promotion: &Promotion,
+) -> Result<Prospect, Failure> {
+    let mut prospect = Prospect::default();
+    for input in files {
+        let file = open(objects.clone(), &input.key).await?;
+        let today = promotion.schema().arrow();
+        let union = unify::union([file.schema().as_ref(), today.as_ref()]).map_err(Failure::rejected)?;
+        for field in file.schema().fields() {
+            let wider =
+                union.field_with_name(field.name()).is_ok_and(|one| one.data_type() != field.data_type());
+            if wider && !prospect.widened.contains(field.name()) {
+                prospect.widened.push(field.name().clone());
+            }
+        }
+        look(&file, promotion, &mut prospect.moves).await?;
+    }
+    Ok(prospect)
+}
+
+/// Counts what would move in one file.
+async fn look(file: &FileReader, promotion: &Promotion, moves: &mut Moves) -> Result<(), Failure> {
+    let named = |name: &str| file.schema().index_of(name).is_ok();
+    if !named(EXTRA) {
+        return Ok(());
+    }
+    let columns = promotion.schema().columns().iter().map(|column| column.name.as_str());
+    let columns: Vec<&str> = columns.filter(|name| named(name)).chain([EXTRA]).collect();
+    let mut batches = file.batches(Some(&columns))?;
+    while let Some(batch) = batches.next().await? {
+        let today = promotion.schema().arrow();
+        let union = unify::union([batch.schema().as_ref(), today.as_ref()]).map_err(Failure::rejected)?;
+        promoted(&batch, &union, promotion, moves)?;
+    }
+    Ok(())
+}
+
+/// Rewrites the files, one for one, and reads them back. When it fails, nothing is left, unless a file could not be removed.
+///
+/// # Errors
+/// What the store raises; `Rejected` when a file is not what was recorded of it.
+pub async fn promote(request: PromoteRequest<'_>) -> Result<(Vec<MergedFile>, Moves), Failure> {
+    let (mut files, mut moves) = (Vec::new(), Moves::default());
+    match rewrite(&request, &mut files, &mut moves).await {
+        Ok(()) => Ok((files, moves)),
+        Err(failure) => {
+            for file in files.iter().filter(|file| file.summary.put == Put::Created) {
+                if let Err(failure) = request.objects.delete(&file.key).await {
+                    tracing::warn!(key = %file.key, %failure, "a file of a promotion that failed was not removed");
+                }
+            }
+            Err(failure)
+        }
+    }
+}
+
+async fn rewrite(
+    request: &PromoteRequest<'_>,
+    files: &mut Vec<MergedFile>,
+    moves: &mut Moves,
+) -> Result<(), Failure> {
+    let mut readers = Vec::new();
+    for input in &request.files {
+        let file = open(request.objects.clone(), &input.key).await?;
+        // First, so that damaged bytes are not given to the decoder.
+        checked::check(file.port()).await?;
+        readers.push((file, input.tally));
+    }
+    let today = request.promotion.schema().arrow();
+    let schemas: Vec<&Schema> =
+        readers.iter().map(|(file, _)| file.schema().as_ref()).chain([today.as_ref()]).collect();
+    let union = unify::union(schemas).map_err(Failure::rejected)?;
+    for (file, expected) in readers {
+        let written = one(request, (&file, expected), (&union, files.len()), moves).await?;
+        let found = verify::read_back(request.objects.clone(), &written).await;
+        let key = written.key.clone();
+        files.push(written);
+        if found? != expected {
+            return Err(Failure::crashed(format!("{key}: other rows were read back than were written")));
+        }
+    }
+    Ok(())
+}
+
+/// Rewrites one file as the part `number`.
+async fn one(
+    request: &PromoteRequest<'_>,
+    (file, expected): (&FileReader, Tally),
+    (union, number): (&SchemaRef, usize),
+    moves: &mut Moves,
+) -> Result<MergedFile, Failure> {
+    let key = layout::part(&request.folder, number);
+    let (objects, options) = (request.objects.as_ref(), &request.options);
+    let mut writer = FileWriter::create(objects, &key, union.clone(), options, &request.meta).await?;
+    let mut batches = file.batches(None)?;
+    while let Some(batch) = batches.next().await? {
+        writer.write(&promoted(&batch, union, request.promotion, moves)?).await?;
+    }
+    let written = writer.tally();
+    if written != expected {
+        let reason = format!("it holds {written}; {expected} were recorded");
+        return Err(Failure::rejected(format!("corrupt file {}: {reason}", file.key())));
+    }
+    let (summary, encoded) = writer.close().await?;
+    Ok(MergedFile { key, summary, encoded })
+}
+
+fn promoted(
+    batch: &RecordBatch,
+    union: &SchemaRef,
+    promotion: &Promotion,
+    moves: &mut Moves,
+) -> Result<RecordBatch, Failure> {
+    let aligned = unify::align(batch, union).map_err(Failure::crashed)?;
+    promotion.apply(&aligned, moves).map_err(|error| Failure::crashed(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::clock::Millis;
+    use crate::failure::Class;
+    use crate::json::Object;
+    use crate::parquet::testing::Memory;
+    use crate::parquet::{deep, write::WriteOptions};
+    use crate::record::Origin;
+    use crate::schema::TableSchema;
+    use crate::standardise::Rows;
+
+    fn schema(text: &str) -> Arc<TableSchema> {
+        Arc::new(TableSchema::load(&format!(r#"{{"type":"object","properties":{{{text}}}}}"#)).unwrap())
+    }
+
+    /// A file of the events of `numbers`, made with `schema`.
+    async fn file(
+        objects: &Arc<Memory>,
+        key: &str,
+        schema: &Arc<TableSchema>,
+        numbers: std::ops::Range<u64>,
+    ) -> Input {
+        let mut rows = Rows::new(schema.clone());
+        for n in numbers {
+            let event = json!({"a": n, "coupon": format!("C{n}"), "x": n}).to_string();
+            let (shard, sequence) = ("0".into(), n.into());
+            let origin =
+                Origin { stream: "s".into(), shard, sequence, subsequence: 0, arrived_at: Millis(1) };
+            rows.append(&Object::parse(event.as_bytes()).unwrap(), &origin).unwrap();
+        }
+        let batch = rows.finish();
+        let options = WriteOptions::default();
+        let mut writer =
+            FileWriter::create(objects.as_ref(), key, batch.schema(), &options, &[]).await.unwrap();
+        writer.write(&batch).await.unwrap();
+        Input { key: key.to_owned(), tally: writer.finish().await.unwrap().tally }
+    }
+
+    fn request<'a>(objects: &Arc<Memory>, files: &[Input], promotion: &'a Promotion) -> PromoteRequest<'a> {
+        PromoteRequest {
+            objects: objects.clone(),
+            folder: "new".into(),
+            files: files.to_vec(),
+            options: WriteOptions::default(),
+            meta: Vec::new(),
+            promotion,
+        }
+    }
+
+    #[tokio::test]
+    async fn files_are_rewritten_with_the_same_rows_and_new_columns() {
+        let objects = Memory::shared();
+        let old = schema(r#""a": {"type": "integer"}"#);
+        let new = schema(r#""a": {"type": "number"}, "coupon": {"type": "string"}"#);
+        let files = [file(&objects, "f", &old, 0..30).await, file(&objects, "g", &new, 30..40).await];
+        let promotion = Promotion::new(new);
+        let port: Arc<dyn Objects> = objects.clone();
+        let seen = prospect(&port, &files, &promotion).await.unwrap();
+        assert_eq!((seen.widened.as_slice(), seen.moves.moved["coupon"]), (&["a".to_owned()][..], 30));
+        let (made, moves) = promote(request(&objects, &files, &promotion)).await.unwrap();
+        assert_eq!(moves, seen.moves);
+        for (made, was) in made.iter().zip(&files) {
+            assert_eq!(
+                (made.summary.tally, deep(objects.clone(), &made.key).await.unwrap()),
+                (was.tally, was.tally)
+            );
+        }
+        let after: Vec<Input> =
+            made.iter().map(|file| Input { key: file.key.clone(), tally: file.summary.tally }).collect();
+        assert!(prospect(&port, &after, &promotion).await.unwrap().is_empty(), "nothing is left to do");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_not_what_was_recorded_is_told_and_nothing_is_left() {
+        let objects = Memory::shared();
+        let old = schema(r#""a": {"type": "integer"}"#);
+        let good = file(&objects, "f", &old, 0..30).await;
+        let other = file(&objects, "g", &old, 30..40).await;
+        let wrong = Input { key: other.key.clone(), tally: good.tally };
+        let promotion = Promotion::new(schema(r#""coupon": {"type": "string"}"#));
+        let failure = promote(request(&objects, &[good, wrong], &promotion)).await.unwrap_err();
+        assert!(failure.class == Class::Rejected && failure.detail.contains("recorded"), "{failure}");
+        assert_eq!(objects.names(), ["f", "g"]);
+    }
+}
