@@ -27,7 +27,7 @@ pub(super) async fn promote(args: LakePromote, json: bool) -> Result<(), Error> 
     }
     let scope = Scope { table, since, until, ..Scope::default() };
     let tools = Tools { write: wire::write_options(&reached.config), liveness: reached.stores.liveness() };
-    let all = promote::promote(ports, &tools, &scope, &reached.schemas(), dry_run).await?;
+    let all = promote::promote(ports, &tools, &scope, &reached.stores.schemas(), dry_run).await?;
     tell(&all, json)?;
     match all.iter().any(|one| one.outcome == Outcome::Failed) {
         true => Err(Error::Told),

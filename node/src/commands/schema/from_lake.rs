@@ -20,7 +20,7 @@ use crate::output;
 /// Prints the schema, and on stderr why; with `json` the fields.
 pub(super) async fn propose(args: &InferArgs, json: bool) -> Result<(), Error> {
     let reached = Reached::open(&args.reach).await?;
-    let schemas = reached.schemas();
+    let schemas = reached.stores.schemas();
     let (table, schema) = chosen(&schemas, args.table.as_deref())?;
     let ports = &reached.stores.ports;
     let mut snapshot = lake::snapshot(ports, &schemas).await?;
