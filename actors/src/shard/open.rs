@@ -22,11 +22,18 @@ use crate::standardise::{self, Arrived, Builder, Builders, Reading, Refusal, Tab
 use crate::state::ShardState;
 use crate::trace::Links;
 
+/// Rows of a piece. Columns that grow for ever are moved again and again, and hold up to twice what they need; pieces of the same
+/// size begin with the room that they will need.
+const PIECE: usize = 4_096;
+
 /// Rows that wait for their commit.
 #[derive(Debug, Default)]
 pub struct Open {
     reading: Option<Reading>,
-    rows: Builders,
+    /// What is not yet a piece, and the pieces before it.
+    rows: Builders<Vec<RecordBatch>>,
+    /// Bytes of the pieces.
+    pieces: usize,
     invalid: Vec<Letter>,
     invalid_bytes: usize,
     invalid_tally: Tally,
@@ -69,8 +76,8 @@ pub struct Rows {
     pub table: Arc<Table>,
     /// The hour.
     pub hour: Hour,
-    /// The rows.
-    pub batch: RecordBatch,
+    /// The rows, in order.
+    pub batches: Vec<RecordBatch>,
     /// Their books.
     pub tally: Tally,
 }
@@ -149,7 +156,13 @@ impl Open {
             return Err(Refusal { table: reading.tables().rest().clone(), rejection });
         }
         crash::poison("standardise", arrived.data);
-        Ok(self.rows.append(reading, arrived)?.is_some())
+        let Some(builder) = self.rows.append(reading, arrived)? else { return Ok(false) };
+        if builder.rows.len() >= PIECE {
+            let piece = builder.rows.finish();
+            self.pieces += piece.get_array_memory_size();
+            builder.beside.push(piece);
+        }
+        Ok(true)
     }
 
     /// Whether other tables are in force than those that the open rows were made by.
@@ -166,7 +179,7 @@ impl Open {
 
     /// Bytes held.
     pub fn bytes(&self) -> u64 {
-        (self.rows.bytes() + self.invalid_bytes) as u64
+        (self.rows.bytes() + self.pieces + self.invalid_bytes) as u64
     }
 
     /// Whether no record is held.
@@ -192,13 +205,16 @@ impl Open {
     /// Takes everything out.
     pub fn seal(&mut self) -> Sealed {
         let open = std::mem::take(self);
-        let builders = open.rows.into_sorted().into_iter().filter(|builder| !builder.rows.is_empty());
-        let sealed = |builder: Builder| {
-            let Builder { table, hour, mut rows, tally, .. } = builder;
-            Rows { table, hour, batch: rows.finish(), tally }
+        let sealed = |builder: Builder<Vec<RecordBatch>>| {
+            let Builder { table, hour, mut rows, tally, beside: mut batches } = builder;
+            if !rows.is_empty() {
+                batches.push(rows.finish());
+            }
+            Rows { table, hour, batches, tally }
         };
+        let rows = open.rows.into_sorted().into_iter().map(sealed);
         Sealed {
-            rows: builders.map(sealed).collect(),
+            rows: rows.filter(|rows| !rows.batches.is_empty()).collect(),
             invalid: open.invalid,
             invalid_tally: open.invalid_tally,
             read: open.read,
@@ -216,6 +232,7 @@ mod tests {
     use async_trait::async_trait;
     use shardmill_connectors::embedded::EmbeddedStream;
     use shardmill_connectors::failure::Failure;
+    use shardmill_connectors::parquet::Origins;
     use shardmill_connectors::schema::TableSchema;
 
     use super::*;
@@ -246,6 +263,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn pieces_of_many_rows_are_together_what_was_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = EmbeddedStream::open(folder.path(), "events", 1, Duration::from_secs(60)).unwrap();
+        let stream = stream_settings(Arc::new(log), None);
+        let shard = ShardId::from("s");
+        let context = Context { stream: &stream, shard: &shard, at: AT, set_aside: false };
+        let (mut open, mut of_one) = (Open::default(), 0);
+        for n in 1..=2 * PIECE as u64 + 7 {
+            assert!(open.append(context, &record(n)));
+            of_one = if n == PIECE as u64 { open.bytes() } else { of_one };
+        }
+        assert!(open.bytes() > of_one + of_one / 2, "pieces count: {} after {of_one}", open.bytes());
+        let sealed = open.seal();
+        let sizes: Vec<usize> = sealed.rows[0].batches.iter().map(RecordBatch::num_rows).collect();
+        assert_eq!((sealed.rows.len(), sizes), (1, vec![PIECE, PIECE, 7]));
+        let tallies = sealed.rows[0].batches.iter().map(|batch| Origins::of(batch).unwrap().tally());
+        assert_eq!((tallies.sum::<Tally>(), sealed.read), (sealed.rows[0].tally, sealed.rows[0].tally));
+        assert!(open.is_empty() && open.bytes() == 0);
+    }
+
+    #[tokio::test]
     async fn a_new_version_of_the_tables_closes_what_is_open_and_is_taken_up_after() {
         let folder = tempfile::tempdir().unwrap();
         let log = EmbeddedStream::open(folder.path(), "events", 1, Duration::from_secs(60)).unwrap();
@@ -261,7 +299,8 @@ mod tests {
         assert!(open.append(context, &record(2)));
         let version = |sealed: &Sealed| {
             let of = |rows: &Rows| {
-                (rows.table.schema.version().to_owned(), rows.batch.num_rows() as u64, rows.tally.rows)
+                let count: usize = rows.batches.iter().map(RecordBatch::num_rows).sum();
+                (rows.table.schema.version().to_owned(), count as u64, rows.tally.rows)
             };
             sealed.rows.iter().map(of).collect::<Vec<_>>()
         };

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use shardmill_connectors::clock::Millis;
 use shardmill_connectors::crash;
@@ -229,7 +230,7 @@ impl Writer {
     /// Uploads everything sealed. A repeated attempt uses new names; what an earlier one left is swept.
     async fn upload(&self, sealed: &Sealed) -> Result<LakeCommit, Failure> {
         let mut segments = Vec::with_capacity(sealed.rows.len());
-        for Rows { table, hour, batch, tally } in &sealed.rows {
+        for Rows { table, hour, batches, tally } in &sealed.rows {
             let key = self.segment_key((&table.name, *hour));
             let meta = [
                 ("shardmill.schema".to_owned(), table.schema.version().to_owned()),
@@ -237,10 +238,13 @@ impl Writer {
             ];
             let objects = self.parts.shared.ports.objects.as_ref();
             let options = &self.parts.shared.lake.write;
-            let cost = ENCODER_BYTES + batch.get_array_memory_size() as u64;
+            let held: usize = batches.iter().map(RecordBatch::get_array_memory_size).sum();
+            let cost = ENCODER_BYTES + held as u64;
             let _room = self.parts.shared.memory.encoders.take(cost).await;
-            let mut file = FileWriter::create(objects, &key, batch.schema(), options, &meta).await?;
-            file.write(batch).await?;
+            let mut file = FileWriter::create(objects, &key, table.schema.arrow(), options, &meta).await?;
+            for batch in batches {
+                file.write(batch).await?;
+            }
             let summary = file.finish().await?;
             self.must_agree(&key, summary.tally, *tally)?;
             segments.push(Segment {
