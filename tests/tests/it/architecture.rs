@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use shardmill_connectors::crash;
 use shardmill_tests::harness::client;
-use shardmill_tests::prove::PROOFS;
 
 /// Which of our crates each crate may use, its tests aside.
 const DIRECTION: &[(&str, &[&str])] = &[
@@ -60,7 +59,7 @@ const PURE: &[&str] = &[
     "cluster/src/membership/watched.rs",
 ];
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
@@ -119,7 +118,7 @@ fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
 }
 
 /// Fails with every violation and with what to do.
-fn none(violations: &[String], rule: &str) {
+pub(crate) fn none(violations: &[String], rule: &str) {
     let mut list = String::new();
     violations.iter().for_each(|violation| writeln!(list, "  {violation}").unwrap());
     assert!(violations.is_empty(), "{rule}\n{list}");
@@ -326,49 +325,6 @@ fn is_point(text: &str, areas: &BTreeSet<&str>) -> bool {
     let parts = text.split_once('.');
     let fits = |rest: &str| rest.contains('-') && rest.chars().all(|c| c.is_ascii_lowercase() || c == '-');
     parts.is_some_and(|(area, rest)| areas.contains(area) && fits(rest))
-}
-
-/// What stands between backticks on one line, and the targets of links.
-fn spans(text: &str) -> Vec<String> {
-    let mut spans = Vec::new();
-    let mut fenced = false;
-    for line in text.lines() {
-        fenced ^= line.starts_with("```");
-        if fenced {
-            continue;
-        }
-        spans.extend(line.split('`').skip(1).step_by(2).map(str::to_owned));
-        spans.extend(line.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0.to_owned())));
-    }
-    spans
-}
-
-#[test]
-fn paths_in_the_readme_exist() {
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    let tops = ["node/", "actors/", "connectors/", "cluster/", "tests/", "deploy/", ".ci/"];
-    let path = |span: &String| {
-        let whole = !span.contains([' ', '*', '<', '…']);
-        whole
-            && (tops.iter().any(|top| span.starts_with(top))
-                || ["LICENSE", ".deny.toml"].contains(&span.as_str()))
-    };
-    let named: Vec<String> = spans(&readme).into_iter().filter(path).collect();
-    assert!(named.len() > 5, "the README names hardly any path: {named:?}");
-    let wrong: Vec<String> = named.into_iter().filter(|name| !root().join(name).exists()).collect();
-    none(&wrong, "the README names paths that do not exist:");
-}
-
-#[test]
-fn the_readme_names_every_proof() {
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    let proof = |span: String| {
-        span.strip_prefix("prove ").map(|name| name.split(' ').next().unwrap_or("").to_owned())
-    };
-    let named: BTreeSet<String> =
-        spans(&readme).into_iter().filter_map(proof).filter(|name| !name.starts_with("--")).collect();
-    let there: BTreeSet<String> = PROOFS.iter().map(|proof| proof.name.to_owned()).collect();
-    assert_eq!(named, there, "left: `prove NAME` in the README; right: the proofs there are");
 }
 
 #[test]
