@@ -167,7 +167,7 @@ fn seed_of(seed: u64, shard: u64, number: u64) -> u64 {
 }
 
 fn name_of(shard: u64) -> String {
-    format!("shardId-{shard:012}")
+    format!("shard-{shard:012}")
 }
 
 impl Stores {
