@@ -68,8 +68,10 @@ pub async fn sources(name: &str, package: &str) -> Result<PathBuf, String> {
     if !is_complete(&folder, &[package]) {
         std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         let pip = environment.join("pip").display().to_string();
+        // What the package is built with may come as it is.
+        let project = package.split("==").next().unwrap_or(package);
         let options =
-            ["download", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-binary", ":all:"];
+            ["download", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-binary", project];
         run(&pip, &[&options[..], &[package]].concat(), Some(&folder)).await?;
         let archive = format!("{}.tar.gz", package.replace("==", "-"));
         run("python3", &["-m", "tarfile", "-e", &archive, "."], Some(&folder)).await?;
