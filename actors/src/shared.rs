@@ -93,13 +93,6 @@ pub struct LakeSettings {
     pub keep: Option<Duration>,
 }
 
-impl LakeSettings {
-    /// How long a table keeps an hour after its end; `None`: for ever.
-    pub fn keep_of(&self, _table: &str) -> Option<Duration> {
-        self.keep
-    }
-}
-
 /// How often documents are read and written: what a store charges for calls decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Schedule {

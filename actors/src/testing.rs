@@ -55,9 +55,15 @@ pub(crate) struct ThirdParty {
     unfit: Mutex<BTreeSet<String>>,
     taken: Mutex<Vec<(String, u64)>>,
     silent: watch::Sender<bool>,
+    rest: Mutex<Option<Duration>>,
 }
 
 impl ThirdParty {
+    /// Says with its next answer that it wants to be left alone for so long.
+    pub(crate) fn wants_rest(&self, rest: Duration) {
+        *self.rest.lock().unwrap_or_else(PoisonError::into_inner) = Some(rest);
+    }
+
     /// From now on refuses `keys`, for the moment.
     pub(crate) fn refuses(&self, keys: &[&str]) {
         let keys = keys.iter().map(|key| (*key).to_owned()).collect();
@@ -115,6 +121,10 @@ impl Destination for ThirdParty {
             Ok(())
         };
         Answer::Each(batch.events.iter().map(one).collect())
+    }
+
+    fn rest(&self) -> Option<Duration> {
+        self.rest.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     fn preview(&self, _: Batch<'_>) -> Value {
@@ -207,14 +217,8 @@ impl Site {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path();
         let inner = EmbeddedObjects::open(dir).unwrap();
-        let catalog = EmbeddedCatalog::open(dir, inner.root()).unwrap();
         let objects = Arc::new(Flaky { inner, failing: AtomicUsize::new(0) });
-        let ports = Ports {
-            documents: Arc::new(EmbeddedDocuments::open(dir).unwrap()),
-            dead_letters: Arc::new(EmbeddedQueues::open(dir).unwrap().queue("dead-letters")),
-            catalog: Arc::new(catalog),
-            objects: objects.clone(),
-        };
+        let ports = Ports { objects: objects.clone(), ..stores(dir) };
         let stream = Arc::new(EmbeddedStream::open(dir, "events", 2, Duration::from_secs(3_600)).unwrap());
         let crm = Arc::new(ThirdParty::default());
         let configured = Arc::new(Configured(Mutex::new(vec![settings("crm", crm.clone())])));

@@ -1,10 +1,8 @@
 //! What tests of dead letters share: the embedded stores in a folder, and letters in them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use shardmill_connectors::clock::Millis;
-use shardmill_connectors::embedded::{EmbeddedCatalog, EmbeddedDocuments, EmbeddedObjects, EmbeddedQueues};
 use shardmill_connectors::parquet::WriteOptions;
 use shardmill_connectors::record::{Origin, Sequence};
 
@@ -15,6 +13,7 @@ use super::redrive::{Redrive, Redriven};
 use super::selection::{Found, Selection, Status};
 use super::{Edit, Editing, announce};
 use crate::shared::Ports;
+use crate::testing::stores;
 
 /// The stores in a folder of their own.
 pub(super) struct Site {
@@ -25,14 +24,7 @@ pub(super) struct Site {
 impl Site {
     pub(super) fn new() -> Site {
         let folder = tempfile::tempdir().unwrap();
-        let dir = folder.path();
-        let objects = EmbeddedObjects::open(dir).unwrap();
-        let ports = Ports {
-            documents: Arc::new(EmbeddedDocuments::open(dir).unwrap()),
-            dead_letters: Arc::new(EmbeddedQueues::open(dir).unwrap().queue("dead-letters")),
-            catalog: Arc::new(EmbeddedCatalog::open(dir, objects.root()).unwrap()),
-            objects: Arc::new(objects),
-        };
+        let ports = stores(folder.path());
         Site { ports, _folder: folder }
     }
 

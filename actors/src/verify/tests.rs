@@ -9,7 +9,6 @@ use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use shardmill_cluster::{Cell, Liveness, NodeId, Ownership};
 use shardmill_connectors::clock::Millis;
-use shardmill_connectors::embedded::{EmbeddedCatalog, EmbeddedDocuments, EmbeddedObjects, EmbeddedQueues};
 use shardmill_connectors::layout;
 use shardmill_connectors::parquet::{FileWriter, WriteOptions};
 use shardmill_connectors::setsum::Tally;
@@ -17,6 +16,7 @@ use shardmill_connectors::setsum::Tally;
 use super::*;
 use crate::state::hour::{CatalogState, GenerationFile};
 use crate::state::{Absorbed, HourState, Segment};
+use crate::testing::stores;
 
 /// Everybody is dead, or nobody.
 #[derive(Debug)]
@@ -67,14 +67,7 @@ fn rows(sequences: Range<u64>) -> RecordBatch {
 impl Lake {
     async fn new() -> Lake {
         let folder = tempfile::tempdir().unwrap();
-        let dir = folder.path();
-        let objects = EmbeddedObjects::open(dir).unwrap();
-        let ports = Ports {
-            documents: Arc::new(EmbeddedDocuments::open(dir).unwrap()),
-            dead_letters: Arc::new(EmbeddedQueues::open(dir).unwrap().queue("dead-letters")),
-            catalog: Arc::new(EmbeddedCatalog::open(dir, objects.root()).unwrap()),
-            objects: Arc::new(objects),
-        };
+        let ports = stores(folder.path());
         let lake = Lake { ports, folder };
         lake.fill().await;
         lake

@@ -197,6 +197,8 @@ impl fmt::Debug for FileWriter {
 mod tests {
     use std::sync::Arc;
 
+    use ::parquet::file::reader::{FileReader, SerializedFileReader};
+
     use super::*;
     use crate::parquet::testing::{Memory, rows};
     use crate::parquet::{ROWS, SETSUM, open};
@@ -221,6 +223,23 @@ mod tests {
         assert_eq!(reader.metadata("shardmill.shard"), Some("s/a"));
         assert_eq!(reader.metadata(ROWS), Some("25"));
         assert_eq!(reader.metadata(SETSUM), Some(summary.tally.sum.to_string().as_str()));
+    }
+
+    #[tokio::test]
+    async fn only_columns_whose_values_repeat_get_a_dictionary() {
+        let objects = Memory::shared();
+        let batch = rows(&(0..200).map(|i| ("s", "a", i)).collect::<Vec<_>>());
+        let options = WriteOptions::default();
+        let mut writer = FileWriter::create(&*objects, "f", batch.schema(), &options, &[]).await.unwrap();
+        writer.write(&batch).await.unwrap();
+        writer.finish().await.unwrap();
+        let file = SerializedFileReader::new(objects.get("f").await.unwrap()).unwrap();
+        let group = file.metadata().row_group(0);
+        let of = |name: &str| {
+            let mut columns = group.columns().iter();
+            columns.find(|column| column.column_path().string() == name).unwrap().dictionary_page_offset()
+        };
+        assert!(of("_shard").is_some() && of("_sequence").is_none());
     }
 
     #[tokio::test]

@@ -57,7 +57,7 @@ pub async fn run(options: Options) -> Outcome {
     let setup = Setup::new(&folder.path().join("data"), Some(CONFIG));
     // A node makes the shards' documents.
     let node = Node::start(&setup).await?;
-    let ordinary = node.resident().ok_or("the node's memory cannot be read")?;
+    let ordinary = owned(&node).await?;
     node.stop().await?;
 
     let started = Instant::now();
@@ -89,6 +89,23 @@ pub async fn run(options: Options) -> Outcome {
         "offered_again": LATE * LATE_ROWS, "generation": generation, "seconds": took.as_secs_f64(),
         "limit_bytes": LIMIT, "constant_bytes": CONSTANT,
         "resident_bytes": {"idle": ordinary, "compacting": peak}}))
+}
+
+/// Waits until the node has all shards; its memory then.
+async fn owned(node: &Node) -> Result<u64, String> {
+    let started = Instant::now();
+    loop {
+        let shards = node.ask("shards").await?;
+        let owned =
+            shards.as_array().map_or(0, |all| all.iter().filter(|shard| !shard["owner"].is_null()).count());
+        if owned as u64 == SHARDS {
+            return node.resident().ok_or_else(|| "the node's memory cannot be read".to_owned());
+        }
+        if started.elapsed() > PATIENCE {
+            return Err(format!("the node has {owned} of {SHARDS} shards"));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// Waits until everything is absorbed; what the node says of the hour.

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use shardmill_connectors::ports::Stream;
 use shardmill_connectors::record::ShardId;
 
+use crate::destination::gate::Entry;
 use crate::state::lane::LaneState;
 use crate::state::{Counts, ShardState};
 use crate::testing::{PATIENT, Site};
@@ -226,6 +227,22 @@ async fn what_breaks_a_rule_of_the_third_party_is_never_sent_holds_nobody_up_and
     assert_eq!(site.crm.took("unfit"), (0..10).collect::<Vec<_>>());
     let audit = site.node.admin.request("audit", json!({})).await.unwrap();
     assert_eq!((&audit[0]["command"], &audit[0]["by"]), (&json!("redrive"), &json!("a test")));
+    site.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_wants_to_be_left_alone_gets_no_other_request_meanwhile() {
+    let site = Site::start(None, 16 << 20).await;
+    let hour = Duration::from_secs(3_600);
+    site.crm.wants_rest(hour);
+    site.put("a", 0..1).await;
+    site.until("it has answered", |all| counts(all, "crm").delivered == 1).await;
+    let mut gate = site.node.shared.destinations.get("crm").unwrap().gate();
+    let now = Instant::now();
+    assert!(
+        matches!(gate.enter(1, now), Entry::At(then) if then > now + hour / 2),
+        "all is well, and it waits"
+    );
     site.node.stop().await;
 }
 
