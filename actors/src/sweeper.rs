@@ -2,7 +2,8 @@
 //!
 //! Objects are listed *first*, documents read afterwards: an object uploaded in between is not in the list, and one that was
 //! listed by a document in between is seen there. Of what is unlisted only objects of an epoch lower than the present one
-//! are deleted, because the present owner may be about to commit its own. Objects of range letters belong to their letters.
+//! are deleted, because the present owner may be about to commit its own, and attempts at generations that are there already.
+//! Objects of range letters belong to their letters.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -172,8 +173,10 @@ fn fate(object: &Object, world: &World, now: Millis) -> Option<bool> {
         ["tables", table, year, month, day, hour, generation, _] => {
             let hour = parse_hour([year, month, day, hour])?;
             let state = world.hours.get(&((*table).to_owned(), hour))?;
-            let epoch: u64 = generation.split('-').nth(1)?.parse().ok()?;
-            Some(epoch < state.ownership.epoch)
+            let (number, epoch) = layout::generation_of(generation)?;
+            // An attempt at a generation that is there already can be committed by nobody, not even by the present owner,
+            // which commits one after the other. An hour that has absorbed everything gets no later owner.
+            Some(epoch < state.ownership.epoch || number <= state.generation)
         }
         // An attempt that lost to another of the same source; without a manifest, one that may be under way.
         ["late", source, ..] => Some(world.late.contains_key(*source)),

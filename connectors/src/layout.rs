@@ -79,6 +79,12 @@ pub fn epoch_of(key: &str) -> Option<u64> {
     key.rsplit('/').next()?.split('-').next()?.parse().ok()
 }
 
+/// The number and the epoch in the name of a generation's folder (`g<generation>-<epoch>-<random>`), if it is one.
+pub fn generation_of(folder: &str) -> Option<(u64, u64)> {
+    let mut parts = folder.strip_prefix('g')?.split('-');
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
 /// Names of documents.
 pub mod documents {
     use crate::hour::Hour;

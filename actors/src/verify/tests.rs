@@ -277,6 +277,22 @@ async fn orphans_go_and_do_no_harm_before() {
 }
 
 #[tokio::test]
+async fn an_attempt_at_a_generation_that_is_there_needs_no_later_owner_to_be_an_orphan() {
+    let lake = Lake::new().await;
+    let epoch = lake.hour().await.state().unwrap().ownership.epoch;
+    let attempt = |number| {
+        let folder = layout::generation("events", hour(), number, epoch, "attempt");
+        layout::part(&folder, 0)
+    };
+    // The document names generation 2: only the third can still be committed by the owner there is.
+    for number in 1..=3 {
+        lake.file(&attempt(number), 0..5).await;
+    }
+    let report = lake.verify().await;
+    assert_eq!((report.abandoned, report.in_flight), (vec![attempt(1), attempt(2)], vec![attempt(3)]));
+}
+
+#[tokio::test]
 async fn documents_that_are_older_than_they_can_be_are_told_and_left() {
     let lake = Lake::new().await;
     let mut cell = lake.shard().await;
