@@ -34,7 +34,7 @@ impl Sequence {
 
 impl From<u64> for Sequence {
     fn from(number: u64) -> Self {
-        Sequence(compact_str::format_compact!("{number}"))
+        Sequence(CompactString::new(itoa::Buffer::new().format(number)))
     }
 }
 

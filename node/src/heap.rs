@@ -1,31 +1,13 @@
-//! Keeps glibc's allocator from holding on to memory that the budgets have given back.
+//! The allocator, of Rust's code and of the C libraries': jemalloc, for the sake of a process that lives long within budgets.
 //!
-//! glibc gives threads heaps of their own (eight for each core), and from the first large block that is freed on it takes
-//! larger and larger blocks from those heaps rather than from the kernel. What one thread has freed is then of no use to
-//! another, and a process with budgets of 128 MiB was seen with 350 MiB resident. The settings
-//! (<https://www.gnu.org/software/libc/manual/html_node/Malloc-Tunable-Parameters.html>) are read from the environment
-//! before `main`, so a process that has not got them starts itself again with them, under the same process id.
+//! Rows make large blocks that live for seconds and are freed by other threads than those that asked for them. glibc either gives
+//! such a block back to the kernel at once, which costs a third of the time of standardising in page faults, or keeps it in the
+//! heap of one thread, where it is of no use to another: a process with budgets of 128 MiB was seen with 350 MiB resident.
+//! jemalloc (<https://jemalloc.net/jemalloc.3.html>) uses freed pages again, whoever freed them, and gives them back once they have
+//! not been needed for a while. How is settled when it is compiled, in `.cargo/config.toml`: two arenas; pages are the kernel's
+//! again after a second; a thread of its own sees to that in a process that rests. `MALLOC_CONF` in the environment changes it.
 
-use std::os::unix::process::CommandExt;
-use std::process::Command;
+use tikv_jemallocator::Jemalloc;
 
-/// Two heaps; blocks from 128 KiB on are the kernel's, and go back to it at once.
-const SETTINGS: [(&str, &str); 3] =
-    [("MALLOC_ARENA_MAX", "2"), ("MALLOC_MMAP_THRESHOLD_", "131072"), ("MALLOC_TRIM_THRESHOLD_", "131072")];
-
-/// Starts this process again with the settings, unless somebody has set one of them: the operator's word counts. Returns when
-/// that is so, or when it cannot be done: then the process only takes more memory.
-pub fn keep_small() {
-    let is_set = |(name, _): &(&str, &str)| std::env::var_os(name).is_some();
-    if !cfg!(target_env = "gnu") || SETTINGS.iter().any(is_set) {
-        return;
-    }
-    let Ok(program) = std::env::current_exe() else { return };
-    let mut arguments = std::env::args_os();
-    let mut command = Command::new(program);
-    if let Some(name) = arguments.next() {
-        command.arg0(name);
-    }
-    let error = command.args(arguments).envs(SETTINGS).exec();
-    eprintln!("shardmill: the allocator keeps its defaults, more memory will be resident: {error}");
-}
+#[global_allocator]
+static HEAP: Jemalloc = Jemalloc;

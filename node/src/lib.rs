@@ -8,7 +8,7 @@ pub mod config;
 pub mod deliveries;
 pub mod ec2;
 pub mod generate;
-pub mod heap;
+mod heap;
 pub mod ops;
 pub mod output;
 pub mod schemas;

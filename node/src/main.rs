@@ -4,14 +4,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use shardmill::cli::Cli;
-use shardmill::{commands, heap, telemetry};
+use shardmill::{commands, telemetry};
 use shardmill_connectors::Failure;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    if cli.command.is_long_lived() {
-        heap::keep_small();
-    }
     // Before the runtime, and dropped after it: what it sends last blocks.
     let outcome =
         telemetry::start(cli.command.log_level()).map_err(commands::Error::from).and_then(|_guard| {

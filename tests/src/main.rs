@@ -77,10 +77,6 @@ enum Command {
 
 fn main() -> ExitCode {
     let command = Cli::parse().command;
-    if matches!(command, Command::Peer { .. }) {
-        // What is measured has the heap that a node has.
-        shardmill::heap::keep_small();
-    }
     // Its logs are a node's: started before the runtime, as there.
     let _logs = matches!(command, Command::Victim { .. }).then(|| shardmill::telemetry::start("info"));
     match tokio::runtime::Runtime::new() {

@@ -65,11 +65,6 @@ pub enum Command {
 }
 
 impl Command {
-    /// Whether it runs a node, for as long as nobody ends it.
-    pub fn is_long_lived(&self) -> bool {
-        matches!(self, Command::Run(_) | Command::Demo(_))
-    }
-
     /// What is logged unless the environment says otherwise: a node tells what it does; everything else, the demo with its own
     /// words included, only what goes wrong.
     pub fn log_level(&self) -> &'static str {
