@@ -74,6 +74,8 @@ pub struct StreamSettings {
     pub rules: Arc<RulesBook>,
     /// How long the stream keeps its records, where that is known.
     pub retention: Option<Duration>,
+    /// Whether every record is kept as it was received, too.
+    pub raw: bool,
 }
 
 /// How the lake is written.

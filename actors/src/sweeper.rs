@@ -3,7 +3,7 @@
 //! Objects are listed *first*, documents read afterwards: an object uploaded in between is not in the list, and one that was
 //! listed by a document in between is seen there. Of what is unlisted only objects of an epoch lower than the present one
 //! are deleted, because the present owner may be about to commit its own, and attempts at generations that are there already.
-//! Objects of range letters belong to their letters.
+//! Objects of range letters belong to their letters. Raw backups are many and never go: they are looked through once a day.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,6 +21,7 @@ use shardmill_connectors::ports::Object;
 use crate::dead_letters::DeadIndex;
 use crate::dead_letters::edits::EditIndex;
 use crate::dead_letters::retention::remove_settled;
+use crate::raw;
 use crate::shared::{Ports, Shared};
 use crate::supervision::{Body, ChildSpec, Next, Worker};
 use crate::telemetry;
@@ -70,7 +71,8 @@ impl Worker for Sweeper {
         if !self.shared.cluster.leads() {
             return Ok(Next::After(LEADING));
         }
-        let survey = survey(&self.shared.ports).await?;
+        let daily = self.retained.is_none_or(|at| at.elapsed() >= RETENTION_EVERY);
+        let survey = survey_of(&self.shared.ports, &mut Reader::default(), daily).await?;
         for key in &survey.abandoned {
             self.shared.ports.objects.delete(key).await?;
         }
@@ -78,7 +80,7 @@ impl Worker for Sweeper {
         if !survey.abandoned.is_empty() {
             tracing::info!(objects = survey.abandoned.len(), "abandoned objects deleted");
         }
-        if self.retained.is_none_or(|at| at.elapsed() >= RETENTION_EVERY) {
+        if daily {
             let files = remove_settled(&self.shared.ports, &survey.world, Millis::now()).await?;
             tracing::debug!(files, "settled dead-letter files removed");
             self.retained = Some(Instant::now());
@@ -109,8 +111,14 @@ pub async fn survey(ports: &Ports) -> Result<Survey, Failure> {
 
 /// The same; of the documents that `reader` has read before only those that have changed are read again.
 pub async fn survey_with(ports: &Ports, reader: &mut Reader) -> Result<Survey, Failure> {
+    survey_of(ports, reader, true).await
+}
+
+/// The same, with raw backups or without.
+async fn survey_of(ports: &Ports, reader: &mut Reader, whole: bool) -> Result<Survey, Failure> {
     let mut objects = Vec::new();
-    for prefix in ["segments/", "dead/", "parked/", "edits/", "late/", "tables/", layout::SCHEMAS] {
+    let prefixes = ["segments/", "dead/", "parked/", "edits/", "late/", "tables/", layout::SCHEMAS];
+    for prefix in prefixes.into_iter().chain(whole.then_some(layout::RAW)) {
         objects.extend(ports.objects.list(prefix).await?);
     }
     let documents = ports.documents.as_ref();
@@ -118,6 +126,11 @@ pub async fn survey_with(ports: &Ports, reader: &mut Reader) -> Result<Survey, F
     let mut survey = Survey { listed: listed(&world), ..Survey::default() };
     survey.listed.extend(DeadIndex::all(documents).await?.into_iter().map(|file| file.key));
     survey.listed.extend(EditIndex::all(documents).await?.into_iter().map(|edits| edits.object));
+    if whole {
+        let shards = world.shards.values().map(AsRef::as_ref);
+        let named = raw::list::beside(documents, shards, None, |_| true).await?;
+        survey.listed.extend(named.into_iter().map(|named| named.file.key));
+    }
     let now = Millis::now();
     for object in objects {
         if survey.listed.contains(&object.key) {
@@ -146,6 +159,7 @@ fn listed(world: &World) -> BTreeSet<String> {
         keys.extend(shard.dead_letters.iter().map(|file| file.key.clone()));
         let parked = shard.lanes.values().filter_map(|lane| lane.parked.as_ref());
         keys.extend(parked.map(|parked| parked.object.clone()));
+        keys.extend(shard.raw.files.iter().map(|file| file.key.clone()));
     }
     for manifest in world.late.values() {
         keys.extend(manifest.entries.iter().map(|entry| entry.key.clone()));
@@ -166,7 +180,7 @@ fn fate(object: &Object, world: &World, now: Millis) -> Option<bool> {
     match parts.as_slice() {
         // Written by a command or a schedule, without an epoch, just before the document that lists it.
         ["edits", _] | ["dead", "redriven" | "scheduled", _] => Some(now.since(object.modified) > COMMAND_MS),
-        ["segments" | "dead" | "parked", stream, shard, _] => {
+        ["segments" | "dead" | "parked", stream, shard, _] | ["raw", stream, _, shard, _] => {
             let state = world.shards.get(&format!("{stream}/{shard}"))?;
             Some(layout::epoch_of(&object.key)? < state.ownership.epoch)
         }

@@ -214,12 +214,29 @@ impl Site {
         lanes: u64,
         schedules: impl FnOnce(&Path, &StreamSettings) -> Schedules,
     ) -> Site {
+        Site::build(lanes, |stream| StreamSettings { retention, ..stream }, schedules).await
+    }
+
+    /// A running node whose stream is changed before.
+    pub(crate) async fn start_with(
+        lanes: u64,
+        change: impl FnOnce(StreamSettings) -> StreamSettings,
+    ) -> Site {
+        Site::build(lanes, change, |_, _| Schedules::default()).await
+    }
+
+    async fn build(
+        lanes: u64,
+        change: impl FnOnce(StreamSettings) -> StreamSettings,
+        schedules: impl FnOnce(&Path, &StreamSettings) -> Schedules,
+    ) -> Site {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path();
         let inner = EmbeddedObjects::open(dir).unwrap();
         let objects = Arc::new(Flaky { inner, failing: AtomicUsize::new(0) });
         let ports = Ports { objects: objects.clone(), ..stores(dir) };
         let stream = Arc::new(EmbeddedStream::open(dir, "events", 2, Duration::from_secs(3_600)).unwrap());
+        let fed = change(stream_settings(stream.clone(), None));
         let crm = Arc::new(ThirdParty::default());
         let configured = Arc::new(Configured(Mutex::new(vec![settings("crm", crm.clone())])));
         let destinations = Destinations::new(configured.destinations().await.unwrap(), lanes);
@@ -233,10 +250,7 @@ impl Site {
             cluster: Cluster::new(documents, membership.view(), told),
             liveness: membership.liveness(),
             ports,
-            streams: Arc::new(BTreeMap::from([(
-                "events".to_owned(),
-                stream_settings(stream.clone(), retention),
-            )])),
+            streams: Arc::new(BTreeMap::from([("events".to_owned(), fed.clone())])),
             lake: Arc::new(lake()),
             schedule: Schedule { commit_every: Duration::from_millis(50), ..Schedule::LOCAL },
             memory: Memory::new(64 << 20),
@@ -247,7 +261,7 @@ impl Site {
             destinations,
             intakes: Default::default(),
             redrives: Default::default(),
-            schedules: schedules(dir, &stream_settings(stream.clone(), retention)),
+            schedules: schedules(dir, &fed),
             lanes: Default::default(),
             probing: Default::default(),
             alarms: Alarms::default(),
@@ -352,6 +366,7 @@ pub(crate) fn stream_settings(stream: Arc<dyn Stream>, retention: Option<Duratio
         partition_by: PartitionBy::Arrival,
         rules: Arc::new(RulesBook::everything()),
         retention,
+        raw: false,
     }
 }
 

@@ -49,6 +49,11 @@ pub const POINTS: &[(&str, &str)] = &[
     ),
     ("redeliver.after-send", "a destination has taken a redelivered batch, its letters are not settled"),
     ("request.before-settle", "letters that messages ask for are redriven, the messages are not settled"),
+    ("raw.after-objects", "a commit's raw backups are uploaded, no document names them"),
+    ("raw.after-page", "a page names raw backups, the shard's document lists them still"),
+    ("replay.before-manifest", "everything of a part of a replay is uploaded, no manifest names it"),
+    ("replay.after-manifest", "the manifest of a part of a replay exists, its letters are not announced"),
+    ("replay.after-delivery", "a destination has taken a part of a replay, nothing remembers it"),
     ("redeliver.before-settle", "letters that came back are announced, the old ones are not settled"),
 ];
 

@@ -74,6 +74,15 @@ pub fn schema_number(key: &str) -> Option<(&str, Number)> {
     Some((table, file.strip_suffix(".json")?.parse().ok()?))
 }
 
+/// What the names of raw backups begin with.
+pub const RAW: &str = "raw/";
+
+/// Records as they were received, of one shard and one hour of arrival:
+/// `raw/<stream>/<hour>/<shard>/<epoch>-<random>.ndjson.zst`.
+pub fn raw(stream: &str, hour: Hour, shard: &str, epoch: u64, random: &str) -> String {
+    format!("{RAW}{stream}/{hour}/{shard}/{epoch}-{random}.ndjson.zst")
+}
+
 /// The epoch in the name of a segment or dead-letter file, if it has one.
 pub fn epoch_of(key: &str) -> Option<u64> {
     key.rsplit('/').next()?.split('-').next()?.parse().ok()
@@ -133,6 +142,19 @@ pub mod documents {
     /// The index entry of a dead-letter file, named after the file's object.
     pub fn dead_letters(object: &str) -> String {
         format!("dead/{}", object.trim_start_matches("dead/"))
+    }
+
+    /// What the names of pages of raw backups begin with.
+    pub const RAW: &str = "raw/";
+
+    /// A page of the list of a shard's raw backups: those of one hour of arrival, named after the number of the first.
+    pub fn raw_page(stream: &str, shard: &str, hour: Hour, first: u64) -> String {
+        format!("{RAW}{stream}/{shard}/{hour}/{first:012}")
+    }
+
+    /// That a part of a replay has been delivered.
+    pub fn replay(source: &str) -> String {
+        format!("replays/{source}")
     }
 
     /// What was said about a destination.

@@ -3,6 +3,7 @@
 //! One attempt, classify, no waiting: what happens next is decided in `shardmill-actors`.
 
 pub mod aws;
+pub mod backup;
 pub mod batches;
 pub mod clock;
 pub mod crash;

@@ -1,6 +1,9 @@
 //! Schemas against the versions that the lake knows: what a node registers when it starts, and what `check` would refuse.
 
+use std::sync::Arc;
+
 use shardmill_actors::schemas::{self, Registered};
+use shardmill_actors::shared::Ports;
 use shardmill_connectors::schema::registry::{self, Refusal};
 use shardmill_connectors::schema::{TableSchema, evolution};
 use shardmill_connectors::{Class, Failure, layout};
@@ -18,6 +21,22 @@ pub async fn register(config: &Config, stores: &Stores) -> Result<(), Error> {
         }
     }
     if problems.is_empty() { Ok(()) } else { Err(Error::Problems(problems)) }
+}
+
+/// Registers the schema of one table, which need not be configured: `file` is where the schema is, when that is not in the configuration.
+pub(crate) async fn register_one(
+    config: &Config,
+    ports: &Ports,
+    (table, file): (&str, Option<String>),
+    schema: &Arc<TableSchema>,
+) -> Result<(), Error> {
+    match schemas::register(ports, table, schema).await? {
+        Registered::As(_) => Ok(()),
+        Registered::Refused(refusals) => {
+            let file = file.unwrap_or_else(|| file_of(config, table));
+            Err(Error::Problems(refusals.iter().map(|refusal| problem(&file, schema, refusal)).collect()))
+        }
+    }
 }
 
 /// What a node would refuse to start with. Nothing when the schemas cannot be read or the lake is out of reach: others tell that.
@@ -49,14 +68,18 @@ async fn refusals(config: &Config, one: &Configured) -> Result<Vec<Refusal>, Fai
 
 /// Refusals as problems of the schema's file.
 fn told(config: &Config, schema: &TableSchema, refusals: &[Refusal]) -> Vec<Problem> {
-    let problem = |refusal: &Refusal| Problem {
-        file: file_of(config, &refusal.table),
+    let told = |refusal: &Refusal| problem(&file_of(config, &refusal.table), schema, refusal);
+    refusals.iter().map(told).collect()
+}
+
+fn problem(file: &str, schema: &TableSchema, refusal: &Refusal) -> Problem {
+    Problem {
+        file: file.to_owned(),
         line: evolution::line(schema.text(), &refusal.change.pointer),
         key: refusal.change.pointer.clone(),
         message: refusal.message(),
         fix: refusal.fix(),
-    };
-    refusals.iter().map(problem).collect()
+    }
 }
 
 /// The file of a table's schema, as problems name it.

@@ -18,13 +18,13 @@ pub(super) fn folder(source: &str) -> String {
 }
 
 /// The manifest of a source, if there is one.
-pub(super) async fn known(documents: &Arc<dyn Documents>, source: &str) -> Result<Option<Manifest>, Failure> {
+pub(crate) async fn known(documents: &Arc<dyn Documents>, source: &str) -> Result<Option<Manifest>, Failure> {
     shardmill_cluster::cell::read(documents.as_ref(), &layout::documents::late(source)).await
 }
 
 /// Creates a manifest, or adopts the one that exists; whether it was created. What another attempt has uploaded and nobody
 /// names is swept.
-pub(super) async fn create(
+pub(crate) async fn create(
     documents: &Arc<dyn Documents>,
     manifest: Manifest,
 ) -> Result<(Manifest, bool), Failure> {

@@ -115,7 +115,7 @@ impl RawFileWorker {
         let rows_bytes = room.0.bytes() / 2;
         let shared = &self.parts.shared;
         let with = With {
-            settings: &self.parts.settings,
+            settings: self.parts.settings.events(),
             objects: shared.ports.objects.as_ref(),
             write: &shared.lake.write,
         };

@@ -13,6 +13,7 @@ use shardmill_connectors::standardise::Rejection;
 use super::{Settings, file};
 use crate::dead_letters::Letter;
 use crate::dead_letters::letter::{InFile, Refused};
+use crate::shared::StreamSettings;
 use crate::standardise::Refusal;
 use crate::state::DeadFile;
 
@@ -32,22 +33,14 @@ pub(super) struct Tried<'a> {
 
 /// The letter for an event that the table refuses.
 pub(super) fn of_event(
-    settings: &Settings,
+    stream: &StreamSettings,
     origin: Origin,
     offset: u64,
     (key, data): (&str, &[u8]),
     Refusal { table, rejection }: Refusal,
 ) -> Letter {
-    let refused = Refused {
-        stream: &settings.table,
-        table: &table.name,
-        origin,
-        key,
-        data,
-        rejection,
-        redrives: 0,
-        at: Millis::now(),
-    };
+    let refused =
+        Refused { stream, table: &table.name, origin, key, data, rejection, redrives: 0, at: Millis::now() };
     Letter { in_file: Some(InFile::EventAt(offset)), ..Letter::lake(refused) }
 }
 

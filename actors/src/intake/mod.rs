@@ -13,12 +13,12 @@
 //! it. Nothing of a file counts before all of it was read. Other files go on meanwhile.
 
 mod claim;
-mod commit;
+pub(crate) mod commit;
 mod desk;
 mod file;
 mod letters;
 mod poller;
-mod sorter;
+pub(crate) mod sorter;
 mod watermark;
 
 #[cfg(test)]
@@ -68,6 +68,11 @@ impl Settings {
     /// The table of events that no other of its tables takes.
     fn rest(&self) -> String {
         self.table.tables.current().rest().name.clone()
+    }
+
+    /// What its events are, for a sorter.
+    fn events(&self) -> sorter::Of<'_> {
+        sorter::Of { name: &self.name, label: "shardmill.intake", table: &self.table }
     }
 
     fn hidden(&self) -> Hidden<'_> {

@@ -16,8 +16,10 @@ use shardmill_connectors::record::Origin;
 use shardmill_connectors::setsum::Tally;
 use shardmill_connectors::standardise::{Rejection, Rows};
 
+use super::commit;
 use super::letters::{self, LetterFile};
-use super::{Settings, commit};
+use crate::dead_letters::Letter;
+use crate::shared::StreamSettings;
 use crate::standardise::{self, Arrived, Builder, Builders, Reading, Refusal};
 use crate::state::{Manifest, ManifestEntry};
 
@@ -35,19 +37,30 @@ struct Open {
     used: u64,
 }
 
+/// What events are from, and what they become.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Of<'a> {
+    /// The intake's name, or the replayed stream's.
+    pub(crate) name: &'a str,
+    /// What the footers of the files call that.
+    pub(crate) label: &'static str,
+    /// The tables, and how events are read.
+    pub(crate) table: &'a StreamSettings,
+}
+
 /// What a sorter works with.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct With<'a> {
-    /// The intake.
-    pub(super) settings: &'a Settings,
+pub(crate) struct With<'a> {
+    /// The events.
+    pub(crate) settings: Of<'a>,
     /// Where files are written.
-    pub(super) objects: &'a dyn Objects,
+    pub(crate) objects: &'a dyn Objects,
     /// How Parquet files are written.
-    pub(super) write: &'a WriteOptions,
+    pub(crate) write: &'a WriteOptions,
 }
 
 /// See the [module](self).
-pub(super) struct Sorter<'a> {
+pub(crate) struct Sorter<'a> {
     with: With<'a>,
     /// What all events of the file share; the sub-sequence is the next event's number.
     origin: Origin,
@@ -74,7 +87,7 @@ impl fmt::Debug for Sorter<'_> {
 
 impl<'a> Sorter<'a> {
     /// A sorter for the file of `origin`, which holds about `rows_bytes` of rows at most.
-    pub(super) fn new(with: With<'a>, source: &str, origin: Origin, rows_bytes: u64) -> Self {
+    pub(crate) fn new(with: With<'a>, source: &str, origin: Origin, rows_bytes: u64) -> Self {
         let folder = commit::folder(source);
         let write = with.write;
         // Several hours may be open, and every writer holds a row group; a later merge makes them large.
@@ -87,7 +100,7 @@ impl<'a> Sorter<'a> {
             manifest: Manifest { source: source.to_owned(), ..Manifest::default() },
             letters: LetterFile::new(format!("{folder}/dead.ndjson")),
             folder,
-            reading: Reading::of(&with.settings.table),
+            reading: Reading::of(with.settings.table),
             open: Builders::unbounded(),
             read: Tally::default(),
             failed: None,
@@ -129,18 +142,33 @@ impl<'a> Sorter<'a> {
             }
         };
         let Err(refusal) = verdict else { return };
-        let settings = self.with.settings;
-        let key = standardise::parse(data).ok().and_then(|event| settings.table.fields.key(&event));
+        let stream = self.with.settings.table;
+        let key = standardise::parse(data).ok().and_then(|event| stream.fields.key(&event));
         let of = (key.as_deref().unwrap_or_default(), data);
-        let letter = letters::of_event(settings, origin, offset, of, refusal);
+        let letter = letters::of_event(stream, origin, offset, of, refusal);
         if let Err(failure) = self.letters.append(&letter) {
             self.failed = Some(failure);
         }
     }
 
+    /// Takes a record in that is no part of a file, as a row. One that its table refuses counts only when its letter is
+    /// [taken in](Sorter::refuse).
+    pub(crate) fn record(&mut self, data: &[u8], origin: &Origin) -> Result<(), Refusal> {
+        let arrived = Arrived::new(data, origin);
+        self.row(arrived)?;
+        self.read.insert(arrived.identity);
+        Ok(())
+    }
+
+    /// Takes in the letter of a record that was refused.
+    pub(crate) fn refuse(&mut self, letter: &Letter) -> Result<(), Failure> {
+        self.read.insert(letter.origin.identity());
+        self.letters.append(letter)
+    }
+
     fn row(&mut self, arrived: Arrived<'_>) -> Result<(), Refusal> {
         if let Some(open) = self.open.append(&mut self.reading, arrived)? {
-            open.beside.used = arrived.origin.subsequence;
+            open.beside.used = self.read.rows;
         }
         Ok(())
     }
@@ -152,7 +180,7 @@ impl<'a> Sorter<'a> {
     }
 
     /// Writes what has become too much to hold.
-    pub(super) async fn relieve(&mut self) -> Result<(), Failure> {
+    pub(crate) async fn relieve(&mut self) -> Result<(), Failure> {
         if let Some(failure) = self.failed.take() {
             return Err(failure);
         }
@@ -183,7 +211,7 @@ impl<'a> Sorter<'a> {
             let objects = self.with.objects;
             let meta = [
                 ("shardmill.schema".to_owned(), table.schema.version().to_owned()),
-                ("shardmill.intake".to_owned(), self.with.settings.name.clone()),
+                (self.with.settings.label.to_owned(), self.with.settings.name.to_owned()),
             ];
             let file = FileWriter::create(objects, &key, batch.schema(), &self.options, &meta).await?;
             open.beside.writer = Some((file, part));
@@ -213,7 +241,7 @@ impl<'a> Sorter<'a> {
     }
 
     /// Makes everything durable; the manifest to be created. Read = rows + dead letters, or it is refused.
-    pub(super) async fn finish(mut self) -> Result<Manifest, Failure> {
+    pub(crate) async fn finish(mut self) -> Result<Manifest, Failure> {
         if let Some(failure) = self.failed.take() {
             return Err(failure);
         }

@@ -63,7 +63,8 @@ impl Site {
             subsequence: 0,
             arrived_at: AT,
         };
-        let with = With { settings: &self.settings, objects: self.objects.as_ref(), write: &self.write };
+        let with =
+            With { settings: self.settings.events(), objects: self.objects.as_ref(), write: &self.write };
         let mut sorter = Sorter::new(with, "file-1", origin, rows_bytes);
         let chunks = bytes.chunks(1_000).map(Bytes::copy_from_slice).collect::<Vec<_>>();
         let body = Box::new(Chunks(chunks.into_iter()));

@@ -11,6 +11,7 @@ pub mod forwarder;
 mod lost;
 pub mod open;
 pub mod place;
+mod raw;
 pub mod reader;
 pub mod roster;
 pub mod writer;

@@ -15,6 +15,7 @@ use shardmill_connectors::setsum::Tally;
 use shardmill_connectors::standardise::Rejection;
 
 use super::place::Place;
+use super::raw;
 use crate::dead_letters::Letter;
 use crate::dead_letters::letter::Refused;
 use crate::shared::StreamSettings;
@@ -34,6 +35,7 @@ pub struct Open {
     rows: Builders<Vec<RecordBatch>>,
     /// Bytes of the pieces.
     pieces: usize,
+    raw: raw::Gathered,
     invalid: Vec<Letter>,
     invalid_bytes: usize,
     invalid_tally: Tally,
@@ -57,6 +59,8 @@ pub struct Sealed {
     pub invalid_tally: Tally,
     /// All records read.
     pub read: Tally,
+    /// The same as they were received, by hour of arrival; nothing where they are not kept.
+    pub(super) raw: Vec<raw::Sealed>,
     /// The last record's position.
     pub position: Option<Position>,
     /// Every row that arrived before this moment is in here or committed.
@@ -114,10 +118,18 @@ impl Open {
     /// Adds a record: as a row of its table and hour, or as a dead letter. `false` when another builder would have to be opened than
     /// may be open: commit first.
     pub fn append(&mut self, context: Context<'_>, record: &Record) -> bool {
+        let keeps = context.stream.raw;
+        if keeps && !self.raw.has_room(Hour::of(record.arrived_at)) {
+            return false;
+        }
         let origin = standardise::origin(context.stream, context.shard, record);
         let arrived = Arrived::new(&record.data, &origin);
         let identity = arrived.identity;
-        match self.row(context, arrived) {
+        let outcome = self.row(context, arrived);
+        if keeps && outcome != Ok(false) {
+            self.raw.take(&origin, record);
+        }
+        match outcome {
             Ok(false) => return false,
             Ok(true) => {}
             Err(Refusal { table, rejection }) => {
@@ -179,7 +191,7 @@ impl Open {
 
     /// Bytes held.
     pub fn bytes(&self) -> u64 {
-        (self.rows.bytes() + self.pieces + self.invalid_bytes) as u64
+        (self.rows.bytes() + self.pieces + self.invalid_bytes + self.raw.bytes()) as u64
     }
 
     /// Whether no record is held.
@@ -218,6 +230,7 @@ impl Open {
             invalid: open.invalid,
             invalid_tally: open.invalid_tally,
             read: open.read,
+            raw: open.raw.seal(),
             position: open.position,
             watermark: open.watermark,
             ended: open.ended,

@@ -21,7 +21,7 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use super::open::{Context, Open, Rows, Sealed};
-use super::{Batch, Parts};
+use super::{Batch, Parts, raw};
 use crate::budget::Share;
 use crate::dead_letters::letter;
 use crate::ledger::Change;
@@ -259,6 +259,7 @@ impl Writer {
         }
         crash::point("shard.after-segments");
         let dead_letters = self.upload_invalid(sealed).await?;
+        let kept = raw::upload(&self.parts, &sealed.raw).await?;
         Ok(LakeCommit {
             position: sealed.position.clone(),
             watermark: sealed.watermark,
@@ -266,6 +267,8 @@ impl Writer {
             segments,
             dead_letters,
             read: sealed.read,
+            raw: self.parts.stream.raw.then_some(kept),
+            paged: raw::turn(&self.parts).await?,
             set_aside: sealed.set_aside,
         })
     }

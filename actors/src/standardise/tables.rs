@@ -38,18 +38,22 @@ pub struct Tables {
     all: Vec<Arc<Table>>,
     /// In the order in which they are asked, with the place of the table.
     by_name: Vec<(Patterns, usize)>,
+    /// The same as texts.
+    asked: Vec<String>,
 }
 
 impl Tables {
     /// Events whose names fit go to the first table they fit, the rest to `rest`.
     pub fn new(rest: Table, by_name: impl IntoIterator<Item = ByName>) -> Self {
-        let mut tables = Tables { mapping: None, all: vec![Arc::new(rest)], by_name: Vec::new() };
+        let all = vec![Arc::new(rest)];
+        let mut tables = Tables { mapping: None, all, by_name: Vec::new(), asked: Vec::new() };
         for ByName { events, table } in by_name {
             let place = tables.all.iter().position(|known| **known == table).unwrap_or_else(|| {
                 tables.all.push(Arc::new(table));
                 tables.all.len() - 1
             });
             tables.by_name.push((Patterns::of(events.iter().map(String::as_str)), place));
+            tables.asked.push(format!("{events:?} into {place}"));
         }
         tables
     }
@@ -67,7 +71,15 @@ impl Tables {
 
     /// The same mapping, and every event goes to `table`.
     pub fn only(&self, table: Arc<Table>) -> Self {
-        Tables { mapping: self.mapping.clone(), all: vec![table], by_name: Vec::new() }
+        Tables { mapping: self.mapping.clone(), all: vec![table], by_name: Vec::new(), asked: Vec::new() }
+    }
+
+    /// Everything that decides which row an event becomes, apart from its fields: the same texts for the same decisions, in
+    /// whatever process.
+    pub fn terms(&self) -> Vec<String> {
+        let tables = self.all.iter().map(|table| format!("{} {}", table.name, table.schema.version()));
+        let mapping = self.mapping.iter().map(|mapping| format!("mapped {:032x}", mapping.version()));
+        tables.chain(self.asked.iter().cloned()).chain(mapping).collect()
     }
 
     /// The table of events that no other takes.

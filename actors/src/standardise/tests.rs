@@ -69,6 +69,25 @@ fn rows_of(builders: Builders) -> Vec<(String, Hour, u64, usize)> {
 }
 
 #[test]
+fn whatever_decides_about_a_row_is_in_the_terms() {
+    let mapped = |drop: &str| whole().mapped(Mapping::compile(&json!({"drop": [drop]})).unwrap());
+    let rest = || Table { name: "events".into(), schema: TableSchema::builtin() };
+    let others = [
+        Tables::new(rest(), []),
+        Tables::new(rest(), [by_name("orders", &["Order *", "Paid"]), by_name("lost", &["Lost"])]),
+        Tables::new(rest(), [by_name("orders", &["Order *", "Paid"]), by_name("lost", &["P*"])]),
+        whole(),
+        mapped("/a"),
+        mapped("/b"),
+        whole().only(Arc::new(rest())).mapped(Mapping::compile(&json!({"drop": ["/a"]})).unwrap()),
+        Tables::one("other", TableSchema::builtin()),
+    ];
+    let terms: std::collections::BTreeSet<Vec<String>> = others.iter().map(Tables::terms).collect();
+    assert_eq!(terms.len(), others.len(), "{terms:?}");
+    assert_eq!((mapped("/a").terms(), whole().terms()), (others[4].terms(), others[3].terms()));
+}
+
+#[test]
 fn the_first_table_whose_names_fit_takes_an_event() {
     let (stream, _folder) = stream(PartitionBy::Arrival, whole());
     let mut reading = Reading::of(&stream);

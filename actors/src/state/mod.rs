@@ -6,6 +6,7 @@ pub mod hour;
 pub mod intake;
 pub mod lane;
 pub mod late;
+pub mod raw;
 pub mod schedule;
 pub mod shard;
 
@@ -14,5 +15,6 @@ pub use hour::{Absorbed, HourState};
 pub use intake::IntakeState;
 pub use lane::{Counts, LaneState};
 pub use late::{Manifest, ManifestEntry};
+pub use raw::{RawFile, RawList, RawPage};
 pub use schedule::{SchedulePage, ScheduleState};
 pub use shard::{DeadFile, Segment, ShardState};

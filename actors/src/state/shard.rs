@@ -1,6 +1,6 @@
 //! A shard's document: who owns it, how far it is read, and what it has written that no hour has absorbed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use shardmill_cluster::{Owned, Ownership};
@@ -12,6 +12,7 @@ use shardmill_connectors::setsum::Tally;
 use super::caution::Caution;
 use super::hour::HourState;
 use super::lane::{LaneCommit, LaneState};
+use super::raw::{RawFile, RawList};
 
 /// One committed segment. It counts for its hour iff its number is higher than the highest of this shard the hour has
 /// absorbed.
@@ -89,6 +90,9 @@ pub struct ShardState {
     /// What the stream trimmed before it was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<Lost>,
+    /// The records as they were received, where they are kept.
+    #[serde(default, skip_serializing_if = "RawList::is_unused")]
+    pub raw: RawList,
     /// The shards it came from.
     pub parents: Vec<ShardId>,
     /// The lanes, by destination. Those of destinations that a node does not know are left alone.
@@ -126,18 +130,18 @@ pub struct LakeCommit {
     pub dead_letters: Option<DeadFile>,
     /// Records read.
     pub read: Tally,
+    /// The same as they were received; `None` where they are not kept. Their numbers are given by the document.
+    pub raw: Option<Vec<RawFile>>,
+    /// The numbers of raw files that pages name by now.
+    pub paged: BTreeSet<u64>,
     /// A record that could not be processed was set aside: the search for it is over.
     pub set_aside: bool,
 }
 
 /// A commit whose books do not balance: a bug.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the commit's books do not balance: read {read}, but rows {rows} and dead letters {dead}")]
-pub struct Unbalanced {
-    read: Tally,
-    rows: Tally,
-    dead: Tally,
-}
+#[error("the commit's books do not balance: {0}")]
+pub struct Unbalanced(String);
 
 impl ShardState {
     /// The document of a shard seen for the first time. It starts at the lowest watermark of its parents.
@@ -164,13 +168,21 @@ impl ShardState {
         self.lost = Some(Lost { ranges, last: text.to_owned(), at });
     }
 
-    /// Applies a commit: read = rows + dead letters, or it is refused.
+    /// Applies a commit: read = rows + dead letters, and = what is kept raw where that is, or it is refused.
     pub fn commit(&mut self, commit: &LakeCommit) -> Result<(), Unbalanced> {
         let rows: Tally = commit.segments.iter().map(|segment| segment.tally).sum();
         let dead = commit.dead_letters.as_ref().map_or_else(Tally::default, |file| file.tally);
-        if rows + dead != commit.read {
-            return Err(Unbalanced { read: commit.read, rows, dead });
+        let raw = match &commit.raw {
+            Some(files) => files.iter().map(|file| file.tally).sum(),
+            None => commit.read,
+        };
+        if rows + dead != commit.read || raw != commit.read {
+            let read = commit.read;
+            let text = format!("read {read}, but rows {rows} and dead letters {dead}; kept raw {raw}");
+            return Err(Unbalanced(text));
         }
+        self.raw.unlist(&commit.paged);
+        self.raw.add(commit.raw.as_deref().unwrap_or_default());
         for segment in &commit.segments {
             self.segments.push(Segment { number: self.next_segment, ..segment.clone() });
             self.next_segment += 1;
@@ -258,6 +270,33 @@ mod tests {
         let before = state.clone();
         assert!(state.commit(&lost).is_err());
         assert_eq!(state, before);
+    }
+
+    #[test]
+    fn what_is_kept_raw_is_what_was_read() {
+        let file = |identities: &[u128]| RawFile {
+            number: 0,
+            hour: "2026-11-21T07".parse().unwrap(),
+            key: "r".into(),
+            bytes: 1,
+            tally: tally(identities),
+        };
+        let mut state = ShardState::new("web", "s0", vec![], None);
+        let commit = |raw: Vec<RawFile>| LakeCommit {
+            segments: vec![segment(&[1, 2])],
+            read: tally(&[1, 2]),
+            raw: Some(raw),
+            ..LakeCommit::default()
+        };
+        for wrong in [vec![], vec![file(&[1])], vec![file(&[1, 2]), file(&[2])], vec![file(&[1, 3])]] {
+            assert!(state.commit(&commit(wrong)).is_err());
+        }
+        state.commit(&commit(vec![file(&[2]), file(&[1])])).unwrap();
+        assert_eq!((state.raw.count, state.raw.tally), (2, state.read));
+        let turned = LakeCommit { paged: [1].into(), ..LakeCommit::default() };
+        state.commit(&turned).unwrap();
+        assert_eq!(state.raw.files.iter().map(|file| file.number).collect::<Vec<_>>(), [2]);
+        assert_eq!((state.raw.count, state.raw.tally), (2, state.read), "turned over is not forgotten");
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! books.rs    shards and hours, on the documents alone      late.rs      manifests against the hours that absorbed them
 //! files.rs    Parquet files against what is recorded        letters.rs   files of dead letters, edits and parked events
 //! catalog.rs  the catalog against the documents             objects.rs   what no document lists
-//! schemas.rs  registered schemas
+//! schemas.rs  registered schemas                            raw.rs       records as they were received, against their commits
 //! finding.rs  what is found                                 repair/      what can be done about it
 //! ```
 
@@ -19,6 +19,7 @@ pub mod finding;
 mod late;
 mod letters;
 mod objects;
+mod raw;
 pub mod repair;
 mod schemas;
 #[cfg(test)]
@@ -88,6 +89,8 @@ pub struct Report {
     pub expired: u64,
     /// Parquet files and dead-letter files read.
     pub files: u64,
+    /// Records that are kept as they were received.
+    pub raw: u64,
     /// Partitions that the catalog was asked for.
     pub partitions: u64,
     /// Objects that a document lists.
@@ -114,6 +117,7 @@ pub async fn verify(ports: &Ports, scope: &Scope) -> Result<Report, Failure> {
     files::check(ports, scope, (&survey.world, &mut reader), &mut report).await?;
     letters::check(ports, &survey.world, &mut report).await?;
     schemas::check(ports, &survey.listed, &mut report).await?;
+    raw::check(ports, scope, &survey.world, &mut report).await?;
     catalog::check(ports, scope, &survey.world, &mut report).await?;
     objects::account(survey, &mut report);
     report.ok = report.findings.iter().all(|finding| finding.kind.is_harmless());

@@ -5,6 +5,7 @@ use std::fmt::Display;
 
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::consent::Consent;
 use super::structure::Form;
@@ -61,6 +62,7 @@ pub(super) fn compile(settings: &Value) -> Result<Mapping, Vec<Problem>> {
         flatten: entries(table, "flatten", &mut report, flatten).into_iter().rev().collect(),
         constant: entries(table, "constant", &mut report, |value, _, _| Some(value.to_string())),
         template: entries(table, "template", &mut report, template),
+        version: xxh3_128(settings.to_string().as_bytes()),
     };
     conflicts(&mapping, &mut report);
     // Hashed twice would be another hash than the one that was asked for.

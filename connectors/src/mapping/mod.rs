@@ -49,6 +49,8 @@ pub struct Mapping {
     flatten: Vec<(Pointer, Flatten)>,
     constant: Vec<(Pointer, String)>,
     template: Vec<(Pointer, Template)>,
+    /// A hash of the table it was compiled from.
+    version: u128,
 }
 
 /// How the names of flattened values are made.
@@ -77,6 +79,11 @@ impl Mapping {
     /// Compiles the table of a mapping, or reports everything that is wrong with it.
     pub fn compile(settings: &Value) -> Result<Mapping, Vec<Problem>> {
         compile::compile(settings)
+    }
+
+    /// The same for mappings that were compiled from the same table.
+    pub fn version(&self) -> u128 {
+        self.version
     }
 
     /// The event as the destination gets it. `raw` is the text that `event` was read from; a mapping that changes nothing

@@ -4,6 +4,7 @@
 //! The rules are compiled once, by destination; what an event costs does not depend on the rules of other destinations.
 
 mod commas;
+mod filter;
 mod parse;
 mod patterns;
 #[cfg(test)]
@@ -16,6 +17,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::json::{Object, Pointer};
 use crate::schema::constant::Constant;
+pub use filter::Filter;
 pub use patterns::Patterns;
 
 /// The routing rules of a stream, ready to be used.

@@ -7,6 +7,7 @@ mod destinations;
 mod dlq;
 mod lake;
 mod node;
+mod replay;
 
 use clap::{Parser, Subcommand};
 
@@ -22,6 +23,7 @@ pub use dlq::{
 };
 pub use lake::{LakeArgs, LakeCommand, LakePromote, LakeVerify};
 pub use node::{CheckArgs, DemoArgs, RunArgs};
+pub use replay::ReplayArgs;
 
 /// Event streams in, an exactly-once hourly Parquet lake and reliable deliveries out.
 #[derive(Debug, Parser)]
@@ -58,6 +60,8 @@ pub enum Command {
     Dlq(Box<DlqArgs>),
     /// Verify the lake and mend it, list its files, or rewrite old hours with today's schema
     Lake(LakeArgs),
+    /// Process records again as they were received: into the lake, or to one destination
+    Replay(Box<ReplayArgs>),
     /// Ask a running node about itself and its cluster, or change something
     Admin(AdminArgs),
     /// Prepare a cluster of nodes

@@ -9,9 +9,11 @@ pub mod dlq;
 pub mod generate;
 pub mod lake;
 pub mod ops_client;
+mod progress;
 mod promote;
 pub mod query;
 mod reach;
+pub mod replay;
 pub mod run;
 pub mod schema;
 pub mod send;
@@ -82,6 +84,7 @@ pub async fn execute(cli: Cli) -> Result<(), Error> {
         Command::Destinations(args) => destinations::destinations(args.command, json).await,
         Command::Dlq(args) => dlq::dlq(args.command, json).await,
         Command::Lake(args) => lake::lake(args.command, json).await,
+        Command::Replay(args) => replay::replay(*args, json).await,
         Command::Admin(args) => admin::admin(args, json).await,
         Command::Cluster(args) => cluster::cluster(args.command, json),
     }

@@ -108,6 +108,8 @@ pub struct Stream {
     pub tables: Vec<Table>,
     /// The mapping that events go through before they become rows; default (empty): none.
     pub mapping: Settings,
+    /// Whether every record is kept as it was received, too; `None`: as the lake says.
+    pub raw: Option<bool>,
 }
 
 /// How the records of a stream are read.
@@ -192,6 +194,8 @@ pub struct Lake {
     pub keep: Option<Period>,
     /// The template of partition folders; `None`: `year=/month=/day=/hour=`.
     pub layout: Option<String>,
+    /// Whether the records of all streams are kept as they were received, too; default: not.
+    pub raw: bool,
 }
 
 /// How Parquet pages are compressed.
@@ -334,6 +338,7 @@ impl Stream {
             fields: Fields::default(),
             tables: Vec::new(),
             mapping: Settings::default(),
+            raw: None,
         }
     }
 }
@@ -348,6 +353,7 @@ impl Default for Lake {
             delete_grace: Period::seconds(3_600),
             keep: None,
             layout: None,
+            raw: false,
         }
     }
 }

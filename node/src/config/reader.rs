@@ -211,6 +211,16 @@ impl<'t> Section<'t> {
         parsed
     }
 
+    /// Yes or no.
+    pub(super) fn flag(&mut self, key: &'static str) -> Option<bool> {
+        let value = self.find(key)?;
+        let flag = value.get_ref().as_bool();
+        if flag.is_none() {
+            self.wrong_type(key, value, "true or false");
+        }
+        flag
+    }
+
     /// A list of texts; one text alone counts as a list of one.
     pub(super) fn texts(&mut self, key: &'static str) -> Option<Vec<String>> {
         let places = self.items(key)?;

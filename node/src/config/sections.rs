@@ -168,6 +168,7 @@ fn lake(mut section: Section<'_>, backend: Backend) -> Lake {
         delete_grace: section.setting("delete_grace").unwrap_or(defaults.delete_grace),
         keep,
         layout: section.text("layout"),
+        raw: section.flag("raw").unwrap_or(defaults.raw),
     };
     section.finish();
     lake

@@ -59,6 +59,7 @@ pub(super) fn read(name: String, mut section: Section<'_>, backend: Backend) -> 
         fields: section.section("fields").map_or_else(Fields::default, fields),
         tables: tables.iter().flatten().cloned().collect(),
         mapping,
+        raw: section.flag("raw"),
     };
     tables::check(&stream, &tables, &section);
     section.finish();

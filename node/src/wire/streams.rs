@@ -46,6 +46,7 @@ pub(super) async fn settings(
         },
         rules: Arc::new(rules(config, stream, opened.objects).await?),
         retention: opened.retention,
+        raw: stream.raw.unwrap_or(config.lake.raw),
     })
 }
 

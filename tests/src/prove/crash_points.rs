@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::kill::{CONFIG, judge};
 use super::{Options, Outcome, tell};
-use super::{crash_intake, crash_lanes, crash_redelivery, crash_requests, crash_schedules};
+use super::{crash_intake, crash_lanes, crash_raw, crash_redelivery, crash_requests, crash_schedules};
 use crate::harness::{Cli, Node, Senders, Sent, Setup, client};
 
 /// Runs the proof: one scenario for every point there is.
@@ -17,8 +17,10 @@ pub async fn run(options: Options) -> Outcome {
     let mut figures = BTreeMap::new();
     for (name, between) in crash::POINTS {
         tell(format!("{name}: {between}"));
-        // A redrive is one command and passes its points once.
-        let one_pass = ["redrive.", "redeliver.", "request."].iter().any(|area| name.starts_with(area));
+        // A redrive or a replay is one command and passes its points once; a page takes a hundred commits.
+        let one_pass = ["redrive.", "redeliver.", "request.", "replay.", "raw."]
+            .iter()
+            .any(|area| name.starts_with(area));
         let turns: &[u32] = match *name {
             _ if one_pass => &[1],
             // The first object is the schema that a node registers when it starts.
@@ -48,6 +50,9 @@ async fn scenario(point: &str, turn: u32, seed: u64) -> Outcome {
     }
     if point.starts_with("request.") {
         return crash_requests::scenario(point, &setup).await;
+    }
+    if point.starts_with("raw.") || point.starts_with("replay.") {
+        return crash_raw::scenario(point, &setup, seed).await;
     }
     if point.starts_with("lane.") {
         return crash_lanes::scenario(point, turn, &setup, seed).await;

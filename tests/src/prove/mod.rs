@@ -8,6 +8,7 @@ pub mod cluster;
 mod crash_intake;
 mod crash_lanes;
 pub mod crash_points;
+mod crash_raw;
 mod crash_redelivery;
 mod crash_requests;
 mod crash_schedules;

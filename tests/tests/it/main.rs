@@ -26,6 +26,7 @@ mod own_destination;
 mod postgres;
 mod postgres_crash;
 mod quotas;
+mod raw;
 mod readme;
 mod redrive_queue;
 mod schedules;

@@ -7,6 +7,8 @@
 //! under its key. A letter that came back just before a kill is sent twice by the next run, as the old one and as the new;
 //! but one that comes back from the old one has the id of the new, so that in the end one waits at most.
 
+mod feed;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
@@ -22,6 +24,8 @@ use shardmill_connectors::{crash, layout};
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
+pub(crate) use self::feed::Events;
+use self::feed::Feed;
 use super::announce;
 use super::attempt::{Item, Round, Sender};
 use super::index::{DeadIndex, Settlement};
@@ -90,32 +94,32 @@ pub enum Prepared {
 
 /// What a redelivery works with.
 #[derive(Clone, Copy)]
-pub(super) struct Redelivery<'a> {
+pub(crate) struct Redelivery<'a> {
     /// The stores.
-    pub(super) ports: &'a Ports,
+    pub(crate) ports: &'a Ports,
     /// Events per second; the destination's own when it is `None`. Its own limit of requests in a period is kept all the same; that of a day is not known here.
-    pub(super) rate: Option<f64>,
+    pub(crate) rate: Option<f64>,
     /// Only say what would be sent.
-    pub(super) dry_run: bool,
+    pub(crate) dry_run: bool,
     /// Told how many letters have been dealt with since it was told last.
-    pub(super) progress: &'a (dyn Fn(u64) + Sync),
+    pub(crate) progress: &'a (dyn Fn(u64) + Sync),
 }
 
 /// What became of the letters of one destination.
 #[derive(Debug, Default)]
-pub(super) struct Redelivered {
+pub(crate) struct Redelivered {
     /// Taken by the destination.
-    pub(super) delivered: u64,
+    pub(crate) delivered: u64,
     /// Given up again: new letters.
-    pub(super) came_back: u64,
+    pub(crate) came_back: u64,
     /// Left out by the destination's configuration, and settled.
-    pub(super) skipped: u64,
+    pub(crate) skipped: u64,
     /// Left as they are.
-    pub(super) pending: u64,
+    pub(crate) pending: u64,
     /// Why nothing more was sent.
-    pub(super) stopped: Option<String>,
+    pub(crate) stopped: Option<String>,
     /// The first requests of a dry run.
-    pub(super) requests: Vec<Value>,
+    pub(crate) requests: Vec<Value>,
     /// Letters that were settled.
     pub(super) settled: BTreeSet<String>,
 }
@@ -124,11 +128,7 @@ impl Redelivery<'_> {
     /// Redelivers the letters of `search`, all of the destination `target`. The queue still announces them.
     pub(super) async fn run(&self, target: Target, search: Search) -> Result<Redelivered, Failure> {
         let known = search.known();
-        let sender = Arc::new(Sender::new(target.clone(), self.rate));
-        let (taken, ranges, back, left_out) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let result = Redelivered::default();
-        let due = Instant::now();
-        let mut run = Run { with: *self, target, sender, due, taken, ranges, back, left_out, result };
+        let mut run = self.begin(target, true);
         run.pump(&mut Feed::Search(Box::new(search))).await?;
         while let Some(range) = run.ranges.pop() {
             run.range(range, known.clone()).await?;
@@ -136,32 +136,26 @@ impl Redelivery<'_> {
         run.result.stopped = run.sender.halted();
         Ok(run.result)
     }
-}
 
-/// Where letters come from.
-enum Feed {
-    Search(Box<Search>),
-    /// The events of a letter for a whole range: one letter a line of the object.
-    Range {
-        object: String,
-        lines: Lines,
-        known: Arc<Known>,
-    },
-}
-
-impl Feed {
-    async fn next(&mut self) -> Result<Option<Found>, Failure> {
-        match self {
-            Feed::Search(search) => search.next().await,
-            Feed::Range { object, lines, known } => {
-                while let Some(letter) = lines.letter().await? {
-                    if known.settlement(&letter.id).is_none() {
-                        return known.found(letter, object).map(Some);
-                    }
-                }
-                Ok(None)
+    /// Sends events that no letters stand for. Those that are given up become letters.
+    pub(crate) async fn send(&self, target: Target, events: &mut dyn Events) -> Result<Redelivered, Failure> {
+        let mut run = self.begin(target, false);
+        while run.sender.halted().is_none() {
+            let some = feed::some(events).await?;
+            if some.is_empty() {
+                break;
             }
+            run.pump(&mut Feed::Events(some.into_iter())).await?;
         }
+        run.result.stopped = run.sender.halted();
+        Ok(run.result)
+    }
+
+    fn begin(&self, target: Target, settles: bool) -> Run<'_> {
+        let sender = Arc::new(Sender::new(target.clone(), self.rate));
+        let (taken, ranges, back, left_out) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (result, due) = (Redelivered::default(), Instant::now());
+        Run { with: *self, target, sender, settles, due, taken, ranges, back, left_out, result }
     }
 }
 
@@ -186,6 +180,8 @@ struct Run<'a> {
     with: Redelivery<'a>,
     target: Target,
     sender: Arc<Sender>,
+    /// Letters stand for the events, and are settled.
+    settles: bool,
     /// When what was taken is settled at the latest; counts while there is something.
     due: Instant,
     /// Taken by the destination, and not settled yet.
@@ -345,8 +341,10 @@ impl Run<'_> {
     }
 
     async fn settle(&mut self, found: &[Found]) -> Result<(), Failure> {
-        record(self.with.ports, found, Settlement::Redriven).await?;
-        self.result.settled.extend(found.iter().map(|found| found.letter.id.clone()));
+        if self.settles {
+            record(self.with.ports, found, Settlement::Redriven).await?;
+            self.result.settled.extend(found.iter().map(|found| found.letter.id.clone()));
+        }
         (self.with.progress)(found.len() as u64);
         Ok(())
     }

@@ -13,10 +13,10 @@ use shardmill_connectors::patch::{self, Patch};
 use shardmill_connectors::{Failure, Millis};
 
 use super::letter_file::LetterFile;
-use super::progress::Progress;
 use super::{audited, pending};
 use crate::cli::DlqEdit;
 use crate::commands::Error;
+use crate::commands::progress::Progress;
 use crate::commands::reach::Reached;
 use crate::output;
 
@@ -77,7 +77,7 @@ pub(super) async fn edit(args: DlqEdit, json: bool) -> Result<(), Error> {
         selection.ids = ids.cloned().collect();
     }
     let reached = Reached::open(&args.which.reach).await?;
-    let progress = Progress::new(json);
+    let progress = Progress::new(json, "letters");
     let nothing = matches!(change, Change::File(_)) && selection.ids.is_empty();
     if !nothing {
         if !args.dry_run {

@@ -4,7 +4,6 @@ mod backup;
 mod edit;
 mod letter_file;
 mod list;
-mod progress;
 mod purge;
 mod redrive;
 

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use serde_json::json;
 use shardmill_actors::dead_letters::{Search, Settlement, record, withdraw};
 
-use super::progress::Progress;
 use super::{audited, pending};
 use crate::cli::DlqPurge;
 use crate::commands::Error;
+use crate::commands::progress::Progress;
 use crate::commands::reach::Reached;
 use crate::output;
 
@@ -23,7 +23,7 @@ pub(super) async fn purge(args: DlqPurge, json: bool) -> Result<(), Error> {
         audited(ports, "dlq purge", &args.which.filter).await?;
     }
     let mut search = Search::open(ports, &pending(&args.which.filter)).await?;
-    let (progress, all) = (Progress::new(json), search.at_most());
+    let (progress, all) = (Progress::new(json, "letters"), search.at_most());
     let (mut purged, mut some) = (BTreeSet::new(), Vec::new());
     loop {
         let found = search.next().await?;

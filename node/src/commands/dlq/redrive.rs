@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use shardmill_actors::dead_letters::redrive::Redrive;
 use shardmill_actors::dead_letters::targets::Configured;
 
-use super::progress::Progress;
 use super::{audited, pending};
 use crate::cli::DlqRedrive;
 use crate::commands::Error;
+use crate::commands::progress::Progress;
 use crate::commands::reach::Reached;
 use crate::{output, schemas, wire};
 
@@ -21,7 +21,7 @@ pub(super) async fn redrive(args: DlqRedrive, json: bool) -> Result<(), Error> {
         schemas::register(&reached.config, &reached.stores).await?;
         audited(&reached.stores.ports, "dlq redrive", &args.which.filter).await?;
     }
-    let progress = Progress::new(json);
+    let progress = Progress::new(json, "letters");
     #[allow(clippy::cast_precision_loss)] // a rate
     let rate = args.rate.map(|rate| rate.count as f64 / rate.per.as_secs_f64());
     let redrive = Redrive {

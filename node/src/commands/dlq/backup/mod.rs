@@ -13,10 +13,10 @@ use shardmill_connectors::Failure;
 
 use super::in_states;
 use super::letter_file::LetterFile;
-use super::progress::Progress;
 use super::purge::TOGETHER;
 use crate::cli::DlqBackup;
 use crate::commands::Error;
+use crate::commands::progress::Progress;
 use crate::commands::reach::Reached;
 use crate::{output, wire};
 
@@ -36,7 +36,7 @@ pub(super) async fn backup(args: DlqBackup, json: bool) -> Result<(), Error> {
     let reached = Reached::open(&args.which.reach).await?;
     let ports = &reached.stores.ports;
     let selection = in_states(&args.which.filter, &args.states.status);
-    let progress = Progress::new(json);
+    let progress = Progress::new(json, "letters");
     let mut file = LetterFile::append(&args.file)?;
     let done = match &args.queue {
         Some(name) => {

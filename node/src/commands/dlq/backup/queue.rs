@@ -9,8 +9,8 @@ use shardmill_connectors::Failure;
 use shardmill_connectors::ports::{Message, Queue};
 
 use super::super::letter_file::LetterFile;
-use super::super::progress::Progress;
 use super::Done;
+use crate::commands::progress::Progress;
 
 /// Messages received together: as many as SQS hands out.
 const TOGETHER: usize = 10;
@@ -81,7 +81,7 @@ mod tests {
         let bodies: Vec<String> = (0..25).map(|n| format!("message {n}, \"not\" JSON\n")).collect();
         queue.send(bodies.clone()).await.unwrap();
         let path = folder.join("messages.jsonl");
-        let (progress, mut file) = (Progress::new(true), LetterFile::append(&path).unwrap());
+        let (progress, mut file) = (Progress::new(true, "letters"), LetterFile::append(&path).unwrap());
         let first = backup(&queue, &mut file, false, &progress).await.unwrap();
         assert_eq!(first, Done { written: 25, already_there: 0, purged: 0 });
         assert_eq!(queue.depth().await.unwrap().visible, 25, "handed back");

@@ -40,13 +40,15 @@ impl Site {
 
     async fn write(&self, file: &Path) -> (u64, u64) {
         let mut file = LetterFile::append(file).unwrap();
-        let done = write(&self.ports, &Selection::default(), &mut file, &Progress::new(true)).await.unwrap();
+        let done = write(&self.ports, &Selection::default(), &mut file, &Progress::new(true, "letters"))
+            .await
+            .unwrap();
         (done.written, done.already_there)
     }
 
     async fn purge(&self, file: &Path) -> u64 {
         let mut file = LetterFile::append(file).unwrap();
-        purge(&self.ports, &Selection::default(), &mut file, &Progress::new(true)).await.unwrap()
+        purge(&self.ports, &Selection::default(), &mut file, &Progress::new(true, "letters")).await.unwrap()
     }
 
     async fn left(&self) -> usize {

@@ -1,4 +1,4 @@
-//! The progress bar of commands on many letters: on stderr, and only for a person at a terminal.
+//! The progress bar of commands on many letters or records: on stderr, and only for a person at a terminal.
 
 use std::io::IsTerminal;
 
@@ -8,18 +8,19 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 pub(super) struct Progress(ProgressBar);
 
 impl Progress {
-    pub(super) fn new(json: bool) -> Self {
+    /// A bar that counts `what`.
+    pub(super) fn new(json: bool, what: &'static str) -> Self {
         let shown = std::io::stderr().is_terminal() && !json;
         let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(0), target);
-        if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} letters {per_sec} {eta} {msg}")
-        {
+        let template = format!("{{bar:40}} {{pos}}/{{len}} {what} {{per_sec}} {{eta}} {{msg}}");
+        if let Ok(style) = ProgressStyle::with_template(&template) {
             bar.set_style(style);
         }
         Progress(bar)
     }
 
-    /// `done` more of at most `all` letters have been dealt with.
+    /// `done` more of at most `all` of them have been dealt with.
     pub(super) fn advance(&self, done: u64, all: u64) {
         self.0.set_length(all);
         self.0.inc(done);

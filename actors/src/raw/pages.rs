@@ -1,0 +1,72 @@
+//! Pages of raw backups: made before the document unlists what they name, and never changed.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt};
+use shardmill_cluster::{Cell, cell};
+use shardmill_connectors::crash;
+use shardmill_connectors::failure::{Class, Failure};
+use shardmill_connectors::hour::Hour;
+use shardmill_connectors::layout::documents as names;
+use shardmill_connectors::ports::Documents;
+
+use crate::state::{RawPage, ShardState};
+
+/// Documents read at once.
+const TOGETHER: usize = 16;
+
+/// Makes the pages that are due of what `state`, the committed document of a shard, lists, or finds them made. What they name,
+/// by number, the next commit may unlist.
+///
+/// # Errors
+/// What the store raises.
+pub async fn turn(documents: &Arc<dyn Documents>, state: &ShardState) -> Result<BTreeSet<u64>, Failure> {
+    let mut numbers = BTreeSet::new();
+    for (hour, files) in state.raw.due() {
+        let Some(first) = files.first().map(|file| file.number) else { continue };
+        let key = names::raw_page(&state.stream, &state.shard, hour, first);
+        let page = RawPage { stream: state.stream.clone(), shard: state.shard.clone(), hour, files };
+        let page = made(Cell::load(documents.clone(), key).await?, page).await?;
+        numbers.extend(page.files.iter().map(|file| file.number));
+    }
+    if !numbers.is_empty() {
+        crash::point("raw.after-page");
+    }
+    Ok(numbers)
+}
+
+/// The page as it is: this one, or the one that was there.
+async fn made(mut cell: Cell<RawPage>, page: RawPage) -> Result<RawPage, Failure> {
+    if let Some(there) = cell.state() {
+        return Ok(there.clone());
+    }
+    match cell.replace(page.clone()).await {
+        Ok(()) => Ok(page),
+        Err(failure) if failure.class == Class::Fenced => cell.state().cloned().ok_or(failure),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// The pages of `stream`, or of all, of the hours that `wanted` takes. Others are not read.
+///
+/// # Errors
+/// What the store raises.
+pub async fn read(
+    documents: &dyn Documents,
+    stream: Option<&str>,
+    wanted: impl Fn(Hour) -> bool,
+) -> Result<Vec<RawPage>, Failure> {
+    let prefix = stream.map_or_else(|| names::RAW.to_owned(), |stream| format!("{}{stream}/", names::RAW));
+    let mut keys: Vec<String> = documents.list(&prefix).await?.into_iter().map(|(key, _)| key).collect();
+    // One whose name is not understood is read, and judged by what it says.
+    keys.retain(|key| hour_of(key).is_none_or(&wanted));
+    let reads = keys.into_iter().map(|key| async move { cell::read::<RawPage>(documents, &key).await });
+    let pages: Vec<Option<RawPage>> = futures::stream::iter(reads).buffered(TOGETHER).try_collect().await?;
+    Ok(pages.into_iter().flatten().filter(|page| wanted(page.hour)).collect())
+}
+
+/// The hour in a page's name.
+fn hour_of(key: &str) -> Option<Hour> {
+    key.rsplit('/').nth(1)?.parse().ok()
+}

@@ -1,0 +1,157 @@
+//! Replaying to one destination: every event that its rules and its mapping have for it today, as dead letters are redelivered. A
+//! portion that was delivered is remembered; one that a kill cut short is sent again from its beginning, under the same keys.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use shardmill_cluster::Cell;
+use shardmill_connectors::clock::Millis;
+use shardmill_connectors::crash;
+use shardmill_connectors::failure::{Class, Failure};
+use shardmill_connectors::json::Object;
+use shardmill_connectors::layout::documents as names;
+use shardmill_connectors::routing::Rules;
+
+use super::Run;
+use super::portion::Portion;
+use super::records::Records;
+use crate::dead_letters::Letter;
+use crate::dead_letters::deliver::{Events, Redelivery};
+use crate::dead_letters::letter::GivenUp;
+use crate::shared::StreamSettings;
+
+/// Requests that a dry run shows.
+const SHOWN: usize = 5;
+
+/// What a destination got of a portion.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Sent {
+    delivered: u64,
+    dead_letters: u64,
+    skipped: u64,
+    at: Millis,
+}
+
+impl Run<'_> {
+    /// Sends a portion to the destination `name`. Says whether it takes more.
+    pub(super) async fn deliver(
+        &mut self,
+        portion: &Portion,
+        stream: &StreamSettings,
+        name: &str,
+    ) -> Result<bool, Failure> {
+        let documents = self.with.ports.documents.clone();
+        let key = names::replay(&portion.source(&self.terms(stream)));
+        let mut cell: Cell<Sent> = Cell::load(documents, key).await?;
+        if let Some(sent) = cell.state().cloned() {
+            (self.with.progress)(portion.records(), self.all);
+            self.result.adopted += 1;
+            self.remembered(&sent);
+            return Ok(true);
+        }
+        let Some((sent, stopped)) = self.send(portion, stream, name).await? else { return Ok(false) };
+        if let Some(reason) = stopped {
+            self.add(&sent);
+            let advice = "mend it and replay again: what was delivered before is remembered hour by hour";
+            self.result.failed.push(format!(
+                "the destination `{name}` takes nothing now, {portion} was not finished: {reason}; {advice}"
+            ));
+            return Ok(false);
+        }
+        crash::point("replay.after-delivery");
+        if !self.with.dry_run && (sent.delivered > 0 || sent.dead_letters > 0) {
+            match cell.replace(sent.clone()).await {
+                // Somebody else has sent the same meanwhile.
+                Err(failure) if failure.class == Class::Fenced => {}
+                outcome => outcome?,
+            }
+            self.remembered(&sent);
+        } else {
+            self.add(&sent);
+        }
+        Ok(true)
+    }
+
+    fn remembered(&mut self, sent: &Sent) {
+        self.result.sources += 1;
+        self.add(sent);
+    }
+
+    fn add(&mut self, sent: &Sent) {
+        self.result.delivered += sent.delivered;
+        self.result.dead_letters += sent.dead_letters;
+        self.result.skipped += sent.skipped;
+    }
+
+    /// What was sent, and why no more; `None` when there is no such destination.
+    async fn send(
+        &mut self,
+        portion: &Portion,
+        stream: &StreamSettings,
+        name: &str,
+    ) -> Result<Option<(Sent, Option<String>)>, Failure> {
+        let with = self.with;
+        let Some(target) = with.targets.target(name) else {
+            self.result.failed.push(format!("the destination `{name}` is not configured"));
+            return Ok(None);
+        };
+        let all = (portion, self.all);
+        let records = Records::new(&with, self.request, all, stream, &mut self.pace);
+        let rules = stream.rules.current();
+        let mut chosen = Chosen { records, stream, rules, name, skipped: 0 };
+        let (ports, rate, dry_run) = (with.ports, with.rate, with.dry_run);
+        let redelivery = Redelivery { ports, rate, dry_run, progress: &|_| {} };
+        let done = redelivery.send(target, &mut chosen).await;
+        let (read, matched, skipped) = (chosen.records.read, chosen.records.matched, chosen.skipped);
+        self.result.read += read;
+        self.result.matched += matched;
+        let done = done?;
+        let room = SHOWN.saturating_sub(self.result.requests.len());
+        self.result.requests.extend(done.requests.into_iter().take(room));
+        let (delivered, dead_letters) = (done.delivered, done.came_back);
+        let sent = Sent { delivered, dead_letters, skipped: skipped + done.skipped, at: Millis::now() };
+        Ok(Some((sent, done.stopped)))
+    }
+}
+
+/// The events of a portion that the rules have for a destination.
+struct Chosen<'r> {
+    records: Records<'r>,
+    stream: &'r StreamSettings,
+    rules: Arc<Rules>,
+    name: &'r str,
+    /// Records that are no events, or not meant for it.
+    skipped: u64,
+}
+
+#[async_trait]
+impl Events for Chosen<'_> {
+    async fn next(&mut self) -> Result<Option<Letter>, Failure> {
+        while let Some(kept) = self.records.next().await? {
+            let event = Object::parse(&kept.data).ok();
+            let is_meant = event.is_some_and(|event| {
+                let name = self.stream.fields.name(&event);
+                self.rules.routes(self.name, &event, name.as_deref(), &kept.key)
+            });
+            if !is_meant {
+                self.skipped += 1;
+                continue;
+            }
+            return Ok(Some(Letter::delivery(GivenUp {
+                stream: self.stream,
+                destination: self.name,
+                origin: kept.origin,
+                key: &kept.key,
+                data: &kept.data,
+                failure: &Failure::rejected("replayed"),
+                response: None,
+                attempted_at: &[],
+                attempts: 0,
+                redrives: 0,
+                at: Millis::now(),
+            })));
+        }
+        Ok(None)
+    }
+}

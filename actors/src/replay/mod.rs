@@ -1,0 +1,215 @@
+//! Replay: records of the raw backup go through today's schema and mappings once more.
+//!
+//! ```text
+//! raw backups that commits name ── portions: one shard, one hour of arrival ──▶ records ── filters ──▶
+//!    into the lake          one late source for each portion: rows in their own hours, under their old identity
+//!    to one destination     as redelivered dead letters are, under the same idempotency key
+//! ```
+//!
+//! A portion is known by a hash of everything that decides what becomes of it: its objects, the moments, filters, table and
+//! schema, or the destination. So a replay that is run again, after a kill above all, finds what is done and goes on behind it;
+//! what an hour holds already is dropped by identity when it is absorbed. Who wants it done anew says so by another attempt.
+
+mod deliver;
+mod lake;
+mod nowhere;
+mod pace;
+mod portion;
+mod records;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::Value;
+use shardmill_connectors::clock::Millis;
+use shardmill_connectors::failure::{Class, Failure};
+use shardmill_connectors::parquet::WriteOptions;
+use shardmill_connectors::routing::Filter;
+use shardmill_connectors::schema::TableSchema;
+
+use self::lake::Earlier;
+use self::pace::Pace;
+use self::portion::{Portion, portions};
+use crate::dead_letters::deliver::Targets;
+use crate::raw;
+use crate::shared::{Ports, StreamSettings};
+use crate::standardise::{Table, TablesBook};
+
+/// What is replayed, and whereto.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Records that arrived at or after this moment.
+    pub from: Millis,
+    /// Records that arrived before this moment.
+    pub to: Millis,
+    /// Only this stream's.
+    pub stream: Option<String>,
+    /// Only those that all of these admit.
+    pub filters: Vec<Filter>,
+    /// Whereto.
+    pub goal: Goal,
+    /// From one; a higher one does again what an earlier replay has done.
+    pub attempt: u32,
+}
+
+/// Where records are replayed to.
+#[derive(Debug, Clone)]
+pub enum Goal {
+    /// The tables that their streams feed.
+    Lake,
+    /// This table alone, in the same hours.
+    Table {
+        /// Its name.
+        table: String,
+        /// Its schema.
+        schema: Arc<TableSchema>,
+    },
+    /// This destination alone, and nothing into the lake.
+    Destination(String),
+}
+
+/// What a replay did, or would do.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Replayed {
+    /// Records read that arrived in time; what an earlier run had done is not read again.
+    pub read: u64,
+    /// Those that the filters admit.
+    pub matched: u64,
+    /// Rows of the late sources; hours drop those that they hold.
+    pub rows: u64,
+    /// New letters: of events that the table refuses, or that the destination gave up.
+    pub dead_letters: u64,
+    /// Events that the table refuses and whose letter is there already.
+    pub refused_before: u64,
+    /// Events that the destination took.
+    pub delivered: u64,
+    /// Events that are not meant for the destination, by the rules or by its configuration.
+    pub skipped: u64,
+    /// Parts that were committed: late sources of the lake, or what a destination got of one shard and hour.
+    pub sources: u64,
+    /// Those of them that an earlier run had committed.
+    pub adopted: u64,
+    /// What kept records from being replayed.
+    pub failed: Vec<String>,
+    /// The first requests that a dry run would send.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub requests: Vec<Value>,
+}
+
+/// What a replay works with.
+#[derive(Clone, Copy)]
+pub struct Replay<'a> {
+    /// The stores.
+    pub ports: &'a Ports,
+    /// The streams, by name: today's schemas and rules.
+    pub streams: &'a BTreeMap<String, StreamSettings>,
+    /// How late segments are written.
+    pub write: &'a WriteOptions,
+    /// The destinations.
+    pub targets: &'a dyn Targets,
+    /// Events per second; as fast as can be, or the destination's own, when it is `None`.
+    pub rate: Option<f64>,
+    /// Only say what would happen.
+    pub dry_run: bool,
+    /// Told how many records have been dealt with since it was told last, and how many there are in all.
+    pub progress: &'a (dyn Fn(u64, u64) + Sync),
+}
+
+impl fmt::Debug for Replay<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replay")
+            .field("rate", &self.rate)
+            .field("dry_run", &self.dry_run)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A replay under way.
+struct Run<'a> {
+    with: Replay<'a>,
+    request: &'a Request,
+    pace: Pace,
+    /// Records in all.
+    all: u64,
+    earlier: Earlier,
+    result: Replayed,
+}
+
+impl Replay<'_> {
+    /// Replays what is asked for.
+    ///
+    /// # Errors
+    /// What the stores raise. A raw backup that is damaged is told in the result, and the others are replayed.
+    pub async fn run(&self, request: &Request) -> Result<Replayed, Failure> {
+        let wanted =
+            |hour: shardmill_connectors::Hour| hour.start() < request.to && hour.end() > request.from;
+        let named = raw::named(self.ports.documents.as_ref(), request.stream.as_deref(), wanted).await?;
+        let portions = portions(named, request.from, request.to);
+        let all = portions.iter().map(Portion::records).sum();
+        let pace = match request.goal {
+            // A destination has one of its own.
+            Goal::Destination(_) => Pace::new(None),
+            _ => Pace::new(self.rate),
+        };
+        let (earlier, result) = (Earlier::default(), Replayed::default());
+        let mut run = Run { with: *self, request, pace, all, earlier, result };
+        for portion in &portions {
+            if !run.portion(portion).await? {
+                break;
+            }
+        }
+        Ok(run.result)
+    }
+}
+
+impl Run<'_> {
+    /// Replays one portion. Says whether the next one is to be tried.
+    async fn portion(&mut self, portion: &Portion) -> Result<bool, Failure> {
+        let streams = self.with.streams;
+        let Some(stream) = streams.get(&portion.stream) else {
+            let text = format!("the stream `{}` is not configured: {portion} is left out", portion.stream);
+            self.result.failed.push(text);
+            return Ok(true);
+        };
+        let request = self.request;
+        let outcome = match &request.goal {
+            Goal::Lake => self.land(portion, (stream, None)).await.map(|()| true),
+            Goal::Table { table, schema } => {
+                let tables = stream.tables.current();
+                // What one of the stream's own tables refuses has one letter, whoever led the event there.
+                let foreign = tables.get(table).is_none().then_some(table.as_str());
+                let only = tables.only(Arc::new(Table { name: table.clone(), schema: schema.clone() }));
+                let stream = StreamSettings { tables: Arc::new(TablesBook::fixed(only)), ..stream.clone() };
+                self.land(portion, (&stream, foreign)).await.map(|()| true)
+            }
+            Goal::Destination(name) => self.deliver(portion, stream, name).await,
+        };
+        match outcome {
+            // It is about this portion's objects: others may be whole.
+            Err(failure) if failure.class == Class::Rejected => {
+                self.result.failed.push(format!("{portion} is left out: {}", failure.detail));
+                Ok(true)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// What decides what becomes of any portion of this replay.
+    fn terms(&self, stream: &StreamSettings) -> Vec<String> {
+        let Request { filters, goal, attempt, .. } = self.request;
+        let filters = filters.iter().map(|filter| format!("filter {filter}"));
+        let own = match goal {
+            Goal::Destination(name) => vec![format!("to {name}")],
+            _ => {
+                let mut own = stream.tables.current().terms();
+                own.push(format!("{:?} {:?}", stream.partition_by, stream.fields));
+                own
+            }
+        };
+        std::iter::once(format!("attempt {attempt}")).chain(own).chain(filters).collect()
+    }
+}
