@@ -328,7 +328,7 @@ fn redriven(record: &Record, before: usize, refused: &BTreeSet<String>) -> Outco
 }
 
 /// Every row lies in the hour its event happened in; how many hours there are.
-fn homes(book: &Book, rows: &[Value]) -> Result<usize, String> {
+pub(super) fn homes(book: &Book, rows: &[Value]) -> Result<usize, String> {
     let mut hours = BTreeSet::new();
     for row in rows {
         let offered = row["message_id"].as_str().and_then(|id| book.get(id));

@@ -21,6 +21,7 @@ pub mod intake;
 pub mod isolation;
 pub mod kill;
 pub mod kill_aws;
+pub mod lake_storm;
 pub mod memory;
 pub mod mend_and_redrive;
 pub mod order_under_failure;
@@ -149,6 +150,11 @@ pub const PROOFS: &[Proof] = &[
         name: "mend-and-redrive",
         shows: "events that a schema or a destination refused are found by reason, mended and redriven by a command that is killed twice: one row in its own hour, one more delivery to the destination that failed",
         run: |options| mend_and_redrive::run(options).boxed(),
+    },
+    Proof {
+        name: "lake-storm",
+        shows: "a node is killed again and again while late events come, the schema grows twice, and commands replay, edit and redrive without a pause: every acknowledged event is one row of its hour or one dead letter, and a deep verification finds nothing",
+        run: |options| lake_storm::run(options).boxed(),
     },
     Proof {
         name: "intake",
