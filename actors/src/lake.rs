@@ -1,4 +1,5 @@
-//! The lake as a reader sees it: the present generations and the fresh segments, each row once.
+//! The lake as a reader sees it: the present generations and the fresh segments, each row once. In a table that is de-duplicated
+//! by message id, fresh rows may be duplicates: that is found out when their hour is compacted.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -12,7 +12,7 @@ use shardmill_cluster::Cell;
 use shardmill_connectors::failure::{Class, Failure};
 use shardmill_connectors::hour::Hour;
 use shardmill_connectors::layout;
-use shardmill_connectors::parquet::{self, Input, PromoteRequest, Prospect};
+use shardmill_connectors::parquet::{self, Input, PromoteRequest, Prospect, WriteOptions};
 use shardmill_connectors::schema::{TableSchema, registry};
 use shardmill_connectors::standardise::promote::Promotion;
 use uuid::Uuid;
@@ -179,16 +179,18 @@ impl Work<'_> {
             objects: self.ports.objects.clone(),
             folder: layout::generation(&state.table, state.hour, generation, epoch, random),
             files,
-            options: self.tools.write.clone(),
+            options: WriteOptions { ids: state.dedupe.clone(), ..self.tools.write.clone() },
             meta: vec![
                 ("shardmill.table".to_owned(), state.table.clone()),
                 ("shardmill.hour".to_owned(), state.hour.to_string()),
             ],
             promotion: self.promotion,
         };
-        let (files, _) = parquet::promote(request).await?;
+        let (files, moves) = parquet::promote(request).await?;
         let files = files.into_iter().map(rebuild::written).collect();
-        let next = rebuild::succeed(HourState { ownership, ..state.clone() }, files);
+        // Ids that stood in `extra` were not looked at: the next merge does it.
+        let dedupe = state.dedupe.clone().filter(|column| !moves.moved.contains_key(column));
+        let next = rebuild::succeed(HourState { ownership, dedupe, ..state.clone() }, files);
         rebuild::commit(self.ports, cell, next).await.map_err(|failure| match failure.class {
             Class::Fenced => busy(failure),
             _ => failure,
@@ -203,7 +205,7 @@ mod tests {
     use shardmill_cluster::{Liveness, NodeId};
     use shardmill_connectors::clock::Millis;
     use shardmill_connectors::json::Object;
-    use shardmill_connectors::parquet::{FileWriter, WriteOptions};
+    use shardmill_connectors::parquet::FileWriter;
     use shardmill_connectors::record::Origin;
     use shardmill_connectors::standardise::Rows;
 
@@ -252,6 +254,7 @@ mod tests {
         (state.ownership.epoch, state.ownership.owner) = (1, owner);
         (state.generation, state.tally, state.complete) = (1, summary.tally, true);
         state.files = vec![GenerationFile { key, bytes: summary.bytes, tally: summary.tally }];
+        state.dedupe = Some(if hour == self::hour(1) { "coupon" } else { "a" }.to_owned());
         state.absorbed.insert("web/0".into(), Absorbed { through: 1, tally: summary.tally });
         state.catalog = CatalogState { location: state.location(), switched_at: Some(Millis::now()) };
         let key = layout::documents::hour("t", hour);
@@ -295,6 +298,8 @@ mod tests {
         let found = parquet::deep(ports.objects.clone(), &is.files[0].key).await.unwrap();
         assert_eq!(found, was.tally, "the rows are the ones they were");
 
+        assert_eq!(is.dedupe, None, "nobody has compared the ids that were moved");
+
         // Again, for all: what is done is done.
         let again = run(&Scope::default(), false).await;
         assert_eq!(
@@ -302,5 +307,6 @@ mod tests {
             [(Outcome::Nothing, None, kept), (Outcome::Failed, moved, kept), (Outcome::Done, moved, kept)]
         );
         assert_eq!(state(&ports, hour(2)).await.generation, 1, "its node works on it");
+        assert_eq!(state(&ports, hour(3)).await.dedupe.as_deref(), Some("a"), "ids only became wider");
     }
 }

@@ -349,6 +349,12 @@ impl Shared {
         self.streams.values().find_map(|stream| Some(stream.tables.current().get(table)?.schema.clone()))
     }
 
+    /// The column of message ids that hours of `table` are de-duplicated by: as the first stream says that writes it. The outer `None`:
+    /// no stream writes it, by the configuration as it is known here.
+    pub fn dedupe_of(&self, table: &str) -> Option<Option<String>> {
+        self.streams.values().find_map(|stream| Some(stream.tables.current().get(table)?.ids.clone()))
+    }
+
     /// Wakes the compactor of an hour, if it runs here.
     pub fn nudge_hour(&self, table: &str, hour: Hour) {
         if let Some(hours) = self.control.pool(Kind::Hours) {

@@ -117,7 +117,8 @@ pub async fn survey_with(ports: &Ports, reader: &mut Reader) -> Result<Survey, F
 /// The same, with raw backups or without.
 async fn survey_of(ports: &Ports, reader: &mut Reader, whole: bool) -> Result<Survey, Failure> {
     let mut objects = Vec::new();
-    let prefixes = ["segments/", "dead/", "parked/", "edits/", "late/", "tables/", layout::SCHEMAS];
+    let prefixes =
+        ["segments/", "dead/", "parked/", "edits/", "late/", "tables/", layout::SCHEMAS, layout::DUPLICATES];
     for prefix in prefixes.into_iter().chain(whole.then_some(layout::RAW)) {
         objects.extend(ports.objects.list(prefix).await?);
     }
@@ -168,6 +169,7 @@ fn listed(world: &World) -> BTreeSet<String> {
     for hour in world.hours.values() {
         keys.extend(hour.files.iter().map(|file| file.key.clone()));
         keys.extend(hour.garbage.iter().cloned());
+        keys.extend(hour.duplicate_lists.iter().map(|list| list.key.clone()));
         keys.extend(hour.quarantined.iter().map(|file| file.key.clone()));
     }
     keys
@@ -186,16 +188,24 @@ fn fate(object: &Object, world: &World, now: Millis) -> Option<bool> {
         }
         ["tables", table, year, month, day, hour, generation, _] => {
             let hour = parse_hour([year, month, day, hour])?;
-            let state = world.hours.get(&((*table).to_owned(), hour))?;
-            let (number, epoch) = layout::generation_of(generation)?;
-            // An attempt at a generation that is there already can be committed by nobody, not even by the present owner,
-            // which commits one after the other. An hour that has absorbed everything gets no later owner.
-            Some(epoch < state.ownership.epoch || number <= state.generation)
+            is_left_behind(world, (*table, hour), generation)
+        }
+        ["duplicates", table, hour, generation, _] => {
+            is_left_behind(world, (*table, hour.parse().ok()?), generation)
         }
         // An attempt that lost to another of the same source; without a manifest, one that may be under way.
         ["late", source, ..] => Some(world.late.contains_key(*source)),
         _ => None,
     }
+}
+
+/// Whether nobody can commit what an attempt at a generation has made, which is in a folder of this name.
+fn is_left_behind(world: &World, (table, hour): (&str, Hour), folder: &str) -> Option<bool> {
+    let state = world.hours.get(&(table.to_owned(), hour))?;
+    let (number, epoch) = layout::generation_of(folder)?;
+    // An attempt at a generation that is there already can be committed by nobody, not even by the present owner,
+    // which commits one after the other. An hour that has absorbed everything gets no later owner.
+    Some(epoch < state.ownership.epoch || number <= state.generation)
 }
 
 fn parse_hour(parts: [&str; 4]) -> Option<Hour> {

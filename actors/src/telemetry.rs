@@ -42,6 +42,8 @@ pub const DEAD_LETTERS: &str = "shardmill_dead_letters_total";
 pub const COMMITS: &str = "shardmill_commits_total";
 /// Counter; label `table`.
 pub const GENERATIONS: &str = "shardmill_generations_total";
+/// Counter; label `table`.
+pub const DUPLICATES: &str = "shardmill_duplicate_rows_dropped_total";
 /// Counter; label `class`.
 pub const FAILURES: &str = "shardmill_failures_total";
 /// Counter.
@@ -106,6 +108,7 @@ pub const METRICS: &[Metric] = &[
     (DEAD_LETTERS, Kind::Counter, "Events that became dead letters at the lake"),
     (COMMITS, Kind::Counter, "Commits of shard documents"),
     (GENERATIONS, Kind::Counter, "Generations of hours committed"),
+    (DUPLICATES, Kind::Counter, "Rows dropped because an earlier row of their hour has their message id"),
     (FAILURES, Kind::Counter, "Failures decided by supervisors"),
     (SWEPT, Kind::Counter, "Abandoned objects deleted by the sweeper"),
     (BUDGET_USED, Kind::Gauge, "Bytes of a memory budget in use"),

@@ -14,6 +14,21 @@ pub fn part(folder: &str, number: usize) -> String {
     format!("{folder}/part-{number:04}.parquet")
 }
 
+/// The folder of what one attempt to make a generation has to say of duplicates:
+/// `duplicates/<table>/<hour>/g<generation>-<epoch>-<random>`. Not beside the generation's own files: an engine that reads a
+/// partition's whole folder would take the list for rows.
+pub fn duplicates(table: &str, hour: Hour, generation: u64, epoch: u64, random: &str) -> String {
+    format!("{DUPLICATES}{table}/{hour}/g{generation}-{epoch}-{random}")
+}
+
+/// What names of such objects begin with.
+pub const DUPLICATES: &str = "duplicates/";
+
+/// The list of rows that were dropped as duplicates: `<folder>/list.parquet`.
+pub fn duplicates_list(folder: &str) -> String {
+    format!("{folder}/list.parquet")
+}
+
 /// A segment: `segments/<stream>/<shard>/<epoch>-<random>-<table>-<hour>.parquet`. Epoch and random part make the name one
 /// that nobody else can write.
 pub fn segment(stream: &str, shard: &str, epoch: u64, random: &str, of: (&str, Hour)) -> String {

@@ -214,7 +214,9 @@ pub async fn compact(
     options: WriteOptions,
 ) -> Result<Compacted, Failure> {
     let (folder, base, late, meta) = (folder.to_owned(), vec![], vec![], vec![]);
-    let merged = merge(MergeRequest { objects, folder, base, segments, late, options, meta }).await?;
+    let (dedupe, listed) = (None, vec![]);
+    let request = MergeRequest { objects, folder, base, segments, late, options, meta, dedupe, listed };
+    let merged = merge(request).await?;
     let encoded = merged.files.iter().map(|file| file.encoded.len()).sum();
     Ok(Compacted { rows: merged.tally().rows, encoded })
 }

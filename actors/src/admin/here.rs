@@ -213,6 +213,7 @@ fn hours(world: &World) -> Value {
             "generation": state.generation, "files": state.files.len(), "rows": state.tally.rows,
             "bytes": state.files.iter().map(|file| file.bytes).sum::<u64>(),
             "fresh_segments": inputs.segments.len(), "late_inputs": inputs.late.len(),
+            "duplicates": state.duplicates.rows,
             "epoch": state.ownership.epoch, "owner": state.ownership.owner,
         }));
     }

@@ -179,8 +179,8 @@ impl LakeRedrive<'_> {
         let key = format!("{folder}/{table}-{hour}-{part}.parquet");
         let batch = builder.rows.finish();
         let meta = [("shardmill.schema".to_owned(), builder.table.schema.version().to_owned())];
-        let objects = self.ports.objects.as_ref();
-        let mut file = FileWriter::create(objects, &key, batch.schema(), self.write, &meta).await?;
+        let (objects, options) = (self.ports.objects.as_ref(), builder.table.write(self.write));
+        let mut file = FileWriter::create(objects, &key, batch.schema(), &options, &meta).await?;
         file.write(&batch).await?;
         let bytes = file.finish().await?.bytes;
         Ok(ManifestEntry { table, hour, key, bytes, tally })

@@ -1,7 +1,9 @@
 //! The end of an hour that is older than its table keeps.
 //!
 //! Its document stays, without files: it still says which segments and late sources the hour has absorbed, so that nothing comes
-//! back, and the books still balance. What comes for it later is let go the same way, and counted.
+//! back, and the books still balance. What comes for it later is let go the same way, and counted. The lists of what was dropped as
+//! duplicate go with the rows: they keep late rows from coming back, and none does to an hour that takes nothing any more; and they
+//! speak of events that the table keeps no longer. How many they listed stays in the books.
 
 use shardmill_connectors::clock::Millis;
 use shardmill_connectors::failure::Failure;
@@ -16,6 +18,7 @@ use crate::world::Inputs;
 pub(super) fn everything(state: &HourState, inputs: &Inputs, now: Millis) -> HourState {
     let (absorbed, late) = steps::absorb(state, inputs);
     let segments: Tally = inputs.segments.iter().map(|(_, segment)| segment.tally).sum();
+    let lists = state.duplicate_lists.iter().map(|list| list.key.clone());
     let sources: Tally = inputs.late.iter().map(|(_, entry)| entry.tally).sum();
     HourState {
         generation: state.generation + 1,
@@ -27,8 +30,9 @@ pub(super) fn everything(state: &HourState, inputs: &Inputs, now: Millis) -> Hou
         complete: true,
         expired_at: state.expired_at.or(Some(now)),
         expired: state.expired + state.tally + segments + sources,
+        duplicate_lists: Vec::new(),
         catalog: CatalogState { switched_at: None, ..state.catalog.clone() },
-        garbage: state.garbage.iter().cloned().chain(steps::replaced(state, inputs)).collect(),
+        garbage: state.garbage.iter().cloned().chain(steps::replaced(state, inputs)).chain(lists).collect(),
         ..state.clone()
     }
 }
@@ -61,6 +65,24 @@ mod tests {
         let mut tally = Tally::default();
         identities.iter().for_each(|identity| tally.insert(*identity));
         tally
+    }
+
+    #[test]
+    fn lists_of_duplicates_go_with_the_rows_and_their_count_stays() {
+        let hour = "2026-11-21T07".parse().unwrap();
+        let file = |key: &str, tally| GenerationFile { key: key.to_owned(), bytes: 1, tally };
+        let mut state = HourState::new("events", hour);
+        state.generation = 1;
+        (state.tally, state.files) = (tally(&[1]), vec![file("g1", tally(&[1]))]);
+        state.late.insert("s".into(), tally(&[1, 2]));
+        (state.duplicates, state.duplicate_lists) = (tally(&[2]), vec![file("list", tally(&[2]))]);
+        assert!(state.balances());
+        let over = everything(&state, &Inputs::default(), Millis(7));
+        assert!(over.balances() && over.duplicate_lists.is_empty());
+        assert_eq!((over.expired.rows, over.duplicates.rows), (1, 1));
+        assert_eq!(over.garbage, ["g1", "list"]);
+        assert!(!HourState { duplicates: Tally::default(), ..over.clone() }.balances());
+        assert!(!HourState { expired_at: None, ..over }.balances(), "without a reason a list is missed");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use shardmill_connectors::clock::Millis;
 use shardmill_connectors::crash;
 use shardmill_connectors::failure::{Class, Failure};
 use shardmill_connectors::layout;
-use shardmill_connectors::parquet::{self, Input, MergeError, MergeRequest, Merged, MergedFile};
+use shardmill_connectors::parquet::{self, Dedupe, Input, MergeError, MergeRequest, Merged, MergedFile};
 use shardmill_connectors::setsum::Tally;
 use uuid::Uuid;
 
@@ -28,11 +28,12 @@ impl Compactor {
         inputs: &Inputs,
         complete: bool,
     ) -> Result<(), Failure> {
-        let row_groups = 4 * self.shared.lake.write.row_group_bytes as u64;
-        let _room = self.shared.memory.merges.take(row_groups + MERGE_BYTES).await;
+        // What nobody writes any more is finished as it was begun.
+        let column = self.shared.dedupe_of(&self.table).unwrap_or_else(|| state.dedupe.clone());
+        let _room = self.shared.memory.merges.take(self.room(state, inputs, column.is_some())).await;
         let mut quarantined = state.quarantined.clone();
         let merged = loop {
-            match parquet::merge(self.request(state, inputs, &quarantined)).await {
+            match parquet::merge(self.request(state, inputs, &quarantined, column.clone())).await {
                 Ok(merged) => break merged,
                 Err(MergeError::Failed(failure)) => return Err(failure),
                 Err(MergeError::Corrupt { key, reason }) => {
@@ -44,7 +45,9 @@ impl Compactor {
         for file in &merged.files {
             self.prove(file).await?;
         }
-        let next = succeed(state, inputs, Outcome { merged, quarantined, complete });
+        self.prove_list(&merged).await?;
+        let duplicates = merged.duplicates.rows;
+        let next = succeed(state, inputs, Outcome { merged, quarantined, complete, column });
         if !next.balances() {
             return Err(Failure::crashed(format!(
                 "{}/{}: the books of generation {} do not balance",
@@ -55,7 +58,8 @@ impl Compactor {
         self.take().await?.replace(next).await?;
         crash::point("hour.after-commit");
         metrics::counter!(telemetry::GENERATIONS, "table" => self.table.clone()).increment(1);
-        tracing::info!(table = %self.table, hour = %self.hour, generation, rows, complete, "generation committed");
+        metrics::counter!(telemetry::DUPLICATES, "table" => self.table.clone()).increment(duplicates);
+        tracing::info!(table = %self.table, hour = %self.hour, generation, rows, duplicates, complete, "generation committed");
         let patience = plan::incomplete_after(self.shared.intakes.feed(&self.table));
         if !complete && plan::is_overdue(self.hour, Millis::now(), patience) {
             tracing::warn!(
@@ -66,18 +70,30 @@ impl Compactor {
         Ok(())
     }
 
-    fn new_folder(&self, state: &HourState) -> String {
-        let random = &Uuid::new_v4().simple().to_string()[..12];
-        let epoch = state.ownership.epoch;
-        layout::generation(&self.table, self.hour, state.generation + 1, epoch, random)
+    /// What a merge takes of the memory.
+    fn room(&self, state: &HourState, inputs: &Inputs, dedupe: bool) -> u64 {
+        let row_groups = 4 * self.shared.lake.write.row_group_bytes as u64;
+        let segments: u64 = inputs.segments.iter().map(|(_, segment)| segment.tally.rows).sum();
+        let late: u64 = inputs.late.iter().map(|(_, entry)| entry.tally.rows).sum();
+        let ids = if dedupe { parquet::dedupe_bytes(state.tally.rows + segments + late) } else { 0 };
+        row_groups + MERGE_BYTES + ids
     }
 
-    fn request(&self, state: &HourState, inputs: &Inputs, quarantined: &[Quarantined]) -> MergeRequest {
+    fn request(
+        &self,
+        state: &HourState,
+        inputs: &Inputs,
+        quarantined: &[Quarantined],
+        column: Option<String>,
+    ) -> MergeRequest {
+        let random = &Uuid::new_v4().simple().to_string()[..12];
+        let (generation, epoch) = (state.generation + 1, state.ownership.epoch);
+        let duplicates = layout::duplicates(&self.table, self.hour, generation, epoch, random);
         let sound = |key: &str| !quarantined.iter().any(|file| file.key == key);
         let input = |key: &str, tally: Tally| Input { key: key.to_owned(), tally };
         MergeRequest {
             objects: self.shared.ports.objects.clone(),
-            folder: self.new_folder(state),
+            folder: layout::generation(&self.table, self.hour, generation, epoch, random),
             base: state.files.iter().map(|file| input(&file.key, file.tally)).collect(),
             segments: inputs
                 .segments
@@ -96,6 +112,8 @@ impl Compactor {
                 ("shardmill.table".to_owned(), self.table.clone()),
                 ("shardmill.hour".to_owned(), self.hour.to_string()),
             ],
+            dedupe: column.map(|column| Dedupe { column, folder: duplicates }),
+            listed: state.duplicate_lists.iter().map(|list| input(&list.key, list.tally)).collect(),
         }
     }
 
@@ -107,6 +125,17 @@ impl Compactor {
             return Ok(());
         }
         Err(Failure::crashed(format!("{key}: {found} were read back where {expected} were written")))
+    }
+
+    /// The same of the list of duplicates, if there is one.
+    async fn prove_list(&self, merged: &Merged) -> Result<(), Failure> {
+        let Some(list) = &merged.list else { return Ok(()) };
+        let found = parquet::deep(self.shared.ports.objects.clone(), &list.key).await?;
+        let (key, dropped) = (&list.key, merged.duplicates);
+        if found == dropped {
+            return Ok(());
+        }
+        Err(Failure::crashed(format!("{key}: {found} are listed where {dropped} were dropped")))
     }
 
     /// Points the catalog at the present generation, reads that back, and records it.
@@ -169,12 +198,19 @@ struct Outcome {
     merged: Merged,
     quarantined: Vec<Quarantined>,
     complete: bool,
+    /// The column by which duplicates were looked for.
+    column: Option<String>,
 }
 
 /// The hour's state after a merge of `inputs`.
 fn succeed(state: &HourState, inputs: &Inputs, outcome: Outcome) -> HourState {
-    let Outcome { merged, quarantined, complete } = outcome;
-    let (tally, dropped) = (merged.tally(), merged.dropped);
+    let Outcome { merged, quarantined, complete, column } = outcome;
+    let (tally, dropped, duplicates) = (merged.tally(), merged.dropped, merged.duplicates);
+    let list = merged.list.map(|list| GenerationFile {
+        key: list.key,
+        bytes: list.summary.bytes,
+        tally: list.summary.tally,
+    });
     let files = merged.files.into_iter().map(|file| GenerationFile {
         key: file.key,
         bytes: file.summary.bytes,
@@ -191,6 +227,9 @@ fn succeed(state: &HourState, inputs: &Inputs, outcome: Outcome) -> HourState {
         absorbed,
         late,
         dropped: state.dropped + dropped,
+        duplicates: state.duplicates + duplicates,
+        duplicate_lists: state.duplicate_lists.iter().cloned().chain(list).collect(),
+        dedupe: column,
         complete: complete || state.complete,
         late_generations: state.late_generations + u32::from(state.complete),
         catalog: CatalogState { switched_at: None, ..state.catalog.clone() },

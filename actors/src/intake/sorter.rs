@@ -213,7 +213,8 @@ impl<'a> Sorter<'a> {
                 ("shardmill.schema".to_owned(), table.schema.version().to_owned()),
                 (self.with.settings.label.to_owned(), self.with.settings.name.to_owned()),
             ];
-            let file = FileWriter::create(objects, &key, batch.schema(), &self.options, &meta).await?;
+            let options = table.write(&self.options);
+            let file = FileWriter::create(objects, &key, batch.schema(), &options, &meta).await?;
             open.beside.writer = Some((file, part));
             let (table, bytes, tally) = (table.name.clone(), 0, Tally::default());
             self.manifest.entries.push(ManifestEntry { table, hour, key, bytes, tally });

@@ -201,9 +201,9 @@ async fn a_file_without_events_is_an_empty_source() {
 async fn a_file_is_sorted_into_tables_by_name_and_one_may_come_back_in_the_same_hour() {
     let mut site = Site::new(PartitionBy::Event);
     let schema = r#"{"$id":"orders","type":"object","properties":{"n":{"type":"integer","minimum":0}},"required":["n"]}"#;
-    let orders = Table { name: "orders".into(), schema: Arc::new(TableSchema::load(schema).unwrap()) };
+    let orders = Table::new("orders", Arc::new(TableSchema::load(schema).unwrap()));
     let by_name = ByName { events: vec!["Order *".into()], table: orders };
-    let rest = Table { name: "events".into(), schema: TableSchema::builtin() };
+    let rest = Table::new("events", TableSchema::builtin());
     site.settings.table.tables = Arc::new(TablesBook::fixed(Tables::new(rest, [by_name])));
     // Three kinds in turn, of twenty hours, in little memory.
     let kinds =

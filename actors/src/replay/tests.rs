@@ -266,7 +266,7 @@ async fn an_event_that_is_refused_again_keeps_its_one_letter() {
 
 /// Tables by name, and a mapping before them.
 fn by_name(drop: &str) -> Tables {
-    let table = |name: &str| Table { name: name.into(), schema: TableSchema::builtin() };
+    let table = |name: &str| Table::new(name, TableSchema::builtin());
     let even = ByName { events: vec!["Even".into()], table: table("evens") };
     let mapping = Mapping::compile(&json!({"drop": [drop]})).unwrap();
     Tables::new(table("events"), [even]).mapped(mapping)

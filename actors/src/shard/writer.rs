@@ -237,7 +237,7 @@ impl Writer {
                 ("shardmill.shard".to_owned(), self.parts.name.clone()),
             ];
             let objects = self.parts.shared.ports.objects.as_ref();
-            let options = &self.parts.shared.lake.write;
+            let options = &table.write(&self.parts.shared.lake.write);
             let held: usize = batches.iter().map(RecordBatch::get_array_memory_size).sum();
             let cost = ENCODER_BYTES + held as u64;
             let _room = self.parts.shared.memory.encoders.take(cost).await;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use shardmill_connectors::mapping::Mapping;
+use shardmill_connectors::parquet::WriteOptions;
 use shardmill_connectors::routing::Patterns;
 use shardmill_connectors::schema::TableSchema;
 
@@ -13,11 +14,25 @@ pub struct Table {
     pub name: String,
     /// Its schema.
     pub schema: Arc<TableSchema>,
+    /// The column of the client's message ids, if the table is de-duplicated by them.
+    pub ids: Option<String>,
+}
+
+impl Table {
+    /// A table that is not de-duplicated.
+    pub fn new(name: impl Into<String>, schema: Arc<TableSchema>) -> Self {
+        Table { name: name.into(), schema, ids: None }
+    }
+
+    /// How its files are written in a lake that writes like `lake`.
+    pub fn write(&self, lake: &WriteOptions) -> WriteOptions {
+        WriteOptions { ids: self.ids.clone(), ..lake.clone() }
+    }
 }
 
 impl PartialEq for Table {
     fn eq(&self, other: &Table) -> bool {
-        self.name == other.name && self.schema.version() == other.schema.version()
+        self.name == other.name && self.schema.version() == other.schema.version() && self.ids == other.ids
     }
 }
 
@@ -60,7 +75,7 @@ impl Tables {
 
     /// Every event goes to one table.
     pub fn one(name: impl Into<String>, schema: Arc<TableSchema>) -> Self {
-        Tables::new(Table { name: name.into(), schema }, [])
+        Tables::new(Table::new(name, schema), [])
     }
 
     /// The same, with what every event goes through before. The mapping leaves no event out: there must be no consent in it.

@@ -32,7 +32,7 @@ fn origin_of(n: u64, arrived_at: Millis) -> Origin {
 fn counted(name: &str) -> Table {
     let schema = json!({"$id": name, "type": "object", "required": ["n"],
         "properties": {"n": {"type": "integer", "minimum": 0}, "who": {"type": "string"}}});
-    Table { name: name.into(), schema: Arc::new(TableSchema::load(&schema.to_string()).unwrap()) }
+    Table::new(name, Arc::new(TableSchema::load(&schema.to_string()).unwrap()))
 }
 
 fn by_name(table: &str, events: &[&str]) -> ByName {
@@ -40,7 +40,7 @@ fn by_name(table: &str, events: &[&str]) -> ByName {
 }
 
 fn whole() -> Tables {
-    let rest = Table { name: "events".into(), schema: TableSchema::builtin() };
+    let rest = Table::new("events", TableSchema::builtin());
     Tables::new(
         rest,
         [
@@ -71,7 +71,7 @@ fn rows_of(builders: Builders) -> Vec<(String, Hour, u64, usize)> {
 #[test]
 fn whatever_decides_about_a_row_is_in_the_terms() {
     let mapped = |drop: &str| whole().mapped(Mapping::compile(&json!({"drop": [drop]})).unwrap());
-    let rest = || Table { name: "events".into(), schema: TableSchema::builtin() };
+    let rest = || Table::new("events", TableSchema::builtin());
     let others = [
         Tables::new(rest(), []),
         Tables::new(rest(), [by_name("orders", &["Order *", "Paid"]), by_name("lost", &["Lost"])]),

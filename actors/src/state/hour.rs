@@ -72,6 +72,15 @@ pub struct HourState {
     pub late: BTreeMap<String, Tally>,
     /// Late rows that were there already and were dropped.
     pub dropped: Tally,
+    /// Rows that were dropped because an earlier row of the hour has their message id.
+    #[serde(default)]
+    pub duplicates: Tally,
+    /// The lists of them, one for each generation that dropped some; they stay as long as the hour.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub duplicate_lists: Vec<GenerationFile>,
+    /// The column by which the present generation is free of duplicates; `None` when nobody has looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dedupe: Option<String>,
     /// Segments that could not be read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quarantined: Vec<Quarantined>,
@@ -115,6 +124,9 @@ impl HourState {
             absorbed: BTreeMap::new(),
             late: BTreeMap::new(),
             dropped: Tally::default(),
+            duplicates: Tally::default(),
+            duplicate_lists: Vec::new(),
+            dedupe: None,
             quarantined: Vec::new(),
             expired_at: None,
             expired: Tally::default(),
@@ -136,12 +148,56 @@ impl HourState {
         Some(folder.to_owned())
     }
 
-    /// Whether its books balance: rows = absorbed + late − dropped − quarantined − expired.
+    /// Whether its books balance: rows = absorbed + late − dropped − duplicates − quarantined − expired, and every duplicate is
+    /// listed, unless its list has been let go with the rows.
     pub fn balances(&self) -> bool {
         let absorbed: Tally = self.absorbed.values().map(|absorbed| absorbed.tally).sum();
         let late: Tally = self.late.values().copied().sum();
         let quarantined: Tally = self.quarantined.iter().map(|file| file.tally).sum();
         let files: Tally = self.files.iter().map(|file| file.tally).sum();
-        self.tally == files && self.tally == absorbed + late - self.dropped - quarantined - self.expired
+        let listed: Tally = self.duplicate_lists.iter().map(|list| list.tally).sum();
+        let let_go = self.expired_at.is_some() && self.duplicate_lists.is_empty();
+        let accounted = absorbed + late - self.dropped - self.duplicates - quarantined - self.expired;
+        self.tally == files && self.tally == accounted && (let_go || self.duplicates == listed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(identities: impl IntoIterator<Item = u128>) -> Tally {
+        let mut tally = Tally::default();
+        identities.into_iter().for_each(|identity| tally.insert(identity));
+        tally
+    }
+
+    #[test]
+    fn duplicates_are_accounted_for_by_their_lists() {
+        let file = |key: &str, tally| GenerationFile { key: key.to_owned(), bytes: 1, tally };
+        let mut hour = HourState::new("events", "2026-11-21T07".parse().unwrap());
+        hour.absorbed.insert("web/0".into(), Absorbed { through: 1, tally: tally([1, 2, 3]) });
+        // A row that was dropped as duplicate is offered again by a late source.
+        hour.late.insert("s".into(), tally([3, 4]));
+        hour.dropped = tally([3]);
+        hour.duplicates = tally([2, 3]);
+        hour.duplicate_lists = vec![file("one", tally([3])), file("two", tally([2]))];
+        hour.tally = tally([1, 4]);
+        hour.files = vec![file("g", hour.tally)];
+        assert!(hour.balances());
+        let mut unlisted = hour.clone();
+        unlisted.duplicate_lists.pop();
+        let mut back = hour.clone();
+        (back.tally, back.files) = (tally([1, 2, 4]), vec![file("g", tally([1, 2, 4]))]);
+        assert!(!unlisted.balances() && !back.balances());
+    }
+
+    #[test]
+    fn a_document_of_before_is_read() {
+        let mut old =
+            serde_json::to_value(HourState::new("events", "2026-11-21T07".parse().unwrap())).unwrap();
+        old.as_object_mut().unwrap().remove("duplicates");
+        let hour: HourState = serde_json::from_value(old).unwrap();
+        assert!(hour.balances() && hour.dedupe.is_none());
     }
 }

@@ -197,12 +197,13 @@ fn unbalanced(at: &str, message: String) -> Finding {
     Finding::by_hand(Kind::Unbalanced, at, message, remedy)
 }
 
-/// Balances every hour: rows = absorbed + late − dropped − quarantined − expired.
+/// Balances every hour: rows = absorbed + late − dropped − duplicates − quarantined − expired.
 pub(super) fn hours(world: &World, scope: &Scope, report: &mut Report) {
     for hour in world.hours.values().filter(|hour| scope.takes(&hour.table, hour.hour)) {
         let at = format!("{}/{}", hour.table, hour.hour);
         report.hours += 1;
         report.rows += hour.tally.rows;
+        report.duplicates += hour.duplicates.rows;
         report.late += hour.late.values().copied().sum::<Tally>().rows.saturating_sub(hour.dropped.rows);
         report.expired += hour.expired.rows;
         if !hour.balances() {

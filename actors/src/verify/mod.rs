@@ -9,11 +9,13 @@
 //! files.rs    Parquet files against what is recorded        letters.rs   files of dead letters, edits and parked events
 //! catalog.rs  the catalog against the documents             objects.rs   what no document lists
 //! schemas.rs  registered schemas                            raw.rs       records as they were received, against their commits
+//! duplicates.rs  ids that count twice, lists of duplicates
 //! finding.rs  what is found                                 repair/      what can be done about it
 //! ```
 
 mod books;
 mod catalog;
+mod duplicates;
 mod files;
 pub mod finding;
 mod late;
@@ -87,6 +89,9 @@ pub struct Report {
     pub late: u64,
     /// Rows of hours that are older than their tables keep.
     pub expired: u64,
+    /// Rows dropped because an earlier row of their hour has their message id.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub duplicates: u64,
     /// Parquet files and dead-letter files read.
     pub files: u64,
     /// Records that are kept as they were received.
@@ -105,6 +110,11 @@ pub struct Report {
     pub repairs: Vec<Repair>,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 /// Verifies the lake behind `ports`, while nodes run or not.
 ///
 /// # Errors
@@ -115,6 +125,7 @@ pub async fn verify(ports: &Ports, scope: &Scope) -> Result<Report, Failure> {
     objects::still_there(ports, &mut survey).await?;
     late::check(ports, scope, &survey.world, &mut report).await?;
     files::check(ports, scope, (&survey.world, &mut reader), &mut report).await?;
+    duplicates::check(ports, scope, &survey.world, &mut report).await?;
     letters::check(ports, &survey.world, &mut report).await?;
     schemas::check(ports, &survey.listed, &mut report).await?;
     raw::check(ports, scope, &survey.world, &mut report).await?;

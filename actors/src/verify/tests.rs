@@ -324,3 +324,53 @@ async fn documents_that_are_older_than_they_can_be_are_told_and_left() {
 fn rows_of(sequences: Range<u64>) -> Tally {
     shardmill_connectors::parquet::Origins::of(&rows(sequences)).unwrap().tally()
 }
+
+fn list_key() -> String {
+    layout::duplicates_list(&layout::duplicates("events", hour(), 2, 1, "abc"))
+}
+
+/// A lake whose hour has absorbed one more segment, with these rows, all of which were dropped as duplicates by `column`.
+async fn with_duplicates(sequences: Range<u64>, column: &str) -> Lake {
+    let lake = Lake::new().await;
+    lake.file(&segment_key(4), sequences.clone()).await;
+    let (tally, bytes) = lake.file(&list_key(), sequences).await;
+    let (mut hour, mut shard) = (lake.hour().await, lake.shard().await);
+    let mut state = hour.state().cloned().unwrap();
+    state.absorbed.get_mut("web/0").unwrap().tally += tally;
+    state.duplicates = tally;
+    state.duplicate_lists = vec![GenerationFile { key: list_key(), bytes, tally }];
+    state.dedupe = Some(column.to_owned());
+    state.garbage.push(segment_key(4));
+    hour.replace(state).await.unwrap();
+    let mut state = shard.state().cloned().unwrap();
+    state.read += tally;
+    shard.replace(state).await.unwrap();
+    lake
+}
+
+#[tokio::test]
+async fn what_was_dropped_as_duplicate_is_accounted_for() {
+    let lake = with_duplicates(40..42, "name").await;
+    let report = lake.verify().await;
+    assert_eq!((report.findings, report.rows, report.duplicates), (vec![], 20, 2));
+    lake.ports.objects.delete(&list_key()).await.unwrap();
+    assert_eq!(lake.found().await, [(Kind::Missing, list_key())]);
+}
+
+#[tokio::test]
+async fn a_dropped_row_that_is_there_and_an_id_with_several_rows_are_told() {
+    let at = "events/2026-11-21T07".to_owned();
+    let listed = with_duplicates(12..14, "name").await;
+    assert_eq!(listed.found().await, [(Kind::Unbalanced, at.clone())]);
+    let twice = with_duplicates(40..42, "_stream").await;
+    assert_eq!(twice.found().await, [(Kind::Doubled, at)]);
+}
+
+#[tokio::test]
+async fn a_generation_that_is_made_anew_stays_free_of_duplicates() {
+    let lake = with_duplicates(40..42, "name").await;
+    lake.damage(&generation_key(2));
+    assert_eq!(outcomes(&lake.repair(false).await), [Outcome::Done]);
+    let report = lake.verify().await;
+    assert_eq!((report.findings, report.rows, report.duplicates), (vec![], 20, 2));
+}

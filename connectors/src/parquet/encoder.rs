@@ -15,9 +15,10 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::copied::{Blank, Copied};
 use super::groups::{self, Counting, Group};
+use super::ids::{Collecting, Packed, Run};
 use super::origin::Origins;
 use super::write::{Compression, WriteOptions};
-use super::{CHECKSUM, GROUPS, ROWS, SETSUM, checksum, dictionaries};
+use super::{CHECKSUM, GROUPS, IDS, ROWS, SETSUM, checksum, dictionaries};
 use crate::clock::Millis;
 use crate::failure::Failure;
 use crate::setsum::Tally;
@@ -48,6 +49,10 @@ pub(super) struct Encoder {
     bytes: u64,
     /// Bytes of the copied row group that have not come yet.
     owed: u64,
+    /// The ids of the rows, if a run is to be made of them here.
+    collecting: Option<Collecting>,
+    /// Where a run of ids begins that is being written.
+    run: Option<u64>,
 }
 
 impl Encoder {
@@ -74,6 +79,8 @@ impl Encoder {
             hash: Xxh3::new(),
             bytes: 0,
             owed: 0,
+            collecting: options.ids.as_deref().map(Collecting::new),
+            run: None,
         })
     }
 
@@ -98,6 +105,9 @@ impl Encoder {
             return Err(Failure::crashed("a batch has other columns than its file"));
         }
         let origins = Origins::of(batch).map_err(Failure::crashed)?; // before anything of it is encoded
+        if let Some(collecting) = &mut self.collecting {
+            collecting.add(batch).map_err(Failure::crashed)?;
+        }
         let mut from = 0;
         while from < batch.num_rows() {
             let left = batch.num_rows() - from;
@@ -147,9 +157,44 @@ impl Encoder {
         Ok(())
     }
 
+    /// Takes the next bytes of a run of ids, which stands behind the last row group.
+    pub(super) fn ids(&mut self, packed: &[u8]) -> Result<Bytes, Failure> {
+        self.end_group()?;
+        let before = self.kept()?;
+        self.run.get_or_insert(self.bytes + before.len() as u64);
+        self.file.write_all(packed).map_err(|error| wrong(error.into()))?;
+        let mut all = before;
+        all.extend_from_slice(&self.kept()?);
+        self.hash.update(&all);
+        self.bytes += all.len() as u64;
+        Ok(all.into())
+    }
+
+    /// Notes in the footer where the run of ids is that has been written. None is made of the rows then.
+    pub(super) fn has_ids(&mut self, column: &str, packed: Packed) -> Result<(), Failure> {
+        self.collecting = None;
+        let (column, start) = (column.to_owned(), self.run.unwrap_or(self.bytes));
+        let run = serde_json::to_string(&Run { column, start, packed });
+        let run = run.map_err(|error| Failure::crashed(format!("a run of ids is no JSON: {error}")))?;
+        self.file.append_key_value_metadata(KeyValue::new(IDS.to_owned(), run));
+        Ok(())
+    }
+
+    /// Writes the run of the ids that were collected, if any were and all could be.
+    fn end_ids(&mut self) -> Result<Bytes, Failure> {
+        let Some(collecting) = self.collecting.take() else { return Ok(Bytes::new()) };
+        let column = collecting.column().to_owned();
+        let Some(packing) = collecting.pack()? else { return Ok(Bytes::new()) };
+        let (run, packed) = packing.finish();
+        let bytes = self.ids(&run)?;
+        self.has_ids(&column, packed)?;
+        Ok(bytes)
+    }
+
     /// Closes the file; returns its last bytes.
     pub(super) fn finish(mut self) -> Result<(Bytes, Account), Failure> {
         self.end_group()?;
+        let run = self.end_ids()?;
         let tally = self.tally;
         let entries = [
             (ROWS, tally.rows.to_string()),
@@ -164,6 +209,7 @@ impl Encoder {
         let mut tail = self.kept()?;
         let bytes = self.bytes + tail.len() as u64;
         checksum::seal(&mut tail, self.hash)?;
+        let tail = [run.as_ref(), &tail].concat();
         let arrivals = self.groups.iter().fold(None, |all, group| groups::wider(all, group.arrivals));
         Ok((tail.into(), Account { tally, bytes, arrivals, encoded: self.encoded }))
     }

@@ -2,16 +2,11 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use arrow::array::BooleanArray;
-use arrow::compute::filter_record_batch;
-use arrow::record_batch::RecordBatch;
-
 use super::groups::{Group, Shard, Span};
 use super::origin::{IDENTITY, Origins};
 use super::read::FileReader;
 use super::verify::scan_groups;
 use crate::failure::Failure;
-use crate::setsum::Tally;
 
 /// The identities of late rows that have no row in the result yet.
 #[derive(Debug, Default)]
@@ -45,23 +40,9 @@ impl Absent {
         scan_groups(present, groups, Some(&IDENTITY), strike).await
     }
 
-    /// The rows of a late batch that are in no file and in no earlier late batch, and the tally of the others.
-    pub(super) fn admit(
-        &mut self,
-        batch: &RecordBatch,
-        origins: &Origins,
-    ) -> Result<(RecordBatch, Tally), Failure> {
-        let mut dropped = Tally::default();
-        let mut keep = Vec::with_capacity(batch.num_rows());
-        for identity in origins.identities() {
-            let first = self.0.remove(&identity);
-            if !first {
-                dropped.insert(identity);
-            }
-            keep.push(first);
-        }
-        let kept = filter_record_batch(batch, &BooleanArray::from(keep));
-        Ok((kept.map_err(|e| Failure::crashed(format!("filtering late rows: {e}")))?, dropped))
+    /// Whether a row is in no file and in no row that was asked about before. From now on it is.
+    pub(super) fn admit(&mut self, identity: u128) -> bool {
+        self.0.remove(&identity)
     }
 }
 

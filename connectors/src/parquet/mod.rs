@@ -10,6 +10,7 @@ mod copied;
 mod dictionaries;
 mod encoder;
 mod groups;
+mod ids;
 mod late;
 pub mod merge;
 pub mod origin;
@@ -22,7 +23,8 @@ pub mod write;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use merge::{Input, MergeError, MergeRequest, Merged, MergedFile, merge};
+pub use ids::{Twice, listed_rows, twice};
+pub use merge::{Dedupe, Input, Listed, MergeError, MergeRequest, Merged, MergedFile, dedupe_bytes, merge};
 pub use origin::Origins;
 pub use promote::{PromoteRequest, Prospect, promote, prospect};
 pub use read::{Batches, FileReader, open};
@@ -35,5 +37,7 @@ pub const ROWS: &str = "shardmill.rows";
 pub const SETSUM: &str = "shardmill.setsum";
 /// The footer entry about each row group: set-sum, arrivals, and which positions of which shards its rows can have; JSON.
 pub const GROUPS: &str = "shardmill.groups";
+/// The footer entry about the run of ids, if the file has one: column, place, length, checksum; JSON.
+pub const IDS: &str = "shardmill.ids";
 /// The footer entry with the checksum over the whole file: XXH3-128, taken while the value itself is all zeros.
 pub const CHECKSUM: &str = "shardmill.checksum";

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
+use super::ids::{self, Run};
 use super::merge::{Input, MergedFile};
 use super::read::{FileReader, open};
 use super::unify;
@@ -27,7 +28,7 @@ pub struct PromoteRequest<'a> {
     pub folder: String,
     /// The files, each with what it must hold.
     pub files: Vec<Input>,
-    /// How the new files are written.
+    /// How the new files are written. Those of a table that is de-duplicated keep their runs of ids.
     pub options: WriteOptions,
     /// What goes into their footers.
     pub meta: Vec<(String, String)>,
@@ -149,6 +150,9 @@ async fn one(
     moves: &mut Moves,
 ) -> Result<MergedFile, Failure> {
     let key = layout::part(&request.folder, number);
+    let run = Run::of(file).filter(|run| stays(run, request, file, union));
+    let of_ids = |moves: &Moves| run.as_ref().and_then(|run| moves.moved.get(&run.column).copied());
+    let before = of_ids(moves);
     let (objects, options) = (request.objects.as_ref(), &request.options);
     let mut writer = FileWriter::create(objects, &key, union.clone(), options, &request.meta).await?;
     let mut batches = file.batches(None)?;
@@ -160,8 +164,19 @@ async fn one(
         let reason = format!("it holds {written}; {expected} were recorded");
         return Err(Failure::rejected(format!("corrupt file {}: {reason}", file.key())));
     }
+    if let Some(run) = run.as_ref().filter(|_| of_ids(moves) == before) {
+        ids::carry(run, file, &mut writer).await?;
+    }
     let (summary, encoded) = writer.close().await?;
     Ok(MergedFile { key, summary, encoded })
+}
+
+/// Whether a run tells the ids as they will stand in the new file, unless some are moved into their column: then, and when they are
+/// another type's, the new file makes its own, of as many rows as it can keep in mind.
+fn stays(run: &Run, request: &PromoteRequest<'_>, file: &FileReader, union: &SchemaRef) -> bool {
+    let data_type =
+        |schema: &Schema| schema.field_with_name(&run.column).ok().map(|f| unify::plain(f.data_type()));
+    request.options.ids.as_ref() == Some(&run.column) && data_type(file.schema()) == data_type(union)
 }
 
 fn promoted(
@@ -182,6 +197,8 @@ mod tests {
     use crate::clock::Millis;
     use crate::failure::Class;
     use crate::json::Object;
+    use crate::parquet::ids::{Entry, Packing, hash};
+    use crate::parquet::merge::{Dedupe, MergeRequest, merge};
     use crate::parquet::testing::Memory;
     use crate::parquet::{deep, write::WriteOptions};
     use crate::record::Origin;
@@ -247,6 +264,78 @@ mod tests {
         let after: Vec<Input> =
             made.iter().map(|file| Input { key: file.key.clone(), tally: file.summary.tally }).collect();
         assert!(prospect(&port, &after, &promotion).await.unwrap().is_empty(), "nothing is left to do");
+    }
+
+    /// How many ids the run of a file has that proves itself.
+    async fn proven_ids(objects: &Arc<Memory>, key: &str) -> Option<u64> {
+        deep(objects.clone(), key).await.unwrap();
+        Run::of(&open(objects.clone(), key).await.unwrap()).map(|run| run.packed.entries)
+    }
+
+    #[tokio::test]
+    async fn a_run_of_ids_is_carried_over_however_long_it_is() {
+        let objects = Memory::shared();
+        let old = schema(r#""a": {"type": "integer"}, "coupon": {"type": "string"}"#);
+        let new =
+            schema(r#""a": {"type": "number"}, "coupon": {"type": "string"}, "x": {"type": "integer"}"#);
+        // More than a writer keeps in mind.
+        let plain = file(&objects, "plain", &old, 0..30).await;
+        let batch = open(objects.clone(), "plain").await.unwrap().batches(None).unwrap().next().await;
+        let batch = batch.unwrap().unwrap();
+        let options = WriteOptions::default();
+        let mut writer =
+            FileWriter::create(objects.as_ref(), "f", batch.schema(), &options, &[]).await.unwrap();
+        writer.write(&batch).await.unwrap();
+        let entry = |at: u64| Entry { hash: hash(&format!("C{at}")), at };
+        let mut entries: Vec<Entry> = (0..30).map(entry).collect();
+        entries.sort();
+        let mut packing = Packing::default();
+        entries.into_iter().for_each(|entry| packing.push(entry).unwrap());
+        let (run, packed) = packing.finish();
+        writer.ids(run).await.unwrap();
+        writer.has_ids("coupon", packed).unwrap();
+        let tally = writer.finish().await.unwrap().tally;
+        assert_eq!(tally, plain.tally);
+
+        let promotion = Promotion::new(new);
+        for (ids, run) in [(Some("coupon"), Some(30)), (None, None), (Some("x"), None)] {
+            let request = request(&objects, &[Input { key: "f".into(), tally }], &promotion);
+            let folder = format!("new-{}", ids.unwrap_or_default());
+            let options = WriteOptions { ids: ids.map(str::to_owned), ..request.options };
+            let (made, _) = promote(PromoteRequest { folder, options, ..request }).await.unwrap();
+            assert_eq!(proven_ids(&objects, &made[0].key).await, run, "{ids:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn ids_that_are_moved_into_their_column_are_in_the_new_run() {
+        let objects = Memory::shared();
+        let old = schema(r#""a": {"type": "integer"}"#);
+        let new = schema(r#""a": {"type": "integer"}, "coupon": {"type": "string"}"#);
+        let files = vec![file(&objects, "f", &old, 0..5).await, file(&objects, "g", &new, 5..10).await];
+        let (folder, options) = ("merged".to_owned(), WriteOptions::default());
+        let dedupe = Some(Dedupe { column: "coupon".into(), folder: "d".into() });
+        let (segments, late, meta, listed) = (vec![], vec![], vec![], vec![]);
+        let objects_of = objects.clone();
+        let merging = MergeRequest {
+            objects: objects_of,
+            folder,
+            base: files,
+            segments,
+            late,
+            options,
+            meta,
+            dedupe,
+            listed,
+        };
+        let merged = merge(merging).await.unwrap().files.remove(0);
+        assert_eq!(proven_ids(&objects, &merged.key).await, Some(5));
+        let promotion = Promotion::new(new);
+        let input = Input { key: merged.key, tally: merged.summary.tally };
+        let request = request(&objects, &[input], &promotion);
+        let options = WriteOptions { ids: Some("coupon".into()), ..request.options };
+        let (made, moves) = promote(PromoteRequest { options, ..request }).await.unwrap();
+        assert_eq!((moves.moved["coupon"], proven_ids(&objects, &made[0].key).await), (5, Some(10)));
     }
 
     #[tokio::test]

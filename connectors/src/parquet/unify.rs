@@ -63,7 +63,7 @@ pub fn wider(a: &DataType, b: &DataType) -> Result<DataType, String> {
 }
 
 /// The type itself: an encoding in memory is no reason to widen.
-fn plain(data_type: &DataType) -> DataType {
+pub(super) fn plain(data_type: &DataType) -> DataType {
     match data_type {
         DataType::Dictionary(_, values) => plain(values),
         DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,

@@ -6,7 +6,7 @@ use super::groups::{self, Counting};
 use super::merge::MergedFile;
 use super::origin::{ByShard, IDENTITY, Origins};
 use super::read::{FileReader, PortReader, open};
-use super::{GROUPS, checked};
+use super::{GROUPS, checked, ids};
 use crate::failure::Failure;
 use crate::ports::Objects;
 use crate::setsum::Tally;
@@ -28,7 +28,7 @@ pub async fn tallies_by_shard(objects: Arc<dyn Objects>, key: &str) -> Result<By
 }
 
 /// Proves the file to its last byte: the checksum over all of it, every column decoded, the rows of each row group and of all
-/// compared with what the footer says of them. [`crate::failure::Class::Rejected`] names what is wrong.
+/// compared with what the footer says of them, its run of ids with the column it is of. [`crate::failure::Class::Rejected`] names what is wrong.
 pub async fn deep(objects: Arc<dyn Objects>, key: &str) -> Result<Tally, Failure> {
     // First, so that damaged bytes are not given to the decoder.
     checked::check(&PortReader::new(objects.clone(), key).await?).await?;
@@ -49,6 +49,7 @@ pub async fn deep(objects: Arc<dyn Objects>, key: &str) -> Result<Tally, Failure
             return Err(Failure::rejected(format!("corrupt file {key}: {reason}")));
         }
     }
+    ids::prove(&file).await?;
     let recorded = file.recorded();
     if recorded == Some(tally) {
         return Ok(tally);

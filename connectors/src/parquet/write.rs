@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::copied::Copied;
 use super::encoder::{Account, Encoder};
+use super::ids::Packed;
 use crate::clock::Millis;
 use crate::failure::Failure;
 use crate::ports::{Objects, Put, Upload};
@@ -43,6 +44,8 @@ pub struct WriteOptions {
     pub copy_rows: usize,
     /// Bytes of one file that a merge makes; beyond, it begins the next part.
     pub part_bytes: u64,
+    /// The column of the client's message ids, in a table that is de-duplicated by them: files get a run of their hashes.
+    pub ids: Option<String>,
 }
 
 impl Default for WriteOptions {
@@ -56,6 +59,7 @@ impl Default for WriteOptions {
             copy_rows: 20_000,
             // Engines read parts side by side, and a merge's requests for one part stay far below what stores allow.
             part_bytes: 1 << 30,
+            ids: None,
         }
     }
 }
@@ -144,6 +148,27 @@ impl FileWriter {
         let mut encoder = self.encoder()?;
         encoder.pass(&bytes)?;
         self.send(bytes).await?;
+        self.encoder = Some(encoder);
+        Ok(())
+    }
+
+    /// The next bytes of a run of ids that is packed elsewhere, after the last row; none at all is said, too.
+    pub(super) async fn ids(&mut self, packed: Bytes) -> Result<(), Failure> {
+        let mut encoder = self.encoder()?;
+        let work = move || {
+            let encoded = encoder.ids(&packed);
+            (encoder, encoded)
+        };
+        let (encoder, encoded) = compute(&self.key, work).await?;
+        self.send(encoded?).await?;
+        self.encoder = Some(encoder);
+        Ok(())
+    }
+
+    /// All bytes of the run have come.
+    pub(super) fn has_ids(&mut self, column: &str, packed: Packed) -> Result<(), Failure> {
+        let mut encoder = self.encoder()?;
+        encoder.has_ids(column, packed)?;
         self.encoder = Some(encoder);
         Ok(())
     }

@@ -109,6 +109,12 @@ impl TableSchema {
         &self.columns
     }
 
+    /// The column that holds what a JSON pointer leads to, when it leads to a member of the event itself.
+    pub fn column_at(&self, pointer: &str) -> Option<&Column> {
+        let property = pointer.strip_prefix('/').filter(|name| !name.contains(['/', '~']))?;
+        self.columns.iter().find(|column| column.property == property)
+    }
+
     /// The place of the column that holds the moment a JSON pointer leads to, when it leads to a member of the event itself.
     pub fn time_at(&self, pointer: &str) -> Option<usize> {
         let holds = |column: &Column| {

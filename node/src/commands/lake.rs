@@ -69,8 +69,12 @@ fn tell(report: &Report, json: bool) -> Result<(), Error> {
 
 /// A report for people.
 fn text(report: &Report) -> String {
+    let duplicates = match report.duplicates {
+        0 => String::new(),
+        rows => format!(" + {rows} duplicates"),
+    };
     let mut text = format!(
-        "{} shards, {} hours: {} read = {} rows - {} late + {} fresh + {} dead letters\n{} files read, {} objects listed, {} abandoned, {} in flight\n",
+        "{} shards, {} hours: {} read = {} rows - {} late + {} fresh + {} dead letters{duplicates}\n{} files read, {} objects listed, {} abandoned, {} in flight\n",
         report.shards,
         report.hours,
         report.read,

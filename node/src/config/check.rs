@@ -30,6 +30,7 @@ pub fn check(path: Option<&Path>) -> Vec<Problem> {
                 .extend(local(&config, name, (rules, path), |file, text| rules_problems(&named, file, text)));
         }
     }
+    problems.extend(config.dedupe_problems());
     problems.extend(certificates_problem(&config));
     problems
 }

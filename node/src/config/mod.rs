@@ -13,6 +13,7 @@ pub mod schema_file;
 mod secret;
 mod sections;
 mod stream;
+mod table_settings;
 mod tables;
 
 use std::collections::BTreeMap;
@@ -25,12 +26,14 @@ pub use destination::{Destination, LaneStart, OnOutage, OnUnknown, Retry};
 pub use functions::Ruled;
 pub use model::{
     Alarms, Athena, Backend, Cluster, Collector, Compression, Config, DeadLetters, Documents, Fields, Flush,
-    Intake, Lake, Memory, Ops, PartitionBy, ReadBy, Schedule, StartAt, Stream, Table, TimeField, loopback,
+    Intake, Lake, Memory, Ops, PartitionBy, ReadBy, Schedule, StartAt, Stream, TimeField, loopback,
 };
 pub use problem::Problem;
 pub use secret::Settings;
 pub use shardmill_connectors::destinations::hide::Secret;
 pub use shardmill_connectors::units::{Period, Rate, Size};
+pub use table_settings::{Dedupe, TableSettings};
+pub use tables::Table;
 
 /// Where the embedded backends keep everything unless told otherwise.
 pub const DATA_DIR: &str = "./shardmill-data";
@@ -94,6 +97,7 @@ impl Config {
                 flush: Flush { every: Period::seconds(5), ..Lake::default().flush },
                 ..Lake::default()
             },
+            tables: BTreeMap::new(),
             athena: None,
             documents: Documents::default(),
             memory: Memory::default(),

@@ -10,6 +10,8 @@ use shardmill_connectors::batches::{Cron, Format, Pattern};
 
 use super::destination::Destination;
 use super::places::Places;
+use super::table_settings::{Dedupe, TableSettings};
+use super::tables::Table;
 use super::{Period, Secret, Settings, Size};
 
 /// The whole configuration of a node.
@@ -25,6 +27,8 @@ pub struct Config {
     pub streams: BTreeMap<String, Stream>,
     /// Where and how tables are written.
     pub lake: Lake,
+    /// What holds for single tables, by name.
+    pub tables: BTreeMap<String, TableSettings>,
     /// How to reach Athena (aws only).
     pub athena: Option<Athena>,
     /// Where documents are kept.
@@ -166,17 +170,6 @@ pub struct TimeField {
     pub format: Option<String>,
 }
 
-/// A table for some of a stream's events.
-#[derive(Debug, Clone, Serialize)]
-pub struct Table {
-    /// Its name.
-    pub table: String,
-    /// Patterns of event names (`*` matches anything).
-    pub events: Vec<String>,
-    /// Its JSON Schema: a path, or `s3://…`.
-    pub schema: Option<String>,
-}
-
 /// Where and how tables are written.
 #[derive(Debug, Clone, Serialize)]
 pub struct Lake {
@@ -196,6 +189,8 @@ pub struct Lake {
     pub layout: Option<String>,
     /// Whether the records of all streams are kept as they were received, too; default: not.
     pub raw: bool,
+    /// How tables are de-duplicated that do not say themselves; default `none`.
+    pub dedupe: Dedupe,
 }
 
 /// How Parquet pages are compressed.
@@ -354,6 +349,7 @@ impl Default for Lake {
             keep: None,
             layout: None,
             raw: false,
+            dedupe: Dedupe::None,
         }
     }
 }

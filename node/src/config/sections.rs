@@ -13,7 +13,7 @@ use super::model::{
 };
 use super::reader::{Section, Setting};
 use super::{Period, Secret, Size};
-use super::{destination, schedule, stream, tables};
+use super::{destination, schedule, stream, table_settings, tables};
 
 impl Setting for Period {
     const EXAMPLE: &'static str = "\"60s\", \"15m\", \"1h\" or \"400d\"";
@@ -77,6 +77,7 @@ pub(super) fn config(mut root: Section<'_>) -> Config {
     let streams: BTreeMap<_, _> =
         streams.into_iter().map(|(name, section)| stream::read(name, section, backend)).collect();
     tables::check_across(&streams, &places, &root);
+    let by_table = table_settings::read(root.named("tables"), &streams);
     let intakes = root.named("intake").into_iter();
     let intake: BTreeMap<_, _> =
         intakes.filter_map(|(name, section)| intake(name, section, &streams, backend)).collect();
@@ -88,6 +89,7 @@ pub(super) fn config(mut root: Section<'_>) -> Config {
         data_dir,
         streams,
         lake: root.section("lake").map_or_else(Lake::default, |section| lake(section, backend)),
+        tables: by_table,
         athena: root.section("athena").map(athena),
         documents: root.section("documents").map(documents).unwrap_or_default(),
         memory: root.section("memory").map(memory).unwrap_or_default(),
@@ -169,6 +171,7 @@ fn lake(mut section: Section<'_>, backend: Backend) -> Lake {
         keep,
         layout: section.text("layout"),
         raw: section.flag("raw").unwrap_or(defaults.raw),
+        dedupe: table_settings::dedupe(&mut section).unwrap_or(defaults.dedupe),
     };
     section.finish();
     lake

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Serialize;
 use serde_json::Value;
 use shardmill_connectors::mapping::{self, Mapping};
 use shardmill_connectors::routing::Patterns;
 
-use super::model::{Stream, Table};
+use super::model::Stream;
 use super::places::Places;
 use super::reader::Section;
 use super::secret::Settings;
@@ -14,6 +15,17 @@ use super::sections::TableName;
 
 /// Tables that one stream may feed: a shard has as many files open at once.
 const MOST: usize = 16;
+
+/// A table for some of a stream's events.
+#[derive(Debug, Clone, Serialize)]
+pub struct Table {
+    /// Its name.
+    pub table: String,
+    /// Patterns of event names (`*` matches anything).
+    pub events: Vec<String>,
+    /// Its JSON Schema: a path, or `s3://…`.
+    pub schema: Option<String>,
+}
 
 impl Stream {
     /// Every table that it feeds, with the name of its schema: the rest's first. A name may come more than once.

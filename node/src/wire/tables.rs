@@ -21,8 +21,8 @@ pub(super) type Texts = Arc<dyn Fn(&str) -> Arc<dyn Text> + Send + Sync>;
 pub(super) async fn book(config: &Config, name: &str, texts: Texts) -> Result<TablesBook, Vec<Problem>> {
     let settings = config.streams.get(name).ok_or_else(Vec::new)?;
     let found = read(settings, &texts).await?;
-    let fingerprint = fingerprint(settings, &found);
-    let tables = compile(settings, &found)?;
+    let fingerprint = fingerprint((config, settings), &found);
+    let tables = compile((config, settings), &found)?;
     let Some(file) = config.file.clone() else { return Ok(TablesBook::fixed(tables)) };
     let followed = Followed { file, stream: name.to_owned(), texts };
     Ok(TablesBook::followed(Arc::new(followed), tables, fingerprint))
@@ -66,20 +66,28 @@ async fn read(settings: &config::Stream, texts: &Texts) -> Result<Vec<Option<Sch
 }
 
 /// Everything that tables are made from, as a number.
-fn fingerprint(settings: &config::Stream, found: &[Option<SchemaText>]) -> u64 {
+fn fingerprint((config, settings): (&Config, &config::Stream), found: &[Option<SchemaText>]) -> u64 {
     let mut hasher = DefaultHasher::new();
     settings.fed().for_each(|fed| fed.hash(&mut hasher));
+    settings.fed().for_each(|(table, _)| config.dedupe_of(table).hash(&mut hasher));
+    settings.fields.id.hash(&mut hasher); // where ids are that tables are de-duplicated by
     settings.tables.iter().for_each(|table| table.events.hash(&mut hasher));
     Value::Object(settings.mapping.values().clone()).to_string().hash(&mut hasher);
     found.iter().for_each(|schema| schema.as_ref().map(|schema| &schema.text).hash(&mut hasher));
     hasher.finish()
 }
 
-fn compile(settings: &config::Stream, found: &[Option<SchemaText>]) -> Result<Tables, Vec<Problem>> {
+fn compile(
+    (config, settings): (&Config, &config::Stream),
+    found: &[Option<SchemaText>],
+) -> Result<Tables, Vec<Problem>> {
     let (mut tables, mut problems) = (Vec::new(), Vec::new());
     for ((name, _), schema) in settings.fed().zip(found) {
         match schema.as_ref().map_or_else(|| Ok(TableSchema::builtin()), SchemaText::compile) {
-            Ok(schema) => tables.push(Table { name: name.to_owned(), schema }),
+            Ok(schema) => match config.id_column((settings, name), &schema) {
+                Ok(ids) => tables.push(Table { ids, ..Table::new(name, schema) }),
+                Err(problem) => problems.push(problem),
+            },
             Err(wrong) => problems.extend(wrong),
         }
     }
@@ -118,11 +126,12 @@ impl Source for Followed {
                 Some(settings) => {
                     let found = read(settings, &self.texts).await;
                     let found = found.map_err(|problems| Failure::rejected(lines(&problems)))?;
-                    let fingerprint = fingerprint(settings, &found);
+                    let fingerprint = fingerprint((&config, settings), &found);
                     if known == Some(fingerprint) {
                         return Ok(None);
                     }
-                    (fingerprint, compile(settings, &found).map_err(|problems| lines(&problems)))
+                    let tables = compile((&config, settings), &found);
+                    (fingerprint, tables.map_err(|problems| lines(&problems)))
                 }
                 None => broken(&format!(
                     "{}: the stream `{}` is not there any more; restart the node without it, or put it back",
@@ -215,6 +224,12 @@ mod tests {
         write("c.toml", "[streams.web]\nmapping = { drop = [\"/b\"] }\n");
         look().await;
         assert!(!Arc::ptr_eq(&mapped, &book.current()), "another mapping is another version");
+        write("c.toml", "[streams.web]\nmapping = { drop = [\"/b\"] }\n[lake]\ndedupe = \"message_id\"\n");
+        look().await;
+        assert_eq!(book.current().rest().ids.as_deref(), Some("message_id"));
+        write("c.toml", "[streams.web]\nfields = { id = [\"/no\"] }\n[lake]\ndedupe = \"message_id\"\n");
+        look().await;
+        assert!(book.current().rest().ids.is_some() && book.problem().unwrap().contains("message ids"));
         assert!(book.feeds("orders"), "rows for it may still be on their way");
         std::fs::remove_dir_all(&folder).unwrap();
     }

@@ -18,6 +18,7 @@ mod aws_sqs;
 mod cli;
 mod cluster;
 mod conformance;
+mod dedupe;
 mod evolution;
 mod intake;
 mod json_schema;

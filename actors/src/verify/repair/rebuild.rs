@@ -53,7 +53,8 @@ fn generation(key: &str) -> Option<u64> {
 /// What the store raises; a file that is gone or damaged, too, is left out.
 pub(in super::super) async fn left(ports: &Ports, hour: &HourState, damaged: &str) -> Result<Left, Failure> {
     let mut left = Left::default();
-    let mut seen = HashSet::new();
+    // What was dropped as duplicate is in what was absorbed, and is no row.
+    let mut seen = dropped(ports, hour).await?;
     for key in places(hour, damaged) {
         match identities(ports, key, &mut seen).await {
             Ok((file, new)) => {
@@ -65,6 +66,18 @@ pub(in super::super) async fn left(ports: &Ports, hour: &HourState, damaged: &st
         }
     }
     Ok(left)
+}
+
+/// The identities of the rows that were dropped as duplicates; of a list that is gone or damaged, none.
+async fn dropped(ports: &Ports, hour: &HourState) -> Result<HashSet<u128>, Failure> {
+    let mut all = HashSet::new();
+    for list in &hour.duplicate_lists {
+        match identities(ports, &list.key, &mut all).await {
+            Err(failure) if failure.class != Class::Rejected => return Err(failure),
+            _ => {}
+        }
+    }
+    Ok(all)
 }
 
 /// All rows of a file that is sound to its last byte, and those of them that are not in `seen` yet.
@@ -148,8 +161,11 @@ async fn write(
     let random = &Uuid::new_v4().simple().to_string()[..12];
     let folder = layout::generation(&hour.table, hour.hour, hour.generation + 1, epoch, random);
     // Rows of the newest generation stand as they are; all others count where they are not in it.
-    let newest = sources.iter().take_while(|input| generation(&input.key).is_some()).count().min(1);
+    // Where duplicates were dropped, even an older generation may hold one.
+    let generations = sources.iter().take_while(|input| generation(&input.key).is_some()).count();
+    let newest = if hour.duplicate_lists.is_empty() { generations.min(1) } else { 0 };
     let (base, late) = sources.split_at(newest);
+    let input = |list: &GenerationFile| Input { key: list.key.clone(), tally: list.tally };
     let request = MergeRequest {
         objects: ports.objects.clone(),
         folder,
@@ -161,6 +177,8 @@ async fn write(
             ("shardmill.table".to_owned(), hour.table.clone()),
             ("shardmill.hour".to_owned(), hour.hour.to_string()),
         ],
+        dedupe: None,
+        listed: hour.duplicate_lists.iter().map(input).collect(),
     };
     let merged = parquet::merge(request).await?;
     let (made, files) = (merged.tally(), files(merged));

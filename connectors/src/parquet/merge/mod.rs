@@ -3,23 +3,45 @@
 //! Row groups that are large enough, have the result's columns and cannot hold a row twice are copied: their bytes are read
 //! once, in order, through the checksum of their file, and written as they are. Small ones beside each other are gathered and
 //! encoded anew. What is decoded and what is copied is planned beforehand, out of footers alone.
+//!
+//! In a table that is de-duplicated by message id, runs of ids tell beforehand which rows have an id that an earlier row has: only
+//! the row groups that hold one are encoded anew, without it.
+//!
+//! ```text
+//! sources.rs  inputs, opened and judged     duplicates.rs  which rows have the id of an earlier one
+//! plan.rs     what is done with each        list.rs        ... and the list of them
+//! run.rs      doing it                      runs.rs        the ids of all inputs, sorted
+//! output.rs   the files that are made       sides.rs       ... and read side by side
+//! fit.rs      what can be copied            drops.rs       rows that are dropped, a bit each
+//! ```
 
+mod drops;
+mod duplicates;
 mod fit;
+mod list;
 mod output;
 mod plan;
 mod run;
+mod runs;
+mod sides;
 mod sources;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-use self::output::Output;
+use self::drops::Drops;
+use self::duplicates::Numbering;
+use self::fit::Target;
+use self::list::List;
+use self::output::{Output, RunOfIds};
 use self::run::Merging;
+use self::runs::Runs;
 use self::sources::{Role, Sources};
 use super::origin::ByShard;
 use super::write::{Summary, WriteOptions};
 use crate::failure::{Class, Failure};
+use crate::layout;
 use crate::ports::Objects;
 use crate::setsum::Tally;
 
@@ -50,9 +72,38 @@ pub struct MergeRequest {
     pub options: WriteOptions,
     /// What goes into their footers.
     pub meta: Vec<(String, String)>,
+    /// Of the rows of one id only the first stays.
+    pub dedupe: Option<Dedupe>,
+    /// The lists of what was dropped by earlier merges. Late rows that are in one are there already, as it were.
+    pub listed: Vec<Input>,
 }
 
-/// The outcome of a merge: the rows of `files` = `inputs` − `dropped`.
+/// De-duplication by the client's message id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dedupe {
+    /// The column with the ids. Rows without one are never duplicates.
+    pub column: String,
+    /// The folder of the list, and of what a merge puts aside while it works.
+    pub folder: String,
+}
+
+impl Dedupe {
+    /// The object that lists what is dropped.
+    fn list(&self) -> String {
+        layout::duplicates_list(&self.folder)
+    }
+}
+
+/// A list of what was dropped as duplicate: a file whose rows have the identities of the rows that were dropped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The object's name.
+    pub key: String,
+    /// What it holds.
+    pub summary: Summary,
+}
+
+/// The outcome of a merge: the rows of `files` = `inputs` − `dropped` − `duplicates`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Merged {
     /// The new files, in the order of their rows; one unless [`WriteOptions::part_bytes`] asks for more.
@@ -61,6 +112,10 @@ pub struct Merged {
     pub inputs: Tally,
     /// Late rows that were there already.
     pub dropped: Tally,
+    /// Rows whose id an earlier row has.
+    pub duplicates: Tally,
+    /// The list of them, if there are any.
+    pub list: Option<Listed>,
     /// The rows of `segments` by (stream, shard).
     pub by_shard: ByShard,
 }
@@ -108,8 +163,13 @@ impl From<MergeError> for Failure {
     }
 }
 
+/// About the memory that finding duplicates takes among so many rows, in bytes: see `duplicates.rs`.
+pub fn dedupe_bytes(rows: u64) -> u64 {
+    (64 << 20) + rows / 5
+}
+
 /// Merges the inputs into new files. Holds what is encoded of one row group, some pieces of what is copied, footers, and the
-/// identities of the late rows.
+/// identities of the late rows; where ids count, [`dedupe_bytes`] more.
 pub async fn merge(request: MergeRequest) -> Result<Merged, MergeError> {
     let piece = request.options.piece();
     merge_in_pieces(request, piece).await
@@ -119,11 +179,75 @@ pub async fn merge(request: MergeRequest) -> Result<Merged, MergeError> {
 async fn merge_in_pieces(request: MergeRequest, piece: u64) -> Result<Merged, MergeError> {
     let sources = Sources::open(&request).await?;
     let target = sources.target(request.options.compression, piece).await?;
-    let ways = sources.plan(&target, &request.options);
-    let absent = sources.absent(&ways, piece).await?;
-    let schema = target.schema().clone();
-    let output = Output::create(&request, schema.clone()).await?;
-    Merging::new(output, schema, absent, piece).run(sources.0, ways).await
+    let ways = sources.plan(&target, &request.options, &[]);
+    let drops = sources.repeated(&ways, &request.objects, piece).await?;
+    let work = Work { request: &request, piece, target, sources, drops };
+    let Some(dedupe) = &request.dedupe else { return work.write(None).await };
+    let mut runs = Runs::new(request.objects.clone(), dedupe.clone(), work.target.schema());
+    let gathered = runs.gather(&work.sources.0, piece).await;
+    let runs = Arc::new(runs);
+    let merged = match gathered {
+        Ok(()) => work.deduplicate(dedupe, runs.clone()).await,
+        Err(error) => Err(error),
+    };
+    runs.discard().await;
+    merged
+}
+
+/// A merge whose inputs are open.
+struct Work<'a> {
+    request: &'a MergeRequest,
+    /// Bytes fetched together.
+    piece: u64,
+    target: Target,
+    sources: Sources,
+    drops: Vec<Drops>,
+}
+
+impl Work<'_> {
+    /// Finds what has the id of an earlier row, and writes the rest.
+    async fn deduplicate(mut self, dedupe: &Dedupe, runs: Arc<Runs>) -> Result<Merged, MergeError> {
+        let objects = self.request.objects.clone();
+        let list = List::new(objects.as_ref(), (dedupe, runs.id_type()), &self.request.options);
+        let list = duplicates::find(&runs, &self.sources.0, &mut self.drops, list).await?;
+        let merged = self.write(Some(runs)).await;
+        match (merged, list) {
+            (Ok(merged), list) if tally_of(list.as_ref()) == merged.duplicates => {
+                Ok(Merged { list, ..merged })
+            }
+            (merged, list) => {
+                let keys = merged.iter().flat_map(|merged| &merged.files).map(|file| file.key.as_str());
+                for key in keys.chain(list.as_ref().map(|list| list.key.as_str())) {
+                    discard(objects.as_ref(), key).await;
+                }
+                let unlike = "a merge dropped other rows than it listed";
+                Err(merged.err().unwrap_or_else(|| Failure::crashed(unlike).into()))
+            }
+        }
+    }
+
+    /// Writes all rows that are not dropped.
+    async fn write(self, runs: Option<Arc<Runs>>) -> Result<Merged, MergeError> {
+        let Work { request, piece, target, sources, mut drops } = self;
+        drops.iter_mut().for_each(Drops::seal);
+        let drops = Arc::new(drops);
+        let ways = sources.plan(&target, &request.options, &drops);
+        let ids = runs.map(|runs| RunOfIds { runs, numbering: Numbering::new(&sources.0, drops.clone()) });
+        let schema = target.schema().clone();
+        let output = Output::create(request, schema.clone(), ids).await?;
+        Merging::new(output, schema, drops, piece).run(sources.0, ways).await
+    }
+}
+
+fn tally_of(list: Option<&Listed>) -> Tally {
+    list.map(|list| list.summary.tally).unwrap_or_default()
+}
+
+/// Removes an object that nobody names, as far as that goes: what is left is swept.
+async fn discard(objects: &dyn Objects, key: &str) {
+    if let Err(failure) = objects.delete(key).await {
+        tracing::warn!(%key, %failure, "a part of a merge that failed was not removed");
+    }
 }
 
 /// Reading an input was rejected: it is the input's fault. Anything else is not.

@@ -16,6 +16,10 @@ pub(super) struct Facts<'a> {
     pub(super) sizes: Vec<u64>,
     /// Its column chunks can stand in the new file as they are.
     pub(super) fits: bool,
+    /// Its rows may be ones that were dropped before, and are not to come back.
+    pub(super) wary: bool,
+    /// Whether a row of the row group is to be dropped; what is not said is not.
+    pub(super) touched: Vec<bool>,
 }
 
 /// From where on a row group is large enough to be copied: either is enough.
@@ -51,7 +55,7 @@ pub(super) enum Step {
 pub(super) fn plan(inputs: &[Facts<'_>], large: Large) -> Vec<Way> {
     let repeating = repeating(inputs);
     let whole = |(input, repeating): (&Facts<'_>, &bool)| match input.groups {
-        _ if *repeating => Some(Way::Sift),
+        _ if *repeating || input.wary => Some(Way::Sift),
         Some(_) if input.fits => None,
         _ => Some(Way::Decode),
     };
@@ -69,8 +73,10 @@ pub(super) fn plan(inputs: &[Facts<'_>], large: Large) -> Vec<Way> {
 enum Looks {
     Large,
     Small,
-    /// Rows that are encoded in any case.
+    /// Of an input that is encoded whole.
     Encoded,
+    /// Encoded in any case: some of its rows are dropped.
+    Touched,
 }
 
 /// The steps of all row groups that may be copied, one input after the other.
@@ -80,6 +86,7 @@ fn steps(inputs: &[Facts<'_>], whole: &[Option<Way>], large: Large) -> Vec<Step>
         let rows = |group: usize| input.groups.and_then(|groups| groups.get(group)).map(|g| g.tally.rows);
         let look = |(group, bytes): (usize, &u64)| match whole {
             Some(_) => Looks::Encoded,
+            None if input.touched.get(group).is_some_and(|touched| *touched) => Looks::Touched,
             None if *bytes >= large.bytes || rows(group).is_some_and(|rows| rows >= large.rows) => {
                 Looks::Large
             }
@@ -93,6 +100,7 @@ fn steps(inputs: &[Facts<'_>], whole: &[Option<Way>], large: Large) -> Vec<Step>
     };
     let step = |(at, looks): (usize, &Looks)| match looks {
         Looks::Encoded => None,
+        Looks::Touched => Some(Step::Encode),
         Looks::Large => Some(Step::Copy),
         // There is nothing to gather it with.
         Looks::Small if alone(at) => Some(Step::Copy),
@@ -172,7 +180,7 @@ mod tests {
 
     fn facts(role: Role, groups: &[Group]) -> Facts<'_> {
         let sizes = groups.iter().map(|group| group.tally.rows * 10).collect();
-        Facts { role, groups: Some(groups), sizes, fits: true }
+        Facts { role, groups: Some(groups), sizes, fits: true, wary: false, touched: Vec::new() }
     }
 
     fn splice(steps: &str) -> Way {
@@ -204,6 +212,24 @@ mod tests {
         let alone = [(Role::Base, vec![first, group(5, "a", 100)]), (Role::Segment, vec![second])];
         assert_eq!(planned(&alone), [splice("cc"), splice("c")]);
         assert_eq!(planned(&[(Role::Segment, vec![group(1, "a", 0)])]), [splice("c")]);
+    }
+
+    #[test]
+    fn only_row_groups_that_rows_are_dropped_from_are_encoded_anew() {
+        let groups = [group(200, "a", 0), group(200, "a", 200), group(200, "a", 400), group(5, "a", 600)];
+        let touched = |touched: &[bool]| {
+            plan(&[Facts { touched: touched.to_vec(), ..facts(Role::Base, &groups) }], LARGE).remove(0)
+        };
+        assert_eq!(touched(&[]), splice("cccc"));
+        assert_eq!(touched(&[false, true]), splice("cecc"));
+        assert_eq!(touched(&[false, false, true, false]), splice("ccee"), "what is small goes along");
+    }
+
+    #[test]
+    fn where_rows_were_dropped_before_late_ones_are_sifted() {
+        let groups = [group(100, "a", 0)];
+        let wary = Facts { wary: true, ..facts(Role::Late, &groups) };
+        assert_eq!(plan(&[wary], LARGE), [Way::Sift]);
     }
 
     #[test]

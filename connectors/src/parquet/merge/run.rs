@@ -1,21 +1,23 @@
 //! Carrying a plan out: row groups copied, rows encoded, books kept.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use parquet::file::metadata::ParquetMetaData;
 
+use super::drops::{Drops, Sifted};
 use super::fit::{end, layout};
 use super::output::Output;
 use super::plan::{Step, Way};
+use super::runs::behind;
 use super::sources::{Role, Source, places};
 use super::{MergeError, Merged};
 use crate::failure::Failure;
 use crate::parquet::checked::InOrder;
 use crate::parquet::copied::Copied;
 use crate::parquet::groups::Group;
-use crate::parquet::late::Absent;
 use crate::parquet::origin::{ByShard, IDENTITY, Origins};
 use crate::parquet::read::{Batches, FileReader};
 use crate::parquet::unify;
@@ -26,26 +28,27 @@ use crate::setsum::Tally;
 pub(super) struct Merging {
     output: Output,
     schema: SchemaRef,
-    absent: Absent,
+    drops: Arc<Vec<Drops>>,
     /// Bytes fetched together.
     piece: u64,
     inputs: Tally,
     dropped: Tally,
+    duplicates: Tally,
     by_shard: ByShard,
 }
 
 impl Merging {
-    pub(super) fn new(output: Output, schema: SchemaRef, absent: Absent, piece: u64) -> Self {
-        let (inputs, dropped, by_shard) = (Tally::default(), Tally::default(), ByShard::new());
-        Merging { output, schema, absent, piece, inputs, dropped, by_shard }
+    pub(super) fn new(output: Output, schema: SchemaRef, drops: Arc<Vec<Drops>>, piece: u64) -> Self {
+        let [inputs, dropped, duplicates] = [Tally::default(); 3];
+        Merging { output, schema, drops, piece, inputs, dropped, duplicates, by_shard: ByShard::new() }
     }
 
     /// Writes everything, balances the books, and makes the last part durable. When it fails, nothing is left.
     pub(super) async fn run(mut self, sources: Vec<Source>, ways: Vec<Way>) -> Result<Merged, MergeError> {
         match self.write(sources, ways).await {
             Ok(()) => {
-                let Merging { output, inputs, dropped, by_shard, .. } = self;
-                Ok(Merged { files: output.into_files(), inputs, dropped, by_shard })
+                let Merging { output, inputs, dropped, duplicates, by_shard, .. } = self;
+                Ok(Merged { files: output.into_files(), inputs, dropped, duplicates, list: None, by_shard })
             }
             Err(error) => {
                 self.output.discard().await;
@@ -55,38 +58,38 @@ impl Merging {
     }
 
     async fn write(&mut self, sources: Vec<Source>, ways: Vec<Way>) -> Result<(), MergeError> {
-        for (source, way) in sources.into_iter().zip(ways) {
+        let drops = self.drops.clone();
+        for ((source, way), drops) in sources.into_iter().zip(ways).zip(drops.iter()) {
             let tally = match way {
-                Way::Splice(steps) => self.splice(&source, &steps).await?,
+                Way::Splice(steps) => self.splice(&source, drops, &steps).await?,
                 // Their bytes were proven before.
-                Way::Decode => {
+                Way::Decode | Way::Sift => {
                     let file = source.held(self.piece).await?;
-                    self.rows(&source, &file, (0..file.row_groups()).collect()).await?
+                    self.rows((&source, drops), &file, (0..file.row_groups()).collect(), 0).await?
                 }
-                Way::Sift => self.sift(&source, &source.held(self.piece).await?).await?,
             };
             if tally != source.expected {
                 return Err(source.corrupt(&format!("it holds {tally}; {} were recorded", source.expected)));
             }
             self.inputs += tally;
         }
-        let (written, due) = (self.output.tally(), self.inputs - self.dropped);
+        let (written, due) = (self.output.tally(), self.inputs - self.dropped - self.duplicates);
         if written != due {
             return Err(Failure::crashed(format!("a merge wrote {written} where {due} were due")).into());
         }
-        Ok(self.output.close().await?)
+        self.output.close().await
     }
 
     /// Reads a file once, in order, and takes its row groups over, each its own way. That counts only when all its bytes are
     /// the ones that were written: else the merge has failed, and what it wrote does not stay.
-    async fn splice(&mut self, source: &Source, steps: &[Step]) -> Result<Tally, MergeError> {
+    async fn splice(&mut self, source: &Source, drops: &Drops, steps: &[Step]) -> Result<Tally, MergeError> {
         let mut passage = Passage::open(source, self.piece).await?;
         let groups = source.groups.as_deref().unwrap_or_default();
         let mut tally = Tally::default();
         for (index, (step, group)) in steps.iter().zip(groups).enumerate() {
             match step {
                 Step::Copy => self.copy(&mut passage, index, group).await?,
-                Step::Encode => self.encode(&mut passage, index, group).await?,
+                Step::Encode => self.encode(&mut passage, drops, index, group).await?,
             }
             tally += group.tally;
         }
@@ -125,14 +128,16 @@ impl Merging {
     async fn encode(
         &mut self,
         passage: &mut Passage<'_>,
+        drops: &Drops,
         index: usize,
         group: &Group,
     ) -> Result<(), MergeError> {
         let source = passage.source;
+        let first = passage.rows.get(index).map_or(0, |rows| rows.start);
         let (start, length) = passage.skip_to(index).await?;
         let bytes = passage.bytes.take(length).await.map_err(|failure| source.blame(failure))?;
         let held = source.file.holding(start, bytes);
-        let found = self.rows(source, &held, vec![index]).await?;
+        let found = self.rows((source, drops), &held, vec![index], first).await?;
         if found == group.tally {
             return Ok(());
         }
@@ -154,33 +159,25 @@ impl Merging {
         counted.map_err(|failure| source.blame(failure))
     }
 
-    /// Decodes row groups and encodes all their rows anew.
+    /// Decodes row groups, the first row of which is row `first` of the input, and encodes their rows anew, but those that are
+    /// dropped. Answers what they held.
     async fn rows(
         &mut self,
-        source: &Source,
+        (source, drops): (&Source, &Drops),
         file: &FileReader,
         groups: Vec<usize>,
+        first: u64,
     ) -> Result<Tally, MergeError> {
         let mut batches = file.batches_of(groups, None).map_err(|failure| source.blame(failure))?;
-        let mut tally = Tally::default();
-        let mut next = batches.next().await;
-        while let Some(batch) = next.map_err(|failure| source.blame(failure))? {
-            tally += self.count(source, &batch)?.tally();
-            next = self.write_while_reading(&batch, &mut batches).await?;
-        }
-        Ok(tally)
-    }
-
-    /// Decodes a file and encodes those of its rows anew that are not there yet.
-    async fn sift(&mut self, source: &Source, file: &FileReader) -> Result<Tally, MergeError> {
-        let mut batches = file.batches(None).map_err(|failure| source.blame(failure))?;
-        let mut tally = Tally::default();
+        let (mut tally, mut at) = (Tally::default(), first);
         let mut next = batches.next().await;
         while let Some(batch) = next.map_err(|failure| source.blame(failure))? {
             let origins = self.count(source, &batch)?;
             tally += origins.tally();
-            let (kept, dropped) = self.absent.admit(&batch, &origins)?;
-            self.dropped += dropped;
+            let Sifted { kept, repeated, duplicates } = drops.filter(at, &batch, &origins)?;
+            self.dropped += repeated;
+            self.duplicates += duplicates;
+            at += batch.num_rows() as u64;
             next = self.write_while_reading(&kept, &mut batches).await?;
         }
         Ok(tally)
@@ -200,7 +197,7 @@ impl Merging {
         &mut self,
         batch: &RecordBatch,
         batches: &mut Batches,
-    ) -> Result<Result<Option<RecordBatch>, Failure>, Failure> {
+    ) -> Result<Result<Option<RecordBatch>, Failure>, MergeError> {
         let aligned = unify::align(batch, &self.schema).map_err(Failure::crashed)?;
         let (written, next) = futures::join!(self.output.write(&aligned), batches.next());
         written.map(|()| next)
@@ -214,6 +211,8 @@ struct Passage<'a> {
     /// Its footer with the page indexes, out of the bytes that are hashed.
     footer: ParquetMetaData,
     places: Vec<Range<u64>>,
+    /// The rows of each row group.
+    rows: Vec<Range<u64>>,
     at: u64,
 }
 
@@ -222,13 +221,14 @@ impl<'a> Passage<'a> {
         let places = places(source)?;
         let blame = |failure| source.blame(failure);
         let file = source.held(piece).await?;
-        let bytes = InOrder::open(file.port(), end(&places), piece).await.map_err(blame)?;
+        let behind = behind(&source.file, end(&places));
+        let bytes = InOrder::open(file.port(), behind, piece).await.map_err(blame)?;
         let footer = bytes.footer().await.map_err(blame)?;
         let planned = source.file.footer();
         if footer.file_metadata() != planned.file_metadata() || layout(&footer).as_ref() != Some(&places) {
             return Err(source.corrupt("its footer is not the one that was read first"));
         }
-        Ok(Passage { source, bytes, footer, places, at: 0 })
+        Ok(Passage { source, bytes, footer, places, rows: source.row_ranges(), at: 0 })
     }
 
     /// Goes to the beginning of a row group; where that is, and how long it is.

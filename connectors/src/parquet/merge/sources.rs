@@ -6,13 +6,16 @@ use std::sync::Arc;
 use futures::{StreamExt, TryStreamExt, stream};
 use parquet::file::metadata::RowGroupMetaData;
 
+use super::drops::Drops;
 use super::fit::{Target, layout};
 use super::plan::{Facts, Large, Way, plan};
 use super::{Input, MergeError, MergeRequest, blame};
 use crate::failure::Failure;
 use crate::parquet::groups::{self, Group};
 use crate::parquet::late::{Absent, Suspects};
+use crate::parquet::origin::{IDENTITY, Origins};
 use crate::parquet::read::{FileReader, open};
+use crate::parquet::verify::scan_groups;
 use crate::parquet::write::{Compression, WriteOptions};
 use crate::parquet::{checked, unify};
 use crate::ports::Objects;
@@ -68,18 +71,30 @@ impl Source {
         Ok(file)
     }
 
+    /// The rows of each row group, by their numbers in the file.
+    pub(super) fn row_ranges(&self) -> Vec<Range<u64>> {
+        let mut end = 0;
+        let range = |group: &RowGroupMetaData| {
+            let start = end;
+            end += u64::try_from(group.num_rows()).unwrap_or_default();
+            start..end
+        };
+        self.file.footer().row_groups().iter().map(range).collect()
+    }
+
     fn facts(&self, target: &Target) -> Facts<'_> {
         let size = |group: &RowGroupMetaData| {
             let chunks = group.columns().iter().map(|chunk| chunk.compressed_size());
             u64::try_from(chunks.fold(0, i64::saturating_add)).unwrap_or_default()
         };
         let sizes = self.file.footer().row_groups().iter().map(size).collect();
-        Facts { role: self.role, groups: self.groups.as_deref(), sizes, fits: target.takes(&self.file) }
+        let (role, groups, fits) = (self.role, self.groups.as_deref(), target.takes(&self.file));
+        Facts { role, groups, sizes, fits, wary: false, touched: Vec::new() }
     }
 }
 
-/// All inputs, in the order of the result's rows.
-pub(super) struct Sources(pub(super) Vec<Source>);
+/// All inputs, in the order of the result's rows; and the lists of what earlier merges dropped.
+pub(super) struct Sources(pub(super) Vec<Source>, Vec<Input>);
 
 impl Sources {
     pub(super) async fn open(request: &MergeRequest) -> Result<Self, MergeError> {
@@ -89,7 +104,8 @@ impl Sources {
             roles.into_iter().flat_map(|(role, inputs)| inputs.iter().map(move |input| (role, input)));
         let opening: Vec<_> =
             inputs.map(|(role, input)| Source::open(request.objects.clone(), role, input)).collect();
-        stream::iter(opening).buffered(OPENING).try_collect().await.map(Sources)
+        let opened = stream::iter(opening).buffered(OPENING).try_collect().await?;
+        Ok(Sources(opened, request.listed.clone()))
     }
 
     /// The columns of the result, and what a file must be like to be copied.
@@ -107,17 +123,61 @@ impl Sources {
         Err(failure.into())
     }
 
-    /// The way of each.
-    pub(super) fn plan(&self, target: &Target, options: &WriteOptions) -> Vec<Way> {
+    /// The way of each, when these rows are dropped.
+    pub(super) fn plan(&self, target: &Target, options: &WriteOptions, drops: &[Drops]) -> Vec<Way> {
         let rows = options.copy_rows.min(options.row_group_rows).max(1) as u64;
         let bytes = (options.row_group_bytes as u64 / 8).max(1);
-        let facts: Vec<Facts<'_>> = self.0.iter().map(|source| source.facts(target)).collect();
+        let facts = self.0.iter().enumerate().map(|(number, source)| {
+            let wary = source.role == Role::Late && !self.1.is_empty();
+            let any = |drops: &Drops| source.row_ranges().iter().map(|rows| drops.any(rows)).collect();
+            let touched = drops.get(number).map(any).unwrap_or_default();
+            Facts { wary, touched, ..source.facts(target) }
+        });
+        let facts: Vec<Facts<'_>> = facts.collect();
         plan(&facts, Large { rows, bytes })
     }
 
     /// Proves the bytes of all that is decoded, before anything is: those of what is copied are proven on their way. Answers
-    /// the identities of rows that are sifted and in no other input; of those, only row groups are decoded that can hold one.
-    pub(super) async fn absent(&self, ways: &[Way], piece: u64) -> Result<Absent, MergeError> {
+    /// which rows of those that are sifted are there already, or were dropped before.
+    pub(super) async fn repeated(
+        &self,
+        ways: &[Way],
+        objects: &Arc<dyn Objects>,
+        piece: u64,
+    ) -> Result<Vec<Drops>, MergeError> {
+        let mut absent = self.absent(ways, piece).await?;
+        let mut drops: Vec<Drops> = self.0.iter().map(|_| Drops::default()).collect();
+        let sifted: Vec<usize> =
+            (0..ways.len()).filter(|number| ways.get(*number) == Some(&Way::Sift)).collect();
+        if sifted.is_empty() {
+            return Ok(drops);
+        }
+        for list in &self.1 {
+            let blame = |failure| blame(&list.key, failure);
+            let file = open(objects.clone(), &list.key).await.map_err(blame)?;
+            checked::check(file.port()).await.map_err(blame)?;
+            absent.strike(&file, (0..file.row_groups()).collect()).await.map_err(blame)?;
+        }
+        for number in sifted {
+            let (Some(source), Some(drops)) = (self.0.get(number), drops.get_mut(number)) else { continue };
+            let mut row = 0;
+            let each = |origins: &Origins| {
+                for identity in origins.identities() {
+                    if !absent.admit(identity) {
+                        drops.repeated.insert(row);
+                    }
+                    row += 1;
+                }
+            };
+            let all = (0..source.file.row_groups()).collect();
+            let scanned = scan_groups(&source.file, all, Some(&IDENTITY), each).await;
+            scanned.map_err(|failure| source.blame(failure))?;
+        }
+        Ok(drops)
+    }
+
+    /// The identities of rows that are sifted and in no other input; of those, only row groups are decoded that can hold one.
+    async fn absent(&self, ways: &[Way], piece: u64) -> Result<Absent, MergeError> {
         let (mut absent, mut suspects) = (Absent::default(), Suspects::default());
         let all = || self.0.iter().zip(ways).enumerate();
         if ways.contains(&Way::Sift) {

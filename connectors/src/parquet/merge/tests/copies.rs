@@ -7,7 +7,7 @@ use parquet::file::metadata::{
 use super::*;
 
 /// An object's bytes and its footer with the page indexes.
-async fn dissected(objects: &Memory, key: &str) -> (bytes::Bytes, ParquetMetaData) {
+pub(super) async fn dissected(objects: &Memory, key: &str) -> (bytes::Bytes, ParquetMetaData) {
     let bytes = objects.get(key).await.unwrap();
     let reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Required);
     let footer = reader.parse_and_finish(&bytes).unwrap();
@@ -15,7 +15,7 @@ async fn dissected(objects: &Memory, key: &str) -> (bytes::Bytes, ParquetMetaDat
 }
 
 /// A chunk's bytes in its file.
-fn chunk<'a>(bytes: &'a bytes::Bytes, chunk: &ColumnChunkMetaData) -> &'a [u8] {
+pub(super) fn chunk<'a>(bytes: &'a bytes::Bytes, chunk: &ColumnChunkMetaData) -> &'a [u8] {
     let (start, length) = chunk.byte_range();
     &bytes[start as usize..(start + length) as usize]
 }

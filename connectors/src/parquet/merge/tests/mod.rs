@@ -2,6 +2,7 @@
 
 mod copies;
 mod damage;
+mod duplicates;
 
 use std::collections::BTreeSet;
 
@@ -31,7 +32,17 @@ fn decoding() -> WriteOptions {
 
 fn request(objects: &Arc<Memory>, inputs: [Vec<Input>; 3], options: WriteOptions) -> MergeRequest {
     let (objects, [base, segments, late]) = (objects.clone(), inputs);
-    MergeRequest { objects, folder: "new".into(), base, segments, late, options, meta: Vec::new() }
+    MergeRequest {
+        objects,
+        folder: "new".into(),
+        base,
+        segments,
+        late,
+        options,
+        meta: Vec::new(),
+        dedupe: None,
+        listed: Vec::new(),
+    }
 }
 
 fn origins_of(numbers: &[u32]) -> Vec<(&'static str, &'static str, u32)> {
