@@ -171,10 +171,10 @@ impl Coordinator {
         self.discover(&mut world).await?;
         let shards = world.shards.iter().filter(|(name, _)| self.is_readable(&world, name));
         let shards = shards.map(|(_, state)| documents::shard(&state.stream, &state.shard));
-        let (keep, now) = (self.shared.lake.keep, Millis::now());
+        let now = Millis::now();
+        let is_over = |table: &str, hour| hour::plan::is_over(hour, now, self.shared.lake.keep_of(table));
         let hours = world.all_hours().into_iter();
-        let hours = hours
-            .filter(|(table, hour)| is_busy(&world, table, *hour, hour::plan::is_over(*hour, now, keep)));
+        let hours = hours.filter(|(table, hour)| is_busy(&world, table, *hour, is_over(table, *hour)));
         let hours = hours.map(|(table, hour)| documents::hour(&table, hour));
         let intakes = self.shared.intakes.names().map(documents::intake);
         let schedules = self.shared.schedules.names().map(documents::schedule);

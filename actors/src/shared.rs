@@ -93,6 +93,15 @@ pub struct LakeSettings {
     pub delete_grace: Duration,
     /// How long an hour is kept after its end; `None`: for ever.
     pub keep: Option<Duration>,
+    /// The same of tables that keep theirs longer or shorter.
+    pub keep_by_table: BTreeMap<String, Duration>,
+}
+
+impl LakeSettings {
+    /// How long an hour of `table` is kept after its end; `None`: for ever.
+    pub fn keep_of(&self, table: &str) -> Option<Duration> {
+        self.keep_by_table.get(table).copied().or(self.keep)
+    }
 }
 
 /// How often documents are read and written: what a store charges for calls decides.

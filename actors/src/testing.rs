@@ -378,5 +378,6 @@ fn lake() -> LakeSettings {
         late_grace: Duration::from_secs(60),
         delete_grace: Duration::from_secs(60),
         keep: None,
+        keep_by_table: BTreeMap::new(),
     }
 }

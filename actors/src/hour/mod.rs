@@ -146,7 +146,7 @@ impl Worker for Compactor {
             since: self.since,
             now: Millis::now(),
             delete_grace: self.shared.lake.delete_grace,
-            keep: self.shared.lake.keep,
+            keep: self.shared.lake.keep_of(&self.table),
             incomplete_after: plan::incomplete_after(self.shared.intakes.feed(&self.table)),
         };
         match plan::next(facts) {

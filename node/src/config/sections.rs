@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use shardmill_connectors::destinations::Quota;
 
@@ -60,9 +59,6 @@ impl std::str::FromStr for TableName {
 impl Setting for TableName {
     const EXAMPLE: &'static str = "\"web_events\"";
 }
-
-/// The shortest time that an hour can be kept.
-const SHORTEST_KEEP: Duration = Duration::from_secs(3_600);
 
 /// Reads the whole document.
 pub(super) fn config(mut root: Section<'_>) -> Config {
@@ -157,18 +153,13 @@ fn lake(mut section: Section<'_>, backend: Backend) -> Lake {
         flush.finish();
         read
     });
-    let keep = section.setting("keep");
-    if keep.is_some_and(|keep: Period| keep.0 < SHORTEST_KEEP) {
-        let fix = "at least \"1h\"; leave it out to keep everything";
-        section.report("keep", "hours would be gone before they are compacted", fix);
-    }
     let lake = Lake {
         url,
         compression: section.choice("compression", &compressions).unwrap_or(defaults.compression),
         flush,
         late_grace: section.setting("late_grace").unwrap_or(defaults.late_grace),
         delete_grace: section.setting("delete_grace").unwrap_or(defaults.delete_grace),
-        keep,
+        keep: table_settings::keep(&mut section),
         layout: section.text("layout"),
         raw: section.flag("raw").unwrap_or(defaults.raw),
         dedupe: table_settings::dedupe(&mut section).unwrap_or(defaults.dedupe),

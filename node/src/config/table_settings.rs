@@ -1,13 +1,14 @@
 //! Reading `[tables.NAME]`: what holds for one table, whichever streams feed it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::Serialize;
 use shardmill_connectors::nearest::nearest;
 use shardmill_connectors::schema::TableSchema;
 
 use super::reader::Section;
-use super::{Backend, Config, Problem, Stream};
+use super::{Backend, Config, Period, Problem, Stream};
 
 /// What makes an event one that was there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -24,11 +25,26 @@ pub enum Dedupe {
 pub struct TableSettings {
     /// Whether duplicates are dropped; default: as `[lake]` says.
     pub dedupe: Option<Dedupe>,
+    /// How long an hour is kept after its end; default: as `[lake]` says.
+    pub keep: Option<Period>,
 }
+
+/// Shorter than this, no hour would be compacted before it is over.
+const SHORTEST_KEEP: Duration = Duration::from_secs(3_600);
 
 /// Reads the key `dedupe`.
 pub(super) fn dedupe(section: &mut Section<'_>) -> Option<Dedupe> {
     section.choice("dedupe", &[("message_id", Dedupe::MessageId), ("none", Dedupe::None)])
+}
+
+/// Reads the key `keep`.
+pub(super) fn keep(section: &mut Section<'_>) -> Option<Period> {
+    let keep: Option<Period> = section.setting("keep");
+    if keep.is_some_and(|keep| keep.0 < SHORTEST_KEEP) {
+        let fix = "at least \"1h\"; leave it out to keep everything";
+        section.report("keep", "hours would be gone before they are compacted", fix);
+    }
+    keep
 }
 
 /// Reads every `[tables.NAME]`.
@@ -46,7 +62,7 @@ pub(super) fn read(
             };
             section.report("", format!("no stream feeds the table `{name}`"), fix);
         }
-        let settings = TableSettings { dedupe: dedupe(&mut section) };
+        let settings = TableSettings { dedupe: dedupe(&mut section), keep: keep(&mut section) };
         section.finish();
         (name, settings)
     };
@@ -57,6 +73,12 @@ impl Config {
     /// How a table is de-duplicated.
     pub fn dedupe_of(&self, table: &str) -> Dedupe {
         self.tables.get(table).and_then(|settings| settings.dedupe).unwrap_or(self.lake.dedupe)
+    }
+
+    /// How long tables keep an hour that say so themselves.
+    pub fn keep_by_table(&self) -> BTreeMap<String, Duration> {
+        let keep = |(name, settings): (&String, &TableSettings)| Some((name.clone(), settings.keep?.0));
+        self.tables.iter().filter_map(keep).collect()
     }
 
     /// The column by which a table that a stream feeds is de-duplicated: the one that the stream's `fields.id` leads to; `None` when it
@@ -157,6 +179,17 @@ mod tests {
         let told: Vec<(usize, &str)> = problems.iter().map(|p| (p.line, p.fix.as_str())).collect();
         assert_eq!(told[0], (2, "did you mean [tables.web]?"));
         assert_eq!((told.len(), told[1].0), (2, 3), "{told:?}");
+    }
+
+    #[test]
+    fn a_table_may_keep_its_hours_longer_or_shorter_but_not_too_short() {
+        let text = "[streams.web]\n[streams.raw]\n[lake]\nkeep = \"30d\"\n[tables.web]\nkeep = \"400d\"\n[tables.raw]\n";
+        let config = parse(text).unwrap();
+        let days = |days: u64| Duration::from_secs(days * 86_400);
+        assert_eq!(config.keep_by_table(), BTreeMap::from([("web".to_owned(), days(400))]));
+        assert_eq!(config.lake.keep.map(|keep| keep.0), Some(days(30)));
+        let problems = parse(&text.replace("400d", "59m")).unwrap_err();
+        assert_eq!((problems.len(), problems[0].line, problems[0].key.as_str()), (1, 6, "tables.web.keep"));
     }
 
     #[test]

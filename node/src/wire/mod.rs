@@ -263,6 +263,7 @@ pub fn lake(config: &Config) -> LakeSettings {
         late_grace: config.lake.late_grace.0,
         delete_grace: config.lake.delete_grace.0,
         keep: config.lake.keep.map(|keep| keep.0),
+        keep_by_table: config.keep_by_table(),
     }
 }
 

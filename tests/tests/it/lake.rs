@@ -208,6 +208,30 @@ async fn an_hour_that_is_kept_no_longer_leaves_nothing_but_its_books() {
     assert_eq!((&report["rows"], &report["expired"]), (&json!(2), &json!(3)), "{report}");
 }
 
+#[tokio::test]
+async fn a_table_may_keep_its_hours_longer_than_the_lake() {
+    let tables =
+        "[[streams.events.tables]]\ntable = \"orders\"\nevents = [\"Order *\"]\n[lake]\nkeep = \"3h\"\n";
+    let config = format!("{}[tables.events]\nkeep = \"400d\"\n", CONFIG.replace("[lake]\n", tables));
+    let site = Site::new(&config);
+    let (node, cli, old) = (site.start().await, site.cli(), ago(5));
+    let mut order = event("order", old);
+    order["event"] = json!("Order Paid");
+    accept(&node, &[event("kept", old), order]).await;
+    node.drained(2, PATIENCE).await.unwrap();
+    compact(&node).await;
+    let of = |table: &str, rows: &Value| {
+        let mut rows = rows.as_array().unwrap().iter();
+        rows.find(|row| row["table"] == table).cloned().unwrap_or(Value::Null)
+    };
+    let done = |rows: &Value| of("orders", rows)["state"] == "expired" && of("events", rows)["rows"] == 1;
+    until(&node, "hours", done).await;
+    assert_eq!(ids(&cli, "SELECT message_id FROM events").await, ["kept"]);
+    node.stop().await.unwrap();
+    let report = cli.verify().await.unwrap();
+    assert_eq!((&report["rows"], &report["expired"]), (&json!(1), &json!(1)), "{report}");
+}
+
 fn holds_files(folder: &Path) -> bool {
     std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
 }
