@@ -7,6 +7,8 @@
 mod expire;
 pub mod plan;
 mod steps;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
