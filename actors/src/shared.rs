@@ -364,6 +364,12 @@ impl Shared {
         self.streams.values().find_map(|stream| Some(stream.tables.current().get(table)?.ids.clone()))
     }
 
+    /// How files of `table` are written: as the first stream says that writes it.
+    pub fn write_of(&self, table: &str) -> WriteOptions {
+        let known = self.streams.values().find_map(|stream| stream.tables.current().get(table).cloned());
+        known.map_or_else(|| self.lake.write.clone(), |table| table.write(&self.lake.write))
+    }
+
     /// Wakes the compactor of an hour, if it runs here.
     pub fn nudge_hour(&self, table: &str, hour: Hour) {
         if let Some(hours) = self.control.pool(Kind::Hours) {

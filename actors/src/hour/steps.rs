@@ -76,7 +76,9 @@ impl Compactor {
         let segments: u64 = inputs.segments.iter().map(|(_, segment)| segment.tally.rows).sum();
         let late: u64 = inputs.late.iter().map(|(_, entry)| entry.tally.rows).sum();
         let ids = if dedupe { parquet::dedupe_bytes(state.tally.rows + segments + late) } else { 0 };
-        row_groups + MERGE_BYTES + ids
+        // What a row group is encoded with, and the one that is copied.
+        let filters = 2 * self.shared.write_of(&self.table).filter_bytes();
+        row_groups + MERGE_BYTES + ids + filters
     }
 
     fn request(
@@ -107,7 +109,7 @@ impl Compactor {
                 .filter(|(_, e)| sound(&e.key))
                 .map(|(_, e)| input(&e.key, e.tally))
                 .collect(),
-            options: self.shared.lake.write.clone(),
+            options: self.shared.write_of(&self.table),
             meta: vec![
                 ("shardmill.table".to_owned(), self.table.clone()),
                 ("shardmill.hour".to_owned(), self.hour.to_string()),

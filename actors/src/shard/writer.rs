@@ -239,7 +239,7 @@ impl Writer {
             let objects = self.parts.shared.ports.objects.as_ref();
             let options = &table.write(&self.parts.shared.lake.write);
             let held: usize = batches.iter().map(RecordBatch::get_array_memory_size).sum();
-            let cost = ENCODER_BYTES + held as u64;
+            let cost = ENCODER_BYTES + held as u64 + options.filter_bytes();
             let _room = self.parts.shared.memory.encoders.take(cost).await;
             let mut file = FileWriter::create(objects, &key, table.schema.arrow(), options, &meta).await?;
             for batch in batches {

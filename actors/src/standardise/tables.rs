@@ -1,5 +1,6 @@
 //! The tables of a stream: which events go to which, and the mapping that they go through before.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use shardmill_connectors::mapping::Mapping;
@@ -16,23 +17,27 @@ pub struct Table {
     pub schema: Arc<TableSchema>,
     /// The column of the client's message ids, if the table is de-duplicated by them.
     pub ids: Option<String>,
+    /// The columns that get Bloom filters.
+    pub bloom: BTreeSet<String>,
 }
 
 impl Table {
-    /// A table that is not de-duplicated.
+    /// A table that is not de-duplicated and has no Bloom filters.
     pub fn new(name: impl Into<String>, schema: Arc<TableSchema>) -> Self {
-        Table { name: name.into(), schema, ids: None }
+        Table { name: name.into(), schema, ids: None, bloom: BTreeSet::new() }
     }
 
     /// How its files are written in a lake that writes like `lake`.
     pub fn write(&self, lake: &WriteOptions) -> WriteOptions {
-        WriteOptions { ids: self.ids.clone(), ..lake.clone() }
+        WriteOptions { ids: self.ids.clone(), bloom: self.bloom.clone(), ..lake.clone() }
     }
 }
 
 impl PartialEq for Table {
     fn eq(&self, other: &Table) -> bool {
-        self.name == other.name && self.schema.version() == other.schema.version() && self.ids == other.ids
+        self.name == other.name
+            && self.schema.version() == other.schema.version()
+            && (&self.ids, &self.bloom) == (&other.ids, &other.bloom)
     }
 }
 

@@ -7,6 +7,7 @@ use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMeta
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 
+use super::filters;
 use super::groups::Group;
 
 /// A row group of another file.
@@ -18,18 +19,23 @@ pub(super) struct Copied {
 
 impl Copied {
     /// The row group `index` of the file with the footer `footer`, which has its page indexes; `None` when an offset index is
-    /// missing.
+    /// missing, or a Bloom filter is none of ours.
     pub(super) fn of(footer: &ParquetMetaData, index: usize, account: Group) -> Option<Self> {
         let group = footer.row_groups().get(index)?;
         let columns = group.columns().iter().enumerate();
         let columns: Vec<_> = columns
             .map(|(place, chunk)| column(footer, (index, place), group, chunk))
             .collect::<Option<_>>()?;
-        let bytes = columns.iter().map(|column| column.bytes_written).sum();
+        let chunks: u64 = columns.iter().map(|column| column.bytes_written).sum();
+        let filters = group
+            .columns()
+            .iter()
+            .map(|chunk| Some(filters::place(chunk).ok()?.map_or(0, |(_, length)| length)));
+        let bytes = chunks + filters.sum::<Option<u64>>()?;
         Some(Copied { columns, account, bytes })
     }
 
-    /// The bytes of all its column chunks.
+    /// The bytes of all its column chunks and their Bloom filters.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -48,12 +54,15 @@ fn column(
 ) -> Option<ColumnCloseResult> {
     let column_index = footer.column_index().and_then(|index| index.get(group)?.get(column));
     let offset_index = footer.offset_index().and_then(|index| index.get(group)?.get(column));
+    let bloom_filter = match filters::place(chunk).ok()? {
+        Some((_, length)) => Some(filters::blank(length)?),
+        None => None,
+    };
     Some(ColumnCloseResult {
         bytes_written: u64::try_from(chunk.compressed_size()).ok()?,
         rows_written: u64::try_from(rows.num_rows()).ok()?,
         metadata: chunk.clone(),
-        // We write none; one of another writer's would be left behind, and nothing misses it.
-        bloom_filter: None,
+        bloom_filter,
         column_index: column_index.filter(|index| **index != ColumnIndexMetaData::NONE).cloned(),
         // The library's writer wants one of every chunk, or of none.
         offset_index: Some(offset_index?.clone()),

@@ -18,7 +18,7 @@ use super::groups::{self, Counting, Group};
 use super::ids::{Collecting, Packed, Run};
 use super::origin::Origins;
 use super::write::{Compression, WriteOptions};
-use super::{CHECKSUM, GROUPS, IDS, ROWS, SETSUM, checksum, dictionaries};
+use super::{CHECKSUM, GROUPS, IDS, ROWS, SETSUM, checksum, dictionaries, filters};
 use crate::clock::Millis;
 use crate::failure::Failure;
 use crate::setsum::Tally;
@@ -37,7 +37,7 @@ pub(super) struct Account {
 pub(super) struct Encoder {
     file: SerializedFileWriter<Sink>,
     schema: SchemaRef,
-    compression: Compression,
+    options: WriteOptions,
     most: Most,
     open: Option<Open>,
     groups: Vec<Group>,
@@ -62,7 +62,7 @@ impl Encoder {
         meta: &[(String, String)],
     ) -> Result<Self, Failure> {
         let meta = meta.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
-        let properties = properties(options.compression).set_key_value_metadata(Some(meta)).build();
+        let properties = properties(options).set_key_value_metadata(Some(meta)).build();
         let writer =
             ArrowWriter::try_new(Sink::default(), schema.clone(), Some(properties)).map_err(wrong)?;
         let (file, _) = writer.into_serialized_writer().map_err(wrong)?;
@@ -70,7 +70,7 @@ impl Encoder {
         Ok(Encoder {
             file,
             schema,
-            compression: options.compression,
+            options: options.clone(),
             most,
             open: None,
             groups: Vec::new(),
@@ -113,7 +113,7 @@ impl Encoder {
             let left = batch.num_rows() - from;
             let open = match &mut self.open {
                 Some(open) => open,
-                none => none.insert(Open::new(&self.schema, self.compression, &batch.slice(from, left))?),
+                none => none.insert(Open::new(&self.schema, &self.options, &batch.slice(from, left))?),
             };
             let taken = open.room(self.most).min(left);
             open.write(&batch.slice(from, taken), &self.schema)?;
@@ -133,7 +133,8 @@ impl Encoder {
         let before = self.take()?;
         let bytes = group.bytes();
         let (columns, account) = group.into_parts();
-        // The library keeps count of offsets and writes the footer: it is told of each chunk, without the chunk's bytes.
+        // The library keeps count of offsets and writes the footer: it is told of each chunk and its Bloom filter, without their
+        // bytes.
         self.file.inner_mut().only_counts = true;
         let mut writer = self.file.next_row_group().map_err(wrong)?;
         for column in columns {
@@ -266,8 +267,8 @@ struct Open {
 
 impl Open {
     /// For rows that begin with those of `first`, which tell what gets a dictionary.
-    fn new(schema: &SchemaRef, compression: Compression, first: &RecordBatch) -> Result<Self, Failure> {
-        let mut properties = properties(compression);
+    fn new(schema: &SchemaRef, options: &WriteOptions, first: &RecordBatch) -> Result<Self, Failure> {
+        let mut properties = properties(options);
         for place in dictionaries::plain(first) {
             let column = ColumnPath::from(schema.field(place).name().as_str());
             properties = properties.set_column_dictionary_enabled(column, false);
@@ -342,12 +343,13 @@ pub(super) fn codec(compression: Compression) -> parquet::basic::Compression {
     }
 }
 
-fn properties(compression: Compression) -> WriterPropertiesBuilder {
-    WriterProperties::builder()
+fn properties(options: &WriteOptions) -> WriterPropertiesBuilder {
+    let properties = WriterProperties::builder()
         .set_created_by(concat!("shardmill version ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_compression(codec(compression))
+        .set_compression(codec(options.compression))
         .set_dictionary_page_size_limit(dictionaries::LARGEST)
-        .set_statistics_enabled(EnabledStatistics::Page)
+        .set_statistics_enabled(EnabledStatistics::Page);
+    filters::on(properties, &options.bloom, options.row_group_rows)
 }
 
 fn wrong(error: ParquetError) -> Failure {

@@ -9,6 +9,7 @@ mod checksum;
 mod copied;
 mod dictionaries;
 mod encoder;
+mod filters;
 mod groups;
 mod ids;
 mod late;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
+use super::filters;
 use super::ids::{self, Run};
 use super::merge::{Input, MergedFile};
 use super::read::{FileReader, open};
@@ -28,7 +29,8 @@ pub struct PromoteRequest<'a> {
     pub folder: String,
     /// The files, each with what it must hold.
     pub files: Vec<Input>,
-    /// How the new files are written. Those of a table that is de-duplicated keep their runs of ids.
+    /// How the new files are written. Those of a table that is de-duplicated keep their runs of ids; columns that have Bloom filters
+    /// in a file get them in the new one.
     pub options: WriteOptions,
     /// What goes into their footers.
     pub meta: Vec<(String, String)>,
@@ -153,8 +155,9 @@ async fn one(
     let run = Run::of(file).filter(|run| stays(run, request, file, union));
     let of_ids = |moves: &Moves| run.as_ref().and_then(|run| moves.moved.get(&run.column).copied());
     let before = of_ids(moves);
-    let (objects, options) = (request.objects.as_ref(), &request.options);
-    let mut writer = FileWriter::create(objects, &key, union.clone(), options, &request.meta).await?;
+    let bloom = &request.options.bloom | &filters::columns_of(file.footer());
+    let (objects, options) = (request.objects.as_ref(), WriteOptions { bloom, ..request.options.clone() });
+    let mut writer = FileWriter::create(objects, &key, union.clone(), &options, &request.meta).await?;
     let mut batches = file.batches(None)?;
     while let Some(batch) = batches.next().await? {
         writer.write(&promoted(&batch, union, request.promotion, moves)?).await?;
@@ -305,6 +308,31 @@ mod tests {
             let (made, _) = promote(PromoteRequest { folder, options, ..request }).await.unwrap();
             assert_eq!(proven_ids(&objects, &made[0].key).await, run, "{ids:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn filters_of_a_file_are_made_anew_for_the_rows_as_they_are_now() {
+        let objects = Memory::shared();
+        let new = schema(r#""a": {"type": "number"}, "coupon": {"type": "string"}"#);
+        let old = file(&objects, "old", &schema(r#""a": {"type": "integer"}"#), 0..30).await;
+        let promotion = Promotion::new(new);
+        let with = |column: &str| WriteOptions {
+            bloom: std::collections::BTreeSet::from([column.to_owned()]),
+            ..WriteOptions::default()
+        };
+        let batch = open(objects.clone(), "old").await.unwrap().batches(None).unwrap().next().await;
+        let batch = batch.unwrap().unwrap();
+        let mut writer =
+            FileWriter::create(objects.as_ref(), "f", batch.schema(), &with("a"), &[]).await.unwrap();
+        writer.write(&batch).await.unwrap();
+        writer.finish().await.unwrap();
+        let files = [Input { key: "f".into(), tally: old.tally }];
+        let request = request(&objects, &files, &promotion);
+        let (made, _) = promote(PromoteRequest { options: with("coupon"), ..request }).await.unwrap();
+        let file = open(objects.clone(), &made[0].key).await.unwrap();
+        let filtered = filters::columns_of(file.footer());
+        assert_eq!(filtered.into_iter().collect::<Vec<_>>(), ["a", "coupon"]);
+        assert_eq!(deep(objects, &made[0].key).await.unwrap(), old.tally);
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! Writing one Parquet file, row group by row group, as an upload.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use arrow::datatypes::SchemaRef;
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::copied::Copied;
 use super::encoder::{Account, Encoder};
+use super::filters;
 use super::ids::Packed;
 use crate::clock::Millis;
 use crate::failure::Failure;
@@ -46,6 +48,8 @@ pub struct WriteOptions {
     pub part_bytes: u64,
     /// The column of the client's message ids, in a table that is de-duplicated by them: files get a run of their hashes.
     pub ids: Option<String>,
+    /// The columns that get a Bloom filter in every row group that is encoded. Row groups that are copied keep what they have.
+    pub bloom: BTreeSet<String>,
 }
 
 impl Default for WriteOptions {
@@ -60,11 +64,17 @@ impl Default for WriteOptions {
             // Engines read parts side by side, and a merge's requests for one part stay far below what stores allow.
             part_bytes: 1 << 30,
             ids: None,
+            bloom: BTreeSet::new(),
         }
     }
 }
 
 impl WriteOptions {
+    /// The memory that Bloom filters take while a row group is encoded, in bytes.
+    pub fn filter_bytes(&self) -> u64 {
+        filters::memory(self.bloom.len(), self.row_group_rows)
+    }
+
     /// Bytes of an object that a merge fetches together, and about what it holds of it at a time.
     pub(super) fn piece(&self) -> u64 {
         (self.row_group_bytes as u64 / 4).clamp(1 << 20, 8 << 20)

@@ -31,6 +31,7 @@ pub fn check(path: Option<&Path>) -> Vec<Problem> {
         }
     }
     problems.extend(config.dedupe_problems());
+    problems.extend(config.bloom_problems());
     problems.extend(certificates_problem(&config));
     problems
 }

@@ -1,5 +1,6 @@
 //! The configuration: a TOML file read whole, every problem reported at once with its line and what would mend it.
 
+mod bloom;
 mod check;
 mod destination;
 mod environment;

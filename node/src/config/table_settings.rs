@@ -7,6 +7,7 @@ use serde::Serialize;
 use shardmill_connectors::nearest::nearest;
 use shardmill_connectors::schema::TableSchema;
 
+use super::bloom;
 use super::reader::Section;
 use super::{Backend, Config, Period, Problem, Stream};
 
@@ -21,12 +22,14 @@ pub enum Dedupe {
 }
 
 /// What holds for one table.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct TableSettings {
     /// Whether duplicates are dropped; default: as `[lake]` says.
     pub dedupe: Option<Dedupe>,
     /// How long an hour is kept after its end; default: as `[lake]` says.
     pub keep: Option<Period>,
+    /// The columns that get Bloom filters.
+    pub bloom: BTreeSet<String>,
 }
 
 /// Shorter than this, no hour would be compacted before it is over.
@@ -62,7 +65,11 @@ pub(super) fn read(
             };
             section.report("", format!("no stream feeds the table `{name}`"), fix);
         }
-        let settings = TableSettings { dedupe: dedupe(&mut section), keep: keep(&mut section) };
+        let settings = TableSettings {
+            dedupe: dedupe(&mut section),
+            keep: keep(&mut section),
+            bloom: bloom::read(&mut section),
+        };
         section.finish();
         (name, settings)
     };

@@ -70,6 +70,9 @@ fn fingerprint((config, settings): (&Config, &config::Stream), found: &[Option<S
     let mut hasher = DefaultHasher::new();
     settings.fed().for_each(|fed| fed.hash(&mut hasher));
     settings.fed().for_each(|(table, _)| config.dedupe_of(table).hash(&mut hasher));
+    settings
+        .fed()
+        .for_each(|(table, _)| config.tables.get(table).map(|table| &table.bloom).hash(&mut hasher));
     settings.fields.id.hash(&mut hasher); // where ids are that tables are de-duplicated by
     settings.tables.iter().for_each(|table| table.events.hash(&mut hasher));
     Value::Object(settings.mapping.values().clone()).to_string().hash(&mut hasher);
@@ -84,10 +87,13 @@ fn compile(
     let (mut tables, mut problems) = (Vec::new(), Vec::new());
     for ((name, _), schema) in settings.fed().zip(found) {
         match schema.as_ref().map_or_else(|| Ok(TableSchema::builtin()), SchemaText::compile) {
-            Ok(schema) => match config.id_column((settings, name), &schema) {
-                Ok(ids) => tables.push(Table { ids, ..Table::new(name, schema) }),
-                Err(problem) => problems.push(problem),
-            },
+            Ok(schema) => {
+                let ids = config.id_column((settings, name), &schema).map_err(|problem| vec![problem]);
+                match (ids, config.bloom_columns(name, &schema)) {
+                    (Ok(ids), Ok(bloom)) => tables.push(Table { ids, bloom, ..Table::new(name, schema) }),
+                    (ids, bloom) => problems.extend(ids.err().into_iter().chain(bloom.err()).flatten()),
+                }
+            }
             Err(wrong) => problems.extend(wrong),
         }
     }
@@ -227,6 +233,12 @@ mod tests {
         write("c.toml", "[streams.web]\nmapping = { drop = [\"/b\"] }\n[lake]\ndedupe = \"message_id\"\n");
         look().await;
         assert_eq!(book.current().rest().ids.as_deref(), Some("message_id"));
+        write(
+            "c.toml",
+            "[streams.web]\n[lake]\ndedupe = \"message_id\"\n[tables.web]\nbloom = [\"user_id\"]\n",
+        );
+        look().await;
+        assert!(book.current().rest().bloom.contains("user_id"), "{:?}", book.problem());
         write("c.toml", "[streams.web]\nfields = { id = [\"/no\"] }\n[lake]\ndedupe = \"message_id\"\n");
         look().await;
         assert!(book.current().rest().ids.is_some() && book.problem().unwrap().contains("message ids"));

@@ -15,6 +15,7 @@ mod aws_s3;
 mod aws_schedules;
 mod aws_session;
 mod aws_sqs;
+mod bloom;
 mod cli;
 mod cluster;
 mod conformance;

@@ -7,6 +7,7 @@ use arrow::array::{ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, 
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::util::display::array_value_to_string;
 use parquet::arrow::ArrowWriter;
+use parquet::file::properties::WriterProperties;
 use tempfile::TempDir;
 
 use super::query;
@@ -216,4 +217,35 @@ async fn a_file_that_is_gone_is_worth_another_attempt() {
     let lake = lake();
     std::fs::remove_file(lake.root.path().join(&lake.snapshot.tables["events"].1[1].key)).unwrap();
     assert_eq!(lake.run("SELECT * FROM events").await.unwrap_err().class, Class::Transient);
+}
+
+#[tokio::test]
+async fn a_lookup_leaves_out_row_groups_whose_bloom_filter_does_not_have_the_value() {
+    let lake = lake();
+    let key = &lake.snapshot.tables["events"].1[0].key;
+    let path = lake.root.path().join(key);
+    let columns: Vec<(&str, ArrayRef)> = vec![("userId", text(&["a", "m", "z"]))];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let file = std::fs::File::create(&path).unwrap();
+    let properties = WriterProperties::builder().set_bloom_filter_enabled(true).build();
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    let footer = writer.close().unwrap();
+    let mut snapshot = lake.snapshot.clone();
+    let (schema, files) = &snapshot.tables["events"];
+    let file = LakeFile { bytes: path.metadata().unwrap().len(), ..files[0].clone() };
+    let table = (schema.clone(), vec![file]);
+    snapshot.tables.insert("events".to_owned(), table);
+    let lake = Lake { snapshot, ..lake };
+    let sql = "SELECT \"userId\" FROM events WHERE \"userId\" = 'm'";
+    assert_eq!(lake.lines(sql).await, ["m"]);
+
+    // Only who looks at the filter believes one that says there is nothing.
+    let filter = footer.row_group(0).column(0);
+    let (start, length) = (filter.bloom_filter_offset().unwrap(), filter.bloom_filter_length().unwrap());
+    let end = start as usize + length as usize;
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[end - (length as usize / 32 * 32)..end].fill(0); // behind its header
+    std::fs::write(&path, bytes).unwrap();
+    assert_eq!(lake.lines(sql).await, [""; 0]);
 }

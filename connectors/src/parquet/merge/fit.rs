@@ -10,6 +10,7 @@ use parquet::schema::types::SchemaDescriptor;
 
 use crate::failure::Failure;
 use crate::parquet::encoder;
+use crate::parquet::filters;
 use crate::parquet::read::FileReader;
 use crate::parquet::unify;
 use crate::parquet::write::Compression;
@@ -54,10 +55,12 @@ impl Target {
             && chunk.offset_index_offset().is_some()
             && chunk.offset_index_length().is_some()
             && chunk.file_path().is_none()
+            && filters::can_be_copied(chunk)
     }
 }
 
-/// Where each row group lies, if they stand one behind the other from the beginning of the file on, as we write them.
+/// Where each row group lies with its Bloom filters, if they stand one behind the other from the beginning of the file on, as we
+/// write them.
 pub(super) fn layout(footer: &ParquetMetaData) -> Option<Vec<Range<u64>>> {
     let mut at = FIRST;
     let mut places = Vec::with_capacity(footer.num_row_groups());
@@ -69,6 +72,13 @@ pub(super) fn layout(footer: &ParquetMetaData) -> Option<Vec<Range<u64>>> {
                 return None;
             }
             at = at.checked_add(u64::try_from(chunk.compressed_size()).ok()?)?;
+        }
+        for chunk in group.columns() {
+            let Some((begins, length)) = filters::place(chunk).ok()? else { continue };
+            if begins != at {
+                return None;
+            }
+            at = at.checked_add(length)?;
         }
         places.push(start..at);
     }

@@ -1,6 +1,7 @@
 //! The list of the rows that were dropped because an earlier row has their id: a Parquet file, whose rows have the identities of
 //! those that were dropped, so that it proves itself as all files do.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringArray, UInt64Array};
@@ -57,7 +58,7 @@ impl<'a> List<'a> {
         (dedupe, id_type): (&'a Dedupe, Option<DataType>),
         options: &WriteOptions,
     ) -> Self {
-        let options = WriteOptions { ids: None, ..options.clone() };
+        let options = WriteOptions { ids: None, bloom: BTreeSet::new(), ..options.clone() };
         List { objects, dedupe, id_type, options, pairs: Vec::new(), file: None }
     }
 

@@ -176,8 +176,10 @@ pub async fn merge(request: MergeRequest) -> Result<Merged, MergeError> {
 }
 
 /// The same; `piece` bytes are fetched together.
-async fn merge_in_pieces(request: MergeRequest, piece: u64) -> Result<Merged, MergeError> {
+async fn merge_in_pieces(mut request: MergeRequest, piece: u64) -> Result<Merged, MergeError> {
     let sources = Sources::open(&request).await?;
+    // Whoever merges may not know the table's configuration: rows that are encoded anew keep the filters they had.
+    request.options.bloom.append(&mut sources.filtered());
     let target = sources.target(request.options.compression, piece).await?;
     let ways = sources.plan(&target, &request.options, &[]);
     let drops = sources.repeated(&ways, &request.objects, piece).await?;

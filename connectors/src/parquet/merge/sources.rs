@@ -1,5 +1,6 @@
 //! The inputs of a merge: opened, united, judged.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use super::fit::{Target, layout};
 use super::plan::{Facts, Large, Way, plan};
 use super::{Input, MergeError, MergeRequest, blame};
 use crate::failure::Failure;
+use crate::parquet::filters;
 use crate::parquet::groups::{self, Group};
 use crate::parquet::late::{Absent, Suspects};
 use crate::parquet::origin::{IDENTITY, Origins};
@@ -121,6 +123,11 @@ impl Sources {
             source.prove(piece).await?;
         }
         Err(failure.into())
+    }
+
+    /// The columns that have a Bloom filter in some input.
+    pub(super) fn filtered(&self) -> BTreeSet<String> {
+        self.0.iter().flat_map(|source| filters::columns_of(source.file.footer())).collect()
     }
 
     /// The way of each, when these rows are dropped.

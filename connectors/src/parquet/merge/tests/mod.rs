@@ -3,6 +3,7 @@
 mod copies;
 mod damage;
 mod duplicates;
+mod filters;
 
 use std::collections::BTreeSet;
 
