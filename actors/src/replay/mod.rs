@@ -182,7 +182,9 @@ impl Run<'_> {
                 let tables = stream.tables.current();
                 // What one of the stream's own tables refuses has one letter, whoever led the event there.
                 let foreign = tables.get(table).is_none().then_some(table.as_str());
-                let only = tables.only(Arc::new(Table::new(table.clone(), schema.clone())));
+                let bloom = tables.get(table).map(|known| known.bloom.clone()).unwrap_or_default();
+                let goal = Table { bloom, ..Table::new(table.clone(), schema.clone()) };
+                let only = tables.only(Arc::new(goal));
                 let stream = StreamSettings { tables: Arc::new(TablesBook::fixed(only)), ..stream.clone() };
                 self.land(portion, (&stream, foreign)).await.map(|()| true)
             }

@@ -147,6 +147,6 @@ mod tests {
             let held = filter.num_blocks() as u64 * BLOCK;
             assert!((held..=2 * held).contains(&memory(1, rows)), "{rows} rows: {held} bytes");
         }
-        assert_eq!((memory(0, 100), memory(3, 100_000)), (0, 3 * 128 << 10));
+        assert_eq!((memory(0, 100), memory(3, 100_000)), (0, 3 * (128 << 10)));
     }
 }

@@ -110,8 +110,10 @@ async fn copied_row_groups_keep_their_filters_however_often_they_are_copied() {
 #[tokio::test]
 async fn filters_are_made_anew_where_rows_are_encoded_anew() {
     let objects = Memory::shared();
-    let one = put(&objects, "one", 0..14, &filtered(copying())).await;
-    let two = put(&objects, "two", 14..25, &copying()).await;
+    // Too small to be copied.
+    let small = WriteOptions { row_group_rows: 7, ..WriteOptions::default() };
+    let one = put(&objects, "one", 0..14, &filtered(small.clone())).await;
+    let two = put(&objects, "two", 14..25, &small).await;
     for options in [gathering(), decoding(), filtered(gathering())] {
         let merged = merge(request(&objects, [vec![one.clone()], vec![two.clone()], vec![]], options)).await;
         let merged = merged.unwrap();
