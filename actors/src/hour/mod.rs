@@ -7,8 +7,6 @@
 mod expire;
 pub mod plan;
 mod steps;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -187,3 +185,6 @@ impl Worker for Compactor {
         self.release().await
     }
 }
+
+#[cfg(test)]
+mod tests;
