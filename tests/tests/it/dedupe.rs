@@ -25,7 +25,6 @@ async fn what_is_sent_twice_counts_once_when_its_hour_is_compacted() {
     accept(&node, &events).await;
     accept(&node, &events[..20]).await;
     node.drained(53, PATIENCE).await.unwrap();
-    assert_eq!(cli.count("SELECT count(*) AS n FROM events").await.unwrap(), 53, "fresh rows are all there");
     compact(&node).await;
     assert_eq!(cli.count("SELECT count(*) AS n FROM events").await.unwrap(), 33);
     let ids = "SELECT count(DISTINCT message_id) AS n FROM events";
