@@ -36,6 +36,7 @@ pub mod cluster;
 pub mod coordinator;
 pub mod dead_letters;
 pub mod destination;
+pub mod erase;
 mod hand;
 pub mod hour;
 pub mod intake;

@@ -181,7 +181,9 @@ fn fate(object: &Object, world: &World, now: Millis) -> Option<bool> {
     let parts: Vec<&str> = object.key.split('/').collect();
     match parts.as_slice() {
         // Written by a command or a schedule, without an epoch, just before the document that lists it.
-        ["edits", _] | ["dead", "redriven" | "scheduled", _] => Some(now.since(object.modified) > COMMAND_MS),
+        ["edits", _] | ["dead", "redriven" | "scheduled" | "erased", _] => {
+            Some(now.since(object.modified) > COMMAND_MS)
+        }
         ["segments" | "dead" | "parked", stream, shard, _] | ["raw", stream, _, shard, _] => {
             let state = world.shards.get(&format!("{stream}/{shard}"))?;
             Some(layout::epoch_of(&object.key)? < state.ownership.epoch)

@@ -54,6 +54,15 @@ pub const POINTS: &[(&str, &str)] = &[
     ("replay.before-manifest", "everything of a part of a replay is uploaded, no manifest names it"),
     ("replay.after-manifest", "the manifest of a part of a replay exists, its letters are not announced"),
     ("replay.after-delivery", "a destination has taken a part of a replay, nothing remembers it"),
+    ("erase.after-tombstone", "an erasure is remembered, nothing has been rewritten"),
+    ("erase.after-write", "an hour without erased rows is written, its document names the one with them"),
+    (
+        "erase.after-commit",
+        "the hour's document and the catalog show the one without, the other still exists",
+    ),
+    ("erase.after-removal", "files with erased rows are deleted, the hour's document still lists them"),
+    ("erase.after-raw", "a raw backup without erased records is uploaded, nothing names it"),
+    ("erase.after-letters", "a dead-letter file without erased letters is entered beside the one with them"),
     ("redeliver.before-settle", "letters that came back are announced, the old ones are not settled"),
 ];
 

@@ -55,6 +55,11 @@ pub fn redriven_letters(random: &str) -> String {
     format!("dead/redriven/{random}.ndjson")
 }
 
+/// A file of letters that was written anew without some of them: `dead/erased/<name>.ndjson`.
+pub fn sifted_letters(name: &str) -> String {
+    format!("dead/erased/{name}.ndjson")
+}
+
 /// A file of letters of a schedule: `dead/scheduled/<random>.ndjson`.
 pub fn scheduled_letters(random: &str) -> String {
     format!("dead/scheduled/{random}.ndjson")
@@ -152,6 +157,14 @@ pub mod documents {
     /// The document that names a file of edited payloads.
     pub fn edits(random: &str) -> String {
         format!("{EDITS}{random}")
+    }
+
+    /// What the documents of erasures begin with.
+    pub const ERASURES: &str = "erasures/";
+
+    /// What is remembered of an erasure.
+    pub fn erasure(id: &str) -> String {
+        format!("{ERASURES}{id}")
     }
 
     /// The index entry of a dead-letter file, named after the file's object.

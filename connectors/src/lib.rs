@@ -9,6 +9,7 @@ pub mod clock;
 pub mod crash;
 pub mod destinations;
 pub mod embedded;
+pub mod erasure;
 pub mod failure;
 pub mod fields;
 pub mod hour;

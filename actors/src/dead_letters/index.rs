@@ -25,6 +25,9 @@ pub struct DeadIndex {
     /// The file is being removed: nothing in it waits.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub removed: bool,
+    /// Another file has its letters, those that were erased excepted: what they stand for is not removed with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replaced: bool,
 }
 
 /// What the letters of a file have in common, so that a search need not read files it cannot find anything in.
@@ -67,7 +70,10 @@ impl DeadIndex {
         if cell.state().is_some() {
             return Ok(());
         }
-        match cell.replace(DeadIndex { file: file.clone(), summary: None, removed: false }).await {
+        match cell
+            .replace(DeadIndex { file: file.clone(), summary: None, removed: false, replaced: false })
+            .await
+        {
             // Somebody else entered it meanwhile: the entry is the same.
             Err(failure) if failure.class == Class::Fenced => Ok(()),
             outcome => outcome,

@@ -22,6 +22,7 @@ use super::index::{DeadIndex, Settlement};
 use super::letter::{self, InFile, Letter, Refused};
 use super::selection::Found;
 use super::settle::record;
+use crate::erase::Remembered;
 use crate::shared::{Ports, StreamSettings};
 use crate::standardise::{Arrived, Builder, Builders, Reading, Refusal};
 use crate::state::{Manifest, ManifestEntry};
@@ -94,13 +95,17 @@ impl LakeRedrive<'_> {
     }
 
     async fn events(&self, found: &[Found]) -> Result<Sourced, Failure> {
+        let erased = Remembered::load(self.ports.documents.as_ref()).await?;
+        if found.iter().any(|found| erased.cover_letter(&found.letter)) {
+            return Err(Failure::transient("a letter's person was erased meanwhile: redrive again"));
+        }
         let sorted = self.sort(found)?;
         if self.dry_run {
             let rows = sorted.rows.iter().map(|builder| builder.tally.rows).sum();
             return Ok(Sourced { rows, came_back: sorted.back.len() as u64, ..Sourced::default() });
         }
         let source = source(found);
-        let manifest = self.commit(&source, sorted).await?;
+        let manifest = self.commit(&source, sorted, &erased).await?;
         crash::point("redrive.after-manifest");
         if let Some(file) = &manifest.dead_letters {
             DeadIndex::enter(&self.ports.documents, file).await?;
@@ -141,7 +146,7 @@ impl LakeRedrive<'_> {
     }
 
     /// Uploads everything and creates the manifest, or adopts the one that exists.
-    async fn commit(&self, source: &str, sorted: Sorted) -> Result<Manifest, Failure> {
+    async fn commit(&self, source: &str, sorted: Sorted, erased: &Remembered) -> Result<Manifest, Failure> {
         let mut cell: Cell<Manifest> =
             Cell::load(self.ports.documents.clone(), layout::documents::late(source)).await?;
         if let Some(manifest) = cell.state() {
@@ -161,6 +166,7 @@ impl LakeRedrive<'_> {
             manifest.dead_letters = Some(file);
         }
         crash::point("redrive.after-segments");
+        erased.still(self.ports.documents.as_ref()).await?;
         match cell.replace(manifest.clone()).await {
             Ok(()) => Ok(manifest),
             Err(failure) if failure.class == Class::Fenced => cell.state().cloned().ok_or(failure),

@@ -9,6 +9,7 @@ mod announce;
 mod attempt;
 pub mod deliver;
 pub mod edits;
+pub(crate) mod edits_sift;
 pub mod index;
 mod lake;
 pub mod letter;
@@ -18,6 +19,7 @@ pub mod retention;
 pub mod search;
 pub mod selection;
 mod settle;
+pub(crate) mod sift;
 pub mod targets;
 #[cfg(test)]
 mod testing;

@@ -14,6 +14,7 @@ use super::index::{DeadIndex, Settled};
 use super::lines::Lines;
 use super::selection;
 use crate::shared::Ports;
+use crate::state::DeadFile;
 use crate::world::World;
 
 /// How long settled letters are remembered at least.
@@ -93,11 +94,30 @@ async fn open_files(ports: &Ports, open: &[DeadIndex]) -> Result<HashSet<String>
     Ok(keys)
 }
 
+/// Finishes removals that were begun.
+pub(super) async fn finish(ports: &Ports) -> Result<(), Failure> {
+    for index in DeadIndex::entries(ports.documents.as_ref()).await? {
+        if index.removed {
+            remove(ports, &index).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes a file whose letters another one has, as far as they are kept.
+pub(super) async fn replaced(ports: &Ports, file: &DeadFile) -> Result<(), Failure> {
+    // One that only an outbox or a manifest named has no entry: the mark is what makes its removal go on.
+    DeadIndex::enter(&ports.documents, file).await?;
+    let index = DeadIndex { file: file.clone(), summary: None, removed: true, replaced: true };
+    mark(ports, &index).await?;
+    remove(ports, &index).await
+}
+
 async fn mark(ports: &Ports, index: &DeadIndex) -> Result<(), Failure> {
     let key = layout::documents::dead_letters(&index.file.key);
     let mut cell: Cell<DeadIndex> = Cell::load(ports.documents.clone(), key).await?;
     let Some(present) = cell.state().cloned() else { return Ok(()) };
-    match cell.replace(DeadIndex { removed: true, ..present }).await {
+    match cell.replace(DeadIndex { removed: true, replaced: index.replaced, ..present }).await {
         // Another sweeper marks it at the same moment.
         Err(failure) if failure.class == Class::Fenced => Ok(()),
         outcome => outcome,
@@ -107,7 +127,9 @@ async fn mark(ports: &Ports, index: &DeadIndex) -> Result<(), Failure> {
 /// Deletes a marked file with the ranges its letters stand for, then what is remembered of them, the mark last.
 async fn remove(ports: &Ports, index: &DeadIndex) -> Result<(), Failure> {
     let key = &index.file.key;
-    if ports.objects.head(key).await?.is_some() {
+    if index.replaced {
+        ports.objects.delete(key).await?;
+    } else if ports.objects.head(key).await?.is_some() {
         let mut lines = Lines::open(ports.objects.clone(), key).await?;
         while let Some(letter) = lines.letter().await? {
             if let Some(range) = letter.range {
@@ -121,7 +143,7 @@ async fn remove(ports: &Ports, index: &DeadIndex) -> Result<(), Failure> {
     forget(ports, &layout::documents::dead_letters(key)).await
 }
 
-async fn forget(ports: &Ports, key: &str) -> Result<(), Failure> {
+pub(super) async fn forget(ports: &Ports, key: &str) -> Result<(), Failure> {
     if let Some(document) = ports.documents.read(key).await? {
         // A conflict: somebody else is at it, or the next sweep is.
         ports.documents.delete(key, &document.tag).await?;

@@ -14,6 +14,7 @@ use super::index::{DeadIndex, Settled, Settlement};
 use super::letter::Letter;
 use super::lines::Lines;
 use super::selection::{Found, Selection, Status, described};
+use crate::erase::Remembered;
 use crate::shared::Ports;
 
 /// A walk through the letters of a selection.
@@ -35,6 +36,7 @@ pub struct Known {
     /// Settled letters by the name of the document that says so.
     counts: BTreeMap<String, u64>,
     edits: Edits,
+    erased: Remembered,
 }
 
 impl Known {
@@ -46,6 +48,7 @@ impl Known {
             known.settled.extend(settled.letters.into_iter().map(|(id, (how, _))| (id, how)));
         }
         known.edits = Edits::load(ports).await?;
+        known.erased = Remembered::load(ports.documents.as_ref()).await?;
         Ok(known)
     }
 
@@ -59,6 +62,16 @@ impl Known {
         let original = self.edits.apply(&mut letter)?;
         let settlement = self.settlement(&letter.id);
         Ok(Found { letter, original, file: file.to_owned(), settlement })
+    }
+
+    /// Whether a letter is about somebody who was erased, as it was or as it was edited: nobody is to see it again.
+    pub fn is_erased(&self, found: &Found) -> bool {
+        let before = found.original.as_ref().is_some_and(|original| {
+            let mut letter = found.letter.clone();
+            letter.replace_payload(original.clone());
+            self.erased.cover_letter(&letter)
+        });
+        before || self.erased.cover_letter(&found.letter)
     }
 
     fn settled_in(&self, file: &str) -> u64 {
@@ -128,7 +141,10 @@ impl Search {
             let status = Status::of(self.known.settlement(&letter.id));
             let wanted = self.ids.as_ref().is_none_or(|ids| ids.contains(&letter.id));
             if wanted && self.selection.admits(&letter, status) && self.seen.insert(letter.id.clone()) {
-                return self.known.found(letter, file).map(Some);
+                let found = self.known.found(letter, file)?;
+                if !self.known.is_erased(&found) {
+                    return Ok(Some(found));
+                }
             }
         }
     }

@@ -161,7 +161,12 @@ pub(super) async fn described(ports: &Ports) -> Result<Vec<DeadIndex>, Failure> 
     let documents = ports.documents.as_ref();
     let mut files: BTreeMap<String, DeadIndex> = BTreeMap::new();
     let mut add = |file: DeadFile| {
-        files.entry(file.key.clone()).or_insert(DeadIndex { file, summary: None, removed: false });
+        files.entry(file.key.clone()).or_insert(DeadIndex {
+            file,
+            summary: None,
+            removed: false,
+            replaced: false,
+        });
     };
     for (key, _) in documents.list("shards/").await? {
         let shard: Option<ShardState> = cell::read(documents, &key).await?;

@@ -6,7 +6,7 @@
 
 mod expire;
 pub mod plan;
-mod steps;
+pub(crate) mod steps;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -196,16 +196,19 @@ impl Compactor {
 }
 
 /// What a merge brought.
-struct Outcome {
-    merged: Merged,
-    quarantined: Vec<Quarantined>,
-    complete: bool,
+pub(crate) struct Outcome {
+    /// The new files.
+    pub(crate) merged: Merged,
+    /// Inputs that could not be read, by now.
+    pub(crate) quarantined: Vec<Quarantined>,
+    /// Every shard has passed the hour.
+    pub(crate) complete: bool,
     /// The column by which duplicates were looked for.
-    column: Option<String>,
+    pub(crate) column: Option<String>,
 }
 
 /// The hour's state after a merge of `inputs`.
-fn succeed(state: &HourState, inputs: &Inputs, outcome: Outcome) -> HourState {
+pub(crate) fn succeed(state: &HourState, inputs: &Inputs, outcome: Outcome) -> HourState {
     let Outcome { merged, quarantined, complete, column } = outcome;
     let (tally, dropped, duplicates) = (merged.tally(), merged.dropped, merged.duplicates);
     let list = merged.list.map(|list| GenerationFile {

@@ -17,6 +17,7 @@ use super::sorter::{Sorter, With};
 use super::{Parts, commit, letters, poller};
 use crate::budget::Share;
 use crate::dead_letters::{DeadIndex, announce};
+use crate::erase::Remembered;
 use crate::state::Manifest;
 use crate::supervision::{Next, Worker};
 use crate::telemetry;
@@ -119,11 +120,13 @@ impl RawFileWorker {
             objects: shared.ports.objects.as_ref(),
             write: &shared.lake.write,
         };
-        let mut sorter = Sorter::new(with, &source, origin, rows_bytes);
+        let erased = Remembered::load(documents.as_ref()).await?;
+        let mut sorter = Sorter::new(with, &source, origin, rows_bytes).without(erased.clone());
         sort(opened, &mut sorter).await?;
         let manifest = sorter.finish().await?;
         drop(room);
         crash::point("intake.before-manifest");
+        erased.still(documents.as_ref()).await?;
         self.commit(manifest).await
     }
 

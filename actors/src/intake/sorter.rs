@@ -19,6 +19,7 @@ use shardmill_connectors::standardise::{Rejection, Rows};
 use super::commit;
 use super::letters::{self, LetterFile};
 use crate::dead_letters::Letter;
+use crate::erase::Remembered;
 use crate::shared::StreamSettings;
 use crate::standardise::{self, Arrived, Builder, Builders, Reading, Refusal};
 use crate::state::{Manifest, ManifestEntry};
@@ -71,6 +72,7 @@ pub(crate) struct Sorter<'a> {
     reading: Reading,
     open: Builders<Open>,
     letters: LetterFile,
+    erased: Remembered,
     read: Tally,
     /// What could not be done while appending, which cannot wait.
     failed: Option<Failure>,
@@ -102,9 +104,15 @@ impl<'a> Sorter<'a> {
             folder,
             reading: Reading::of(with.settings.table),
             open: Builders::unbounded(),
+            erased: Remembered::default(),
             read: Tally::default(),
             failed: None,
         }
+    }
+
+    /// Leaves out what was erased: the file may have been taken in before, and be announced again.
+    pub(super) fn without(self, erased: Remembered) -> Self {
+        Sorter { erased, ..self }
     }
 
     /// Takes a piece of the file in: as a row, or as a letter. What Firehose gave up is taken out of its wrapping first.
@@ -127,6 +135,11 @@ impl<'a> Sorter<'a> {
     fn event(&mut self, what: What<'_>, offset: u64, arrived_at: Millis) {
         let origin = Origin { arrived_at, ..self.origin.clone() };
         self.origin.subsequence += 1;
+        if let What::Value(data) | What::Broken(data) = what
+            && self.erased.cover(data, "", arrived_at)
+        {
+            return;
+        }
         let identity = origin.identity();
         self.read.insert(identity);
         let (data, verdict): (&[u8], _) = match what {

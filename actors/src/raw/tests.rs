@@ -69,7 +69,14 @@ impl Lists {
             let mut tally = Tally::default();
             tally.insert(u128::from(self.state.raw.count) << 64 | at as u128);
             let key = format!("{}-{at}", self.state.raw.count);
-            RawFile { number: 0, hour: hour.parse().unwrap(), key, bytes: 1, tally }
+            RawFile {
+                number: 0,
+                hour: hour.parse().unwrap(),
+                key,
+                bytes: 1,
+                tally,
+                erased: Default::default(),
+            }
         };
         let raw: Vec<RawFile> = hours.iter().enumerate().map(file).collect();
         let read = raw.iter().map(|file| file.tally).sum();

@@ -96,7 +96,7 @@ impl Run<'_> {
             self.result.failed.push(format!("the destination `{name}` is not configured"));
             return Ok(None);
         };
-        let all = (portion, self.all);
+        let all = (portion, self.all, &self.erased);
         let records = Records::new(&with, self.request, all, stream, &mut self.pace);
         let rules = stream.rules.current();
         let mut chosen = Chosen { records, stream, rules, name, skipped: 0 };

@@ -74,6 +74,7 @@ impl Run<'_> {
                     return self.count(&manifest, false).await;
                 }
                 crash::point("replay.before-manifest");
+                self.erased.still(documents.as_ref()).await?;
                 let (manifest, created) = commit::create(documents, manifest).await?;
                 crash::point("replay.after-manifest");
                 (manifest, !created)
@@ -107,7 +108,7 @@ impl Run<'_> {
         let settings = Of { name: &portion.stream, label: "shardmill.replay", table: stream };
         let with_sorter = With { settings, objects, write: with.write };
         let mut sorter = Sorter::new(with_sorter, source, nobody(portion), ROWS_BYTES);
-        let all = (portion, self.all);
+        let all = (portion, self.all, &self.erased);
         let mut records = Records::new(&with, self.request, all, stream, &mut self.pace);
         while let Some(kept) = records.next().await? {
             if let Err(refusal) = sorter.record(&kept.data, &kept.origin) {

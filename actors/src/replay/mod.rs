@@ -35,6 +35,7 @@ use self::lake::Earlier;
 use self::pace::Pace;
 use self::portion::{Portion, portions};
 use crate::dead_letters::deliver::Targets;
+use crate::erase::Remembered;
 use crate::raw;
 use crate::shared::{Ports, StreamSettings};
 use crate::standardise::{Table, TablesBook};
@@ -136,6 +137,7 @@ struct Run<'a> {
     /// Records in all.
     all: u64,
     earlier: Earlier,
+    erased: Remembered,
     result: Replayed,
 }
 
@@ -156,7 +158,8 @@ impl Replay<'_> {
             _ => Pace::new(self.rate),
         };
         let (earlier, result) = (Earlier::default(), Replayed::default());
-        let mut run = Run { with: *self, request, pace, all, earlier, result };
+        let erased = Remembered::load(self.ports.documents.as_ref()).await?;
+        let mut run = Run { with: *self, request, pace, all, earlier, erased, result };
         for portion in &portions {
             if !run.portion(portion).await? {
                 break;

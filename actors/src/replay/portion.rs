@@ -93,7 +93,7 @@ mod tests {
     fn named(shard: &str, number: u64, hour: &str, bytes: u64) -> Named {
         let tally = Tally { rows: 10, ..Tally::default() };
         let (key, hour) = (format!("raw/{shard}/{number}"), hour.parse().unwrap());
-        let file = RawFile { number, hour, key, bytes, tally };
+        let file = RawFile { number, hour, key, bytes, tally, erased: Default::default() };
         Named { stream: "web".into(), shard: shard.into(), file }
     }
 

@@ -12,6 +12,7 @@ use shardmill_connectors::ports::Objects;
 use super::pace::Pace;
 use super::portion::Portion;
 use super::{Replay, Request};
+use crate::erase::Remembered;
 use crate::raw::RawReader;
 use crate::shared::StreamSettings;
 use crate::state::RawFile;
@@ -29,6 +30,7 @@ pub(super) struct Records<'r> {
     reader: Option<RawReader>,
     pace: &'r mut Pace,
     tell: &'r (dyn Fn(u64, u64) + Sync),
+    erased: &'r Remembered,
     all: u64,
     /// Records that nobody has been told of.
     untold: u64,
@@ -43,7 +45,7 @@ impl<'r> Records<'r> {
     pub(super) fn new(
         with: &Replay<'r>,
         request: &'r Request,
-        (portion, all): (&'r Portion, u64),
+        (portion, all, erased): (&'r Portion, u64, &'r Remembered),
         stream: &'r StreamSettings,
         pace: &'r mut Pace,
     ) -> Self {
@@ -56,6 +58,7 @@ impl<'r> Records<'r> {
             reader: None,
             pace,
             tell: with.progress,
+            erased,
             all,
             untold: 0,
             read: 0,
@@ -97,6 +100,9 @@ impl<'r> Records<'r> {
     fn is_meant(&mut self, kept: &Kept) -> bool {
         let at = kept.origin.arrived_at;
         if at < self.portion.from || at >= self.portion.to {
+            return false;
+        }
+        if self.erased.cover(&kept.data, &kept.key, at) {
             return false;
         }
         self.read += 1;

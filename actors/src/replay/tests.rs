@@ -83,7 +83,7 @@ impl Site {
         let key = layout::raw("events", hour, "0", 1, &records[0].0.to_string());
         self.ports.objects.put(&key, packed.bytes.clone()).await.unwrap();
         let (bytes, tally) = (packed.bytes.len() as u64, packed.tally);
-        let file = RawFile { number: 0, hour, key, bytes, tally };
+        let file = RawFile { number: 0, hour, key, bytes, tally, erased: Default::default() };
         let dead_letters = Some(DeadFile { key: "d".into(), tally });
         let raw = Some(vec![file.clone()]);
         let commit = LakeCommit { read: tally, raw, dead_letters, ..LakeCommit::default() };

@@ -63,7 +63,14 @@ pub(super) async fn upload(parts: &Parts, sealed: &[Sealed]) -> Result<Vec<RawFi
         let key = layout::raw(stream, *hour, &parts.shard, parts.ledger.epoch(), &random);
         parts.shared.ports.objects.put(&key, packed.bytes.clone()).await?;
         let bytes = packed.bytes.len() as u64;
-        files.push(RawFile { number: 0, hour: *hour, key, bytes, tally: packed.tally });
+        files.push(RawFile {
+            number: 0,
+            hour: *hour,
+            key,
+            bytes,
+            tally: packed.tally,
+            erased: Default::default(),
+        });
     }
     if !files.is_empty() {
         crash::point("raw.after-objects");

@@ -90,6 +90,9 @@ pub struct HourState {
     /// The rows it had then, and those that came for it later.
     #[serde(default)]
     pub expired: Tally,
+    /// The rows of people who were erased.
+    #[serde(default)]
+    pub erased: Tally,
     /// Whether every shard had passed the hour when the generation was made.
     pub complete: bool,
     /// Generations made since it became complete: their minimum interval doubles.
@@ -130,6 +133,7 @@ impl HourState {
             quarantined: Vec::new(),
             expired_at: None,
             expired: Tally::default(),
+            erased: Tally::default(),
             complete: false,
             late_generations: 0,
             catalog: CatalogState::default(),
@@ -148,7 +152,7 @@ impl HourState {
         Some(folder.to_owned())
     }
 
-    /// Whether its books balance: rows = absorbed + late − dropped − duplicates − quarantined − expired, and every duplicate is
+    /// Whether its books balance: rows = absorbed + late − dropped − duplicates − quarantined − expired − erased, and every duplicate is
     /// listed, unless its list has been let go with the rows.
     pub fn balances(&self) -> bool {
         let absorbed: Tally = self.absorbed.values().map(|absorbed| absorbed.tally).sum();
@@ -157,7 +161,8 @@ impl HourState {
         let files: Tally = self.files.iter().map(|file| file.tally).sum();
         let listed: Tally = self.duplicate_lists.iter().map(|list| list.tally).sum();
         let let_go = self.expired_at.is_some() && self.duplicate_lists.is_empty();
-        let accounted = absorbed + late - self.dropped - self.duplicates - quarantined - self.expired;
+        let gone = self.dropped + self.duplicates + quarantined + self.expired + self.erased;
+        let accounted = absorbed + late - gone;
         self.tally == files && self.tally == accounted && (let_go || self.duplicates == listed)
     }
 }

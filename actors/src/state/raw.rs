@@ -26,6 +26,13 @@ pub struct RawFile {
     pub bytes: u64,
     /// Its records.
     pub tally: Tally,
+    /// Those that it had besides, of people who were erased.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub erased: Tally,
+}
+
+fn is_nothing(tally: &Tally) -> bool {
+    tally.rows == 0
 }
 
 /// A shard's raw backup, as its document tells of it.
@@ -102,7 +109,14 @@ mod tests {
     }
 
     fn file(at: u8, key: u64) -> RawFile {
-        RawFile { number: 0, hour: hour(at), key: key.to_string(), bytes: 1, tally: tally(key) }
+        RawFile {
+            number: 0,
+            hour: hour(at),
+            key: key.to_string(),
+            bytes: 1,
+            tally: tally(key),
+            erased: Default::default(),
+        }
     }
 
     /// Pages by name: created if absent, as documents are.

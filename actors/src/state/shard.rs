@@ -280,6 +280,7 @@ mod tests {
             key: "r".into(),
             bytes: 1,
             tally: tally(identities),
+            erased: Tally::default(),
         };
         let mut state = ShardState::new("web", "s0", vec![], None);
         let commit = |raw: Vec<RawFile>| LakeCommit {

@@ -197,7 +197,7 @@ fn unbalanced(at: &str, message: String) -> Finding {
     Finding::by_hand(Kind::Unbalanced, at, message, remedy)
 }
 
-/// Balances every hour: rows = absorbed + late − dropped − duplicates − quarantined − expired.
+/// Balances every hour: rows = absorbed + late − dropped − duplicates − quarantined − expired − erased.
 pub(super) fn hours(world: &World, scope: &Scope, report: &mut Report) {
     for hour in world.hours.values().filter(|hour| scope.takes(&hour.table, hour.hour)) {
         let at = format!("{}/{}", hour.table, hour.hour);
@@ -206,6 +206,7 @@ pub(super) fn hours(world: &World, scope: &Scope, report: &mut Report) {
         report.duplicates += hour.duplicates.rows;
         report.late += hour.late.values().copied().sum::<Tally>().rows.saturating_sub(hour.dropped.rows);
         report.expired += hour.expired.rows;
+        report.erased += hour.erased.rows;
         if !hour.balances() {
             report.findings.push(unbalanced(&at, "the books of the hour do not balance".to_owned()));
         }

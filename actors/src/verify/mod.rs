@@ -92,6 +92,8 @@ pub struct Report {
     /// Rows dropped because an earlier row of their hour has their message id.
     #[serde(skip_serializing_if = "is_zero")]
     pub duplicates: u64,
+    /// Rows of people who were erased.
+    pub erased: u64,
     /// Parquet files and dead-letter files read.
     pub files: u64,
     /// Records that are kept as they were received.

@@ -62,7 +62,7 @@ pub(super) async fn check(
 fn judge(list: &RawList, files: &[&RawFile]) -> Option<String> {
     // Pages are read after the document: they may know of what was committed since.
     let mine = || files.iter().filter(|file| file.number <= list.count);
-    let tally: Tally = mine().map(|file| file.tally).sum();
+    let tally: Tally = mine().map(|file| file.tally + file.erased).sum();
     let numbers = mine().map(|file| file.number);
     if numbers.eq(1..=list.count) && tally == list.tally {
         return None;
@@ -112,7 +112,14 @@ mod tests {
     fn file(number: u64) -> RawFile {
         let mut tally = Tally::default();
         tally.insert(u128::from(number) << 70);
-        RawFile { number, hour: "2026-11-21T07".parse().unwrap(), key: number.to_string(), bytes: 1, tally }
+        RawFile {
+            number,
+            hour: "2026-11-21T07".parse().unwrap(),
+            key: number.to_string(),
+            bytes: 1,
+            tally,
+            erased: Default::default(),
+        }
     }
 
     #[test]
@@ -128,6 +135,8 @@ mod tests {
         }
         let other = RawFile { tally: file(9).tally, ..file(2) };
         assert!(judge(&list, &[&all[0], &other, &all[2]]).unwrap().contains("of 3 raw backups 3"));
+        let erased = RawFile { tally: Tally::default(), erased: file(2).tally, ..file(2) };
+        assert_eq!(judge(&list, &[&all[0], &erased, &all[2]]), None, "what was erased stays counted");
         assert_eq!(judge(&RawList::default(), &[]), None);
     }
 }

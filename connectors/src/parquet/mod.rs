@@ -17,6 +17,7 @@ pub mod merge;
 pub mod origin;
 pub mod promote;
 pub mod read;
+pub mod sift;
 pub mod unify;
 pub mod verify;
 pub mod write;

@@ -126,6 +126,11 @@ impl Origins {
         Some((Millis(first), Millis(last)))
     }
 
+    /// When each row arrived, in milliseconds since the Unix epoch, if the batch has that column.
+    pub(crate) fn arrived(batch: &RecordBatch) -> Result<Option<Int64Array>, String> {
+        arrivals(batch)
+    }
+
     fn identity(&self, row: usize) -> u128 {
         let (stream, shard) = self.shard(row);
         identity(stream, shard, self.sequence.value(row), self.subsequence.value(row))

@@ -5,6 +5,7 @@ mod cluster;
 mod data;
 mod destinations;
 mod dlq;
+mod erase;
 mod lake;
 mod node;
 mod replay;
@@ -21,6 +22,7 @@ pub use dlq::{
     DlqArgs, DlqBackup, DlqCommand, DlqEdit, DlqFilter, DlqList, DlqPurge, DlqRedrive, DlqShow, DlqStates,
     DlqStatus, DlqWhich,
 };
+pub use erase::EraseArgs;
 pub use lake::{LakeArgs, LakeCommand, LakePromote, LakeVerify};
 pub use node::{CheckArgs, DemoArgs, RunArgs};
 pub use replay::ReplayArgs;
@@ -62,6 +64,8 @@ pub enum Command {
     Lake(LakeArgs),
     /// Process records again as they were received: into the lake, or to one destination
     Replay(Box<ReplayArgs>),
+    /// Erase a person's events from everything that is kept; --dry-run first
+    Erase(Box<EraseArgs>),
     /// Ask a running node about itself and its cluster, or change something
     Admin(AdminArgs),
     /// Prepare a cluster of nodes

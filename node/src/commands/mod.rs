@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod demo;
 pub mod destinations;
 pub mod dlq;
+pub mod erase;
 pub mod generate;
 pub mod lake;
 pub mod ops_client;
@@ -85,6 +86,7 @@ pub async fn execute(cli: Cli) -> Result<(), Error> {
         Command::Dlq(args) => dlq::dlq(args.command, json).await,
         Command::Lake(args) => lake::lake(args.command, json).await,
         Command::Replay(args) => replay::replay(*args, json).await,
+        Command::Erase(args) => erase::erase(*args, json).await,
         Command::Admin(args) => admin::admin(args, json).await,
         Command::Cluster(args) => cluster::cluster(args.command, json),
     }

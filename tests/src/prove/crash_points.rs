@@ -9,7 +9,9 @@ use tokio::sync::watch;
 
 use super::kill::{CONFIG, judge};
 use super::{Options, Outcome, tell};
-use super::{crash_intake, crash_lanes, crash_raw, crash_redelivery, crash_requests, crash_schedules};
+use super::{
+    crash_erase, crash_intake, crash_lanes, crash_raw, crash_redelivery, crash_requests, crash_schedules,
+};
 use crate::harness::{Cli, Node, Senders, Sent, Setup, client};
 
 /// Runs the proof: one scenario for every point there is.
@@ -17,8 +19,8 @@ pub async fn run(options: Options) -> Outcome {
     let mut figures = BTreeMap::new();
     for (name, between) in crash::POINTS {
         tell(format!("{name}: {between}"));
-        // A redrive or a replay is one command and passes its points once; a page takes a hundred commits.
-        let one_pass = ["redrive.", "redeliver.", "request.", "replay.", "raw."]
+        // A redrive, a replay or an erasure is one command and passes its points once; a page takes a hundred commits.
+        let one_pass = ["redrive.", "redeliver.", "request.", "replay.", "raw.", "erase."]
             .iter()
             .any(|area| name.starts_with(area));
         let turns: &[u32] = match *name {
@@ -44,6 +46,9 @@ async fn scenario(point: &str, turn: u32, seed: u64) -> Outcome {
     let setup = Setup::new(&folder.path().join("data"), Some(CONFIG));
     if point.starts_with("redrive.") {
         return redrive(point, &setup, seed).await;
+    }
+    if point.starts_with("erase.") {
+        return crash_erase::scenario(point, &setup, seed).await;
     }
     if point.starts_with("redeliver.") {
         return crash_redelivery::scenario(point, &setup).await;
@@ -100,7 +105,8 @@ async fn after_a_start(setup: &Setup, seed: u64) -> Outcome {
     Ok(json!({"acknowledged": sent.acknowledged.len(), "aborted": "while it started", "rows": lake["rows"]}))
 }
 
-fn senders(seed: u64, events: u64) -> Senders {
+/// Senders of so many events, some of them invalid.
+pub(super) fn senders(seed: u64, events: u64) -> Senders {
     let pause = Duration::from_millis(20);
     Senders { senders: 2, events: events / 2, together: 20, keys: 10, invalid: 0.05, seed, pause }
 }

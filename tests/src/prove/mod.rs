@@ -5,6 +5,7 @@ pub mod bad_input;
 pub mod big_hour;
 mod broken_files;
 pub mod cluster;
+mod crash_erase;
 mod crash_intake;
 mod crash_lanes;
 pub mod crash_points;

@@ -20,6 +20,7 @@ mod cli;
 mod cluster;
 mod conformance;
 mod dedupe;
+mod erase;
 mod evolution;
 mod intake;
 mod json_schema;

@@ -57,8 +57,9 @@ impl Feed {
             Feed::Search(search) => search.next().await,
             Feed::Range { object, lines, known } => {
                 while let Some(letter) = lines.letter().await? {
-                    if known.settlement(&letter.id).is_none() {
-                        return known.found(letter, object).map(Some);
+                    let found = known.found(letter, object)?;
+                    if found.settlement.is_none() && !known.is_erased(&found) {
+                        return Ok(Some(found));
                     }
                 }
                 Ok(None)

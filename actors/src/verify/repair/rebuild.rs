@@ -142,7 +142,15 @@ pub(crate) async fn commit(
         }
         return Err(failure);
     }
-    point::point(ports, table, *hour).await?;
+    show(ports, cell, next).await
+}
+
+/// Points the catalog at the generation of `next`, and records that.
+///
+/// # Errors
+/// What the stores raise.
+pub(crate) async fn show(ports: &Ports, cell: &mut Cell<HourState>, next: HourState) -> Result<(), Failure> {
+    point::point(ports, &next.table, next.hour).await?;
     let catalog = CatalogState { location: next.location(), switched_at: Some(Millis::now()) };
     match cell.replace(HourState { catalog, ..next }).await {
         // A node has taken the hour, and says the same to the catalog.

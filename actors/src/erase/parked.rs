@@ -1,0 +1,83 @@
+//! What lanes hold apart, without the person: an object is written anew, and the shard's document names that one.
+//!
+//! It belongs to the shard's owner, and is changed as a take and a release in one, only while nobody who lives owns the shard. The
+//! events that are gone were neither delivered nor given up: the lane counts them as never routed.
+
+use shardmill_cluster::Cell;
+use shardmill_connectors::failure::{Class, Failure};
+use shardmill_connectors::layout;
+use uuid::Uuid;
+
+use super::whom::Whom;
+use super::{Erase, Report};
+use crate::lane::parking::{self, ParkedEvent};
+use crate::state::ShardState;
+use crate::state::lane::Parked;
+use crate::verify::repair::passed_on;
+use crate::world::Reader;
+
+/// Erases in what every lane holds apart. A shard that cannot be touched keeps no other from being tried.
+pub(super) async fn erase(with: &Erase<'_>, whom: &Whom, report: &mut Report) -> Result<(), Failure> {
+    let world = Reader::default().read(with.ports.documents.as_ref()).await?;
+    for shard in world.shards.values() {
+        for (lane, state) in &shard.lanes {
+            let Some(parked) = &state.parked else { continue };
+            match one(with, whom, (shard, lane, parked), report).await {
+                Err(failure) if matches!(failure.class, Class::Rejected | Class::Fenced) => {
+                    report.not_reached.push(format!(
+                        "what the lane to {lane} of {} holds apart, in {}, belongs to a node: run the same command again later, or with the nodes stopped",
+                        shard.name(),
+                        parked.object
+                    ));
+                }
+                outcome => outcome?,
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn one(
+    with: &Erase<'_>,
+    whom: &Whom,
+    (shard, lane, parked): (&ShardState, &str, &Parked),
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let objects = with.ports.objects.as_ref();
+    let (mut kept, mut out) = (Vec::new(), 0);
+    for event in parking::load(objects, &parked.object).await? {
+        match is_theirs(whom, &event)? {
+            true => out += 1,
+            false => kept.push(event),
+        }
+    }
+    if out == 0 || with.dry_run {
+        report.parked += out;
+        return Ok(());
+    }
+    let key = layout::documents::shard(&shard.stream, &shard.shard);
+    let mut cell: Cell<ShardState> = Cell::load(with.ports.documents.clone(), key).await?;
+    let Some(mut next) = cell.state().cloned() else { return Ok(()) };
+    next.ownership = passed_on(with.tools, &next.ownership).await?;
+    let Some(state) = next.lanes.get_mut(lane).filter(|state| state.parked.as_ref() == Some(parked)) else {
+        return Err(Failure::rejected("the lane has moved on"));
+    };
+    state.counts.routed = state.counts.routed.saturating_sub(out);
+    state.parked = None;
+    if !kept.is_empty() {
+        let random = Uuid::new_v4().simple().to_string();
+        let object = layout::parked(&shard.stream, &shard.shard, next.ownership.epoch, &random, lane);
+        objects.put(&object, parking::to_bytes(&kept)?.into()).await?;
+        state.parked = Some(Parked { object, keys: parking::keys(&kept), events: kept.len() as u64 });
+        report.objects_rewritten += 1;
+    }
+    cell.replace(next).await?;
+    objects.delete(&parked.object).await?;
+    report.parked += out;
+    report.objects_deleted += 1;
+    Ok(())
+}
+
+fn is_theirs(whom: &Whom, event: &ParkedEvent) -> Result<bool, Failure> {
+    Ok(whom.is_event(&event.data()?, &event.partition_key, event.origin.arrived_at))
+}

@@ -1,0 +1,341 @@
+//! Erasing on embedded stores: hours, letters and edits, the doors, and the books.
+
+use async_trait::async_trait;
+use serde_json::json;
+use shardmill_cluster::{Cell, Liveness, NodeId};
+use shardmill_connectors::backup::Packer;
+use shardmill_connectors::json::Object;
+use shardmill_connectors::layout;
+use shardmill_connectors::parquet::{FileWriter, WriteOptions, tally};
+use shardmill_connectors::ports::Objects;
+use shardmill_connectors::record::Origin;
+use shardmill_connectors::setsum::Tally;
+use shardmill_connectors::standardise::Rows;
+
+use super::*;
+use crate::dead_letters::letter::{self, Payload};
+use crate::dead_letters::{DeadIndex, Edit, Editing, Letter, Selection, announce};
+use crate::raw::named;
+use crate::state::hour::{CatalogState, GenerationFile};
+use crate::state::lane::Parked;
+use crate::state::{Absorbed, Counts, DeadFile, HourState, LaneState, RawFile, RawPage, Segment, ShardState};
+use crate::testing::stores;
+use crate::verify::{Scope, verify};
+
+/// Whether owners are dead.
+#[derive(Debug)]
+struct All(bool);
+
+#[async_trait]
+impl Liveness for All {
+    async fn is_dead(&self, _: &NodeId) -> Result<bool, Failure> {
+        Ok(self.0)
+    }
+}
+
+struct Site {
+    ports: Ports,
+    _folder: tempfile::TempDir,
+}
+
+fn hour() -> Hour {
+    "2026-11-21T07".parse().unwrap()
+}
+
+fn origin(n: u64) -> Origin {
+    let arrived_at = hour().start().plus(n as i64);
+    Origin { stream: "web".into(), shard: "0".into(), sequence: n.into(), subsequence: 0, arrived_at }
+}
+
+/// Three users in turn.
+fn event(n: u64) -> String {
+    json!({"messageId": format!("m{n}"), "userId": format!("user-{}", n % 3), "x": n}).to_string()
+}
+
+async fn file(objects: &dyn Objects, key: &str, numbers: std::ops::Range<u64>) -> (u64, Tally) {
+    let mut rows = Rows::new(TableSchema::builtin());
+    for n in numbers {
+        rows.append(&Object::parse(event(n).as_bytes()).unwrap(), &origin(n)).unwrap();
+    }
+    let batch = rows.finish();
+    let mut file =
+        FileWriter::create(objects, key, batch.schema(), &WriteOptions::default(), &[]).await.unwrap();
+    file.write(&batch).await.unwrap();
+    let summary = file.finish().await.unwrap();
+    (summary.bytes, summary.tally)
+}
+
+fn refused(n: u64) -> Letter {
+    let text = json!({
+        "id": format!("{n:032}"), "class": "rejected", "reason": "r", "destination": null, "table": "events",
+        "field": null, "event": null, "key": format!("user-{}", n % 3), "origin": origin(n), "attempts": 1,
+        "first_at": 0, "last_at": 0, "redrives": 0,
+        "payload": serde_json::from_str::<serde_json::Value>(&event(n)).unwrap(),
+    });
+    serde_json::from_str(&text.to_string()).unwrap()
+}
+
+impl Site {
+    /// An hour of 30 rows, a segment of 9 that it has not absorbed, and 6 letters, of which two files know.
+    async fn new(owner: Option<NodeId>) -> Site {
+        let folder = tempfile::tempdir().unwrap();
+        let ports = stores(folder.path());
+        let objects = ports.objects.as_ref();
+        let key = layout::part(&layout::generation("events", hour(), 1, 1, "abc"), 0);
+        let (bytes, rows) = file(objects, &key, 0..30).await;
+        let mut state = HourState::new("events", hour());
+        (state.ownership.epoch, state.ownership.owner) = (1, owner);
+        (state.generation, state.tally, state.complete) = (1, rows, true);
+        state.files = vec![GenerationFile { key, bytes, tally: rows }];
+        state.absorbed.insert("web/0".into(), Absorbed { through: 1, tally: rows });
+        state.catalog = CatalogState { location: state.location(), switched_at: Some(Millis(0)) };
+        let location = state.location().unwrap();
+        ports.catalog.ensure_table("events", &TableSchema::builtin().arrow()).await.unwrap();
+        ports.catalog.set_location("events", hour(), &location).await.unwrap();
+        let name = layout::documents::hour("events", hour());
+        Cell::load(ports.documents.clone(), name).await.unwrap().replace(state).await.unwrap();
+
+        let key = layout::segment("web", "0", 1, "r", ("events", hour()));
+        let (bytes, fresh) = file(objects, &key, 30..39).await;
+        let (table, schema) = ("events".into(), "events@1".into());
+        let segment = Segment { number: 2, table, hour: hour(), key, bytes, tally: fresh, schema };
+        let letters: Vec<Letter> = (40..46).map(refused).collect();
+        let key = layout::dead_letters("web", "0", 1, "r");
+        let dead = letter::upload(objects, &key, &letters[..3]).await.unwrap();
+        let mut shard = ShardState::new("web", "0", vec![], Some(Millis::now().plus(60_000)));
+        (shard.ownership.epoch, shard.next_segment) = (1, 3);
+        (shard.segments, shard.dead_letters) = (vec![segment], vec![dead]);
+        shard.invalid = letters.iter().map(|letter| one(letter.origin.identity())).sum();
+        shard.read = rows + fresh + shard.invalid;
+        let name = layout::documents::shard("web", "0");
+        Cell::load(ports.documents.clone(), name).await.unwrap().replace(shard).await.unwrap();
+        let forwarded = letter::upload(objects, "dead/web/0/1-f.ndjson", &letters[3..]).await.unwrap();
+        DeadIndex::enter(&ports.documents, &forwarded).await.unwrap();
+        announce(&ports, &forwarded.key).await.unwrap();
+        Site { ports, _folder: folder }
+    }
+
+    async fn erase(&self, user: &str, (now, dry_run): (bool, bool), dead: bool) -> Report {
+        let wanted = [Wanted::parse(&format!("/userId={user}")).unwrap()];
+        let tools = Tools { write: WriteOptions::default(), liveness: Arc::new(All(dead)) };
+        let erase = Erase {
+            ports: &self.ports,
+            tools: &tools,
+            schemas: &BTreeMap::new(),
+            wanted: &wanted,
+            delete_grace: Duration::from_secs(3_600),
+            now,
+            dry_run,
+        };
+        erase.run().await.unwrap()
+    }
+
+    async fn state(&self) -> HourState {
+        let name = layout::documents::hour("events", hour());
+        let cell: Cell<HourState> = Cell::load(self.ports.documents.clone(), name).await.unwrap();
+        cell.state().cloned().unwrap()
+    }
+
+    async fn objects(&self) -> Vec<String> {
+        self.ports.objects.list("").await.unwrap().into_iter().map(|object| object.key).collect()
+    }
+
+    async fn is_whole(&self) {
+        let report = verify(&self.ports, &Scope { deep: true, ..Scope::default() }).await.unwrap();
+        assert!(report.ok, "{:?}", report.findings);
+    }
+
+    /// The letters that wait, by their sequence numbers.
+    async fn letters(&self) -> Vec<String> {
+        let found = Selection::default().find(&self.ports).await.unwrap();
+        let mut numbers: Vec<String> =
+            found.iter().map(|found| found.letter.origin.sequence.to_string()).collect();
+        numbers.sort();
+        numbers
+    }
+}
+
+fn one(identity: u128) -> Tally {
+    let mut tally = Tally::default();
+    tally.insert(identity);
+    tally
+}
+
+#[tokio::test]
+async fn a_dry_run_tells_everything_and_touches_nothing() {
+    let site = Site::new(None).await;
+    let before = (site.objects().await, site.state().await);
+    let told = site.erase("user-1", (false, true), true).await;
+    assert_eq!((told.hours[0].rows, told.segments, told.dead_letters), (13, 1, 2));
+    assert_eq!((site.objects().await, site.state().await), before);
+    assert!(told.id.is_none() && site.ports.documents.list("erasures/").await.unwrap().is_empty());
+    assert_eq!(site.letters().await.len(), 6);
+}
+
+#[tokio::test]
+async fn nothing_of_a_person_is_left_and_the_books_balance() {
+    let site = Site::new(None).await;
+    site.is_whole().await;
+    let told = site.erase("user-1", (true, false), true).await;
+    assert!(told.is_whole() && told.found_after == 0 && told.mentions == 0, "{told:?}");
+    assert_eq!((told.hours[0].rows, told.segments, told.dead_letters, told.waiting), (13, 1, 2, 0));
+    let state = site.state().await;
+    assert!(state.balances() && state.garbage.is_empty());
+    assert_eq!((state.tally.rows, state.erased.rows, state.generation), (26, 13, 3));
+    let key = &state.files[0].key;
+    assert_eq!(tally(site.ports.objects.clone(), key).await.unwrap(), state.tally);
+    assert_eq!(site.ports.catalog.location("events", hour()).await.unwrap(), state.location());
+    assert_eq!(site.letters().await, ["41", "42", "44", "45"]);
+    site.is_whole().await;
+
+    // What comes later is another's, or a new beginning.
+    let again = site.erase("user-1", (true, false), true).await;
+    assert!(again.is_whole() && again.hours.is_empty() && again.id == told.id, "{again:?}");
+    assert_eq!(site.ports.documents.list("erasures/").await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn replaced_files_wait_for_the_grace_unless_asked_otherwise() {
+    let site = Site::new(None).await;
+    let told = site.erase("user-2", (false, false), true).await;
+    assert!(told.is_whole() && told.waiting > 0, "{told:?}");
+    assert!(told.not_reached.iter().any(|line| line.contains("--now")));
+    assert!(!site.state().await.garbage.is_empty());
+    site.is_whole().await;
+    let again = site.erase("user-2", (true, false), true).await;
+    assert_eq!((again.waiting, again.hours.len()), (0, 0));
+    assert!(again.objects_deleted > 0 && site.state().await.garbage.is_empty());
+    site.is_whole().await;
+}
+
+#[tokio::test]
+async fn an_hour_that_a_node_works_on_is_told_and_found_in_the_end() {
+    let site = Site::new(Some(NodeId::boot("a"))).await;
+    let told = site.erase("user-1", (true, false), false).await;
+    assert!(!told.is_whole() && told.found_after == 13, "{told:?}");
+    assert!(told.hours[0].reason.as_ref().unwrap().contains("a node works on events/2026-11-21T07"));
+    assert_eq!(site.state().await.generation, 1);
+}
+
+#[tokio::test]
+async fn an_hour_of_one_person_alone_is_empty_afterwards_and_goes_on() {
+    let site = Site::new(None).await;
+    for user in ["user-0", "user-1", "user-2"] {
+        assert!(site.erase(user, (true, false), true).await.is_whole());
+    }
+    let state = site.state().await;
+    assert_eq!((state.tally.rows, state.erased.rows, state.files.len()), (0, 39, 1));
+    assert!(site.letters().await.is_empty());
+    site.is_whole().await;
+}
+
+#[tokio::test]
+async fn edits_go_and_letters_that_come_later_are_not_shown() {
+    let site = Site::new(None).await;
+    let mut editing = Editing::begin(&site.ports).await.unwrap();
+    for n in [41, 43] {
+        let payload = Payload::of(event(n + 3).as_bytes());
+        editing.add(&Edit::new(refused(n).id, payload, Millis::now().plus(-1))).await.unwrap();
+    }
+    editing.commit().await.unwrap();
+    let told = site.erase("user-1", (true, false), true).await;
+    assert_eq!((told.edits, told.found_after), (1, 0), "{told:?}");
+    site.is_whole().await;
+    // An old event of the person, given up only now; and a new one.
+    let new = Letter { origin: Origin { arrived_at: Millis::now().plus(9), ..origin(52) }, ..refused(52) };
+    let (key, both) = ("dead/web/0/1-x.ndjson", [refused(49), new]);
+    let file: DeadFile = letter::upload(site.ports.objects.as_ref(), key, &both).await.unwrap();
+    DeadIndex::enter(&site.ports.documents, &file).await.unwrap();
+    assert_eq!(site.letters().await, ["41", "42", "44", "45", "52"]);
+}
+
+#[tokio::test]
+async fn the_raw_backup_is_written_anew_wherever_it_is_named_and_its_books_stay() {
+    let site = Site::new(None).await;
+    let documents = &site.ports.documents;
+    let mut files = Vec::new();
+    // Of two the document knows, of one a page; one is of the person alone.
+    for (number, events) in [(1, 0..30), (2, 30..39), (3, 40..41), (4, 41..46)] {
+        let mut packer = Packer::default();
+        events.for_each(|n| packer.push(&origin(n), "k", event(n).as_bytes()));
+        let packed = packer.finish().unwrap();
+        let key = layout::raw("web", hour(), "0", 1, &number.to_string());
+        let bytes = packed.bytes.len() as u64;
+        site.ports.objects.put(&key, packed.bytes).await.unwrap();
+        let erased = Tally::default();
+        files.push(RawFile { number, hour: hour(), key, bytes, tally: packed.tally, erased });
+    }
+    let name = layout::documents::shard("web", "0");
+    let mut cell: Cell<ShardState> = Cell::load(documents.clone(), name).await.unwrap();
+    let mut shard = cell.state().cloned().unwrap();
+    shard.raw.add(&files);
+    shard.raw.files.retain(|file| file.number != 2);
+    cell.replace(shard).await.unwrap();
+    let (stream, of) = ("web".to_owned(), "0".to_owned());
+    let page = RawPage { stream, shard: of, hour: hour(), files: vec![files[1].clone()] };
+    let page_name = layout::documents::raw_page("web", "0", hour(), 2);
+    Cell::load(documents.clone(), page_name).await.unwrap().replace(page).await.unwrap();
+    site.is_whole().await;
+    let told = site.erase("user-1", (true, false), true).await;
+    assert!(told.is_whole() && told.raw == 15, "{told:?}");
+    site.is_whole().await;
+    let left = named(documents.as_ref(), None, |_| true).await.unwrap();
+    let rows: Vec<(u64, u64)> = left.iter().map(|one| (one.file.tally.rows, one.file.erased.rows)).collect();
+    assert_eq!(rows, [(20, 10), (6, 3), (0, 1), (4, 1)]);
+    assert!(files.iter().all(|old| left.iter().all(|new| new.file.key != old.key)));
+}
+
+#[tokio::test]
+async fn what_a_lane_holds_apart_is_written_anew_and_was_never_routed() {
+    let site = Site::new(None).await;
+    let line = |n: u64| {
+        let payload: serde_json::Value = serde_json::from_str(&event(n)).unwrap();
+        json!({"key": "k", "partition_key": "k", "origin": origin(n), "payload": payload}).to_string()
+    };
+    let object = layout::parked("web", "0", 1, "r", "crm");
+    let lines = [line(60), line(61), line(64)].join("\n");
+    site.ports.objects.put(&object, lines.into()).await.unwrap();
+    let name = layout::documents::shard("web", "0");
+    let mut cell: Cell<ShardState> = Cell::load(site.ports.documents.clone(), name).await.unwrap();
+    let mut shard = cell.state().cloned().unwrap();
+    let parked = Parked { object: object.clone(), keys: 1, events: 3 };
+    let counts = Counts { routed: 3, ..Counts::default() };
+    let lane = LaneState { parked: Some(parked), counts, ..LaneState::default() };
+    shard.lanes.insert("crm".into(), lane);
+    cell.replace(shard).await.unwrap();
+    let told = site.erase("user-1", (true, false), true).await;
+    assert!(told.is_whole() && told.parked == 2, "{told:?}");
+    cell.refresh().await.unwrap();
+    let lane = &cell.state().unwrap().lanes["crm"];
+    let parked = lane.parked.as_ref().unwrap();
+    assert_eq!((parked.events, lane.counts.pending()), (1, 1));
+    assert!(site.ports.objects.head(&object).await.unwrap().is_none());
+    site.is_whole().await;
+}
+
+#[tokio::test]
+async fn an_object_that_cannot_be_read_proves_nothing() {
+    let site = Site::new(None).await;
+    site.ports.objects.put("elsewhere/broken.parquet", "broken".into()).await.unwrap();
+    let told = site.erase("user-1", (true, false), true).await;
+    assert!(!told.is_whole() && told.found_after == 0 && told.unread.len() == 1, "{told:?}");
+    assert!(told.unread[0].starts_with("elsewhere/broken.parquet: "), "{told:?}");
+}
+
+#[tokio::test]
+async fn who_asked_before_an_erasure_is_told_to_ask_again() {
+    let site = Site::new(None).await;
+    let documents = site.ports.documents.as_ref();
+    let before = Remembered::load(documents).await.unwrap();
+    assert!(before.still(documents).await.is_ok());
+    site.erase("user-1", (true, false), true).await;
+    assert!(before.still(documents).await.is_err());
+    let after = Remembered::load(documents).await.unwrap();
+    assert!(after.still(documents).await.is_ok());
+    assert!(
+        after.cover(event(1).as_bytes(), "", Millis(1)) && !after.cover(event(2).as_bytes(), "", Millis(1))
+    );
+    let body = documents.list("erasures/").await.unwrap().remove(0).0;
+    let body = documents.read(&body).await.unwrap().unwrap().body;
+    assert!(!String::from_utf8_lossy(&body).contains("user-1"));
+}

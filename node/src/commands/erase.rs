@@ -1,0 +1,144 @@
+//! `erase`: takes a person out of everything that is kept.
+
+use serde_json::{Value, json};
+use shardmill_actors::admin::audit;
+use shardmill_actors::erase::{Erase, Report};
+use shardmill_actors::verify::Tools;
+use shardmill_connectors::erasure::{Field, Wanted};
+
+use super::Error;
+use super::ops_client::operator;
+use super::reach::Reached;
+use crate::cli::EraseArgs;
+use crate::output;
+use crate::wire;
+
+/// The fields that name a person when nothing else is said.
+const PERSON: [&str; 2] = ["/userId", "/anonymousId"];
+
+/// Erases, or tells what would be erased; fails when something is left that could be reached.
+pub async fn erase(args: EraseArgs, json: bool) -> Result<(), Error> {
+    let reached = Reached::open(&args.reach).await?;
+    let wanted = wanted(&reached, &args)?;
+    let ports = &reached.stores.ports;
+    let tools = Tools { write: wire::write_options(&reached.config), liveness: reached.stores.liveness() };
+    if !args.dry_run {
+        // Not whom: the log stays.
+        let fields: Vec<String> = wanted.iter().flat_map(|one| &one.fields).map(Field::to_string).collect();
+        let said = json!({"by": operator(), "fields": fields, "now": args.now});
+        audit::note(ports.objects.as_ref(), None, "erase", &said).await?;
+    }
+    let erase = Erase {
+        ports,
+        tools: &tools,
+        schemas: &reached.stores.schemas(),
+        wanted: &wanted,
+        delete_grace: reached.config.lake.delete_grace.0,
+        now: args.now,
+        dry_run: args.dry_run,
+    };
+    let report = erase.run().await?;
+    match json {
+        true => {
+            let value = serde_json::to_value(&report).unwrap_or(Value::Null);
+            output::show(true, &value, &[])?;
+        }
+        false => output::print(&text(&report))?,
+    }
+    if report.is_whole() { Ok(()) } else { Err(Error::Told) }
+}
+
+/// What must hold of an event. A person is found by the usual fields, by those that streams make their keys of, and by those named.
+fn wanted(reached: &Reached, args: &EraseArgs) -> Result<Vec<Wanted>, Error> {
+    let Some(user) = &args.user else { return Ok(args.conditions.clone()) };
+    let sources = reached.stores.sources();
+    let keys = sources.values().flat_map(|stream| stream.fields.key.iter().map(String::as_str));
+    let named = PERSON.into_iter().chain(keys).map(Field::parse);
+    let mut fields = named.collect::<Result<Vec<Field>, String>>().map_err(Error::Usage)?;
+    fields.extend(args.fields.iter().cloned());
+    fields.sort();
+    fields.dedup();
+    Ok(vec![Wanted { fields, value: user.clone(), is_key: true }])
+}
+
+/// A report for people.
+fn text(report: &Report) -> String {
+    let Report { dry_run, hours, segments, dead_letters, edits, parked, raw, .. } = report;
+    let rows: u64 = hours.iter().map(|hour| hour.rows).sum();
+    let would = if *dry_run { "would erase" } else { "erased" };
+    let mut text = format!(
+        "{would} {rows} rows of {} hours, {dead_letters} dead letters, {edits} edits, {parked} parked events, {raw} raw records ({} compared)\n",
+        hours.len(),
+        report.fields.join(", "),
+    );
+    for hour in hours {
+        let why = hour.reason.as_ref().map(|why| format!(": NOT done: {why}")).unwrap_or_default();
+        text.push_str(&format!("  {}/{}: {} rows{why}\n", hour.table, hour.hour, hour.rows));
+    }
+    if *segments > 0 {
+        text.push_str(&format!("{segments} segments were not absorbed yet\n"));
+    }
+    if let Some(id) = &report.id {
+        let (rewritten, deleted) = (report.objects_rewritten, report.objects_deleted);
+        text.push_str(&format!("{rewritten} objects rewritten, {deleted} deleted; remembered as {id}\n"));
+    }
+    for line in &report.not_reached {
+        text.push_str(&format!("not reached: {line}\n"));
+    }
+    if *dry_run {
+        return text;
+    }
+    for left in &report.left {
+        text.push_str(&format!("LEFT: {} events in {}\n", left.events, left.object));
+    }
+    for unread in &report.unread {
+        text.push_str(&format!("NOT READ: {unread}\n"));
+    }
+    if report.mentions > 0 {
+        let mentions = report.mentions;
+        text.push_str(&format!("{mentions} objects hold the value in events of others: look with --where\n"));
+    }
+    text.push_str(match (report.found_after, report.unread.is_empty()) {
+        (0, true) => "searched every object: nothing is left\n",
+        (0, false) => "searched every object that can be read: nothing is left there\n",
+        _ => "searched every object: something is LEFT\n",
+    });
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use shardmill_actors::erase::{ErasedHour, Left};
+
+    use super::*;
+
+    #[test]
+    fn people_are_told_what_was_done_what_is_left_and_what_is_out_of_reach() {
+        let hour = ErasedHour {
+            table: "events".into(),
+            hour: "2026-11-21T07".parse().unwrap(),
+            rows: 3,
+            reason: Some("a node works on it".into()),
+        };
+        let report = Report {
+            id: Some("abc".into()),
+            hours: vec![hour],
+            not_reached: vec!["the streams".into()],
+            found_after: 3,
+            left: vec![Left { object: "tables/x".into(), events: 3 }],
+            ..Report::default()
+        };
+        let told = text(&report);
+        for line in [
+            "erased 3 rows of 1 hours",
+            "events/2026-11-21T07: 3 rows: NOT done: a node works on it\n",
+            "remembered as abc\n",
+            "not reached: the streams\n",
+            "LEFT: 3 events in tables/x\n",
+            "something is LEFT",
+        ] {
+            assert!(told.contains(line), "`{line}` is not in: {told}");
+        }
+        assert!(!report.is_whole() && Report { dry_run: true, ..report }.is_whole());
+    }
+}
