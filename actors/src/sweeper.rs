@@ -21,6 +21,7 @@ use shardmill_connectors::ports::Object;
 use crate::dead_letters::DeadIndex;
 use crate::dead_letters::edits::EditIndex;
 use crate::dead_letters::retention::remove_settled;
+use crate::erase;
 use crate::raw;
 use crate::shared::{Ports, Shared};
 use crate::supervision::{Body, ChildSpec, Next, Worker};
@@ -132,6 +133,7 @@ async fn survey_of(ports: &Ports, reader: &mut Reader, whole: bool) -> Result<Su
         let named = raw::list::beside(documents, shards, None, |_| true).await?;
         survey.listed.extend(named.into_iter().map(|named| named.file.key));
     }
+    let erasing = erase::announced(documents).await?;
     let now = Millis::now();
     for object in objects {
         if survey.listed.contains(&object.key) {
@@ -140,6 +142,10 @@ async fn survey_of(ports: &Ports, reader: &mut Reader, whole: bool) -> Result<Su
         // Versions of schemas name themselves; no document does, and they stay as long as the lake.
         if layout::schema_number(&object.key).is_some() {
             survey.listed.insert(object.key);
+            continue;
+        }
+        if erasing.contains(&object.key) {
+            survey.in_flight.push(object.key);
             continue;
         }
         match fate(&object, &world, now) {
@@ -152,7 +158,7 @@ async fn survey_of(ports: &Ports, reader: &mut Reader, whole: bool) -> Result<Su
     Ok(survey)
 }
 
-/// Every object that a shard, an hour or a manifest lists.
+/// Every object that a shard, an hour or a manifest lists, raw backups apart.
 fn listed(world: &World) -> BTreeSet<String> {
     let mut keys = BTreeSet::new();
     for shard in world.shards.values() {
@@ -160,7 +166,6 @@ fn listed(world: &World) -> BTreeSet<String> {
         keys.extend(shard.dead_letters.iter().map(|file| file.key.clone()));
         let parked = shard.lanes.values().filter_map(|lane| lane.parked.as_ref());
         keys.extend(parked.map(|parked| parked.object.clone()));
-        keys.extend(shard.raw.files.iter().map(|file| file.key.clone()));
     }
     for manifest in world.late.values() {
         keys.extend(manifest.entries.iter().map(|entry| entry.key.clone()));

@@ -61,7 +61,13 @@ pub const POINTS: &[(&str, &str)] = &[
         "the hour's document and the catalog show the one without, the other still exists",
     ),
     ("erase.after-removal", "files with erased rows are deleted, the hour's document still lists them"),
-    ("erase.after-raw", "a raw backup without erased records is uploaded, nothing names it"),
+    ("erase.after-raw", "raw backups without erased records are uploaded, nothing names them"),
+    ("erase.after-page", "a page names raw backups without erased records, those with them still exist"),
+    ("erase.before-settle", "nothing names what was replaced, which still exists"),
+    (
+        "erase.after-edits",
+        "edits without those of an erased person are uploaded, their document names the others",
+    ),
     ("erase.after-letters", "a dead-letter file without erased letters is entered beside the one with them"),
     ("redeliver.before-settle", "letters that came back are announced, the old ones are not settled"),
 ];

@@ -162,6 +162,14 @@ pub mod documents {
     /// What the documents of erasures begin with.
     pub const ERASURES: &str = "erasures/";
 
+    /// What the documents of what erasures are replacing begin with.
+    pub const ERASING: &str = "erasing/";
+
+    /// What an erasure is replacing.
+    pub fn erasing(id: &str) -> String {
+        format!("{ERASING}{id}")
+    }
+
     /// What is remembered of an erasure.
     pub fn erasure(id: &str) -> String {
         format!("{ERASURES}{id}")

@@ -1,12 +1,14 @@
 //! Taking edited payloads out of their objects for good: an object is written anew without them, its document then names that one.
 
 use shardmill_cluster::Cell;
+use shardmill_connectors::crash;
 use shardmill_connectors::failure::Failure;
 use shardmill_connectors::layout;
 
 use super::edits::{Edit, EditIndex};
 use super::lines::Lines;
 use super::retention;
+use crate::erase::{Removal, Removals};
 use crate::shared::Ports;
 
 /// What was taken out, or would be.
@@ -16,8 +18,6 @@ pub(crate) struct SiftedEdits {
     pub(crate) edits: u64,
     /// Objects written anew.
     pub(crate) rewritten: u64,
-    /// Objects deleted.
-    pub(crate) deleted: u64,
 }
 
 /// Takes out every edit that is meant. New objects are named after the old ones and `tag`.
@@ -26,7 +26,7 @@ pub(crate) struct SiftedEdits {
 /// What the stores raise. Run again, it goes on.
 pub(crate) async fn sift(
     ports: &Ports,
-    tag: &str,
+    (removals, tag): (&Removals, &str),
     dry_run: bool,
     meant: impl Fn(&Edit) -> bool,
 ) -> Result<SiftedEdits, Failure> {
@@ -52,18 +52,17 @@ pub(crate) async fn sift(
         if out == 0 || dry_run {
             continue;
         }
+        let name = index.object.trim_start_matches("edits/");
+        let object = layout::edits(&format!("{}-{tag}", name.trim_end_matches(".ndjson")));
+        removals.announce(vec![Removal::one(&index.object, &object)]).await?;
         if left == 0 {
-            // First nobody names it.
             retention::forget(ports, &key).await?;
-        } else {
-            let name = index.object.trim_start_matches("edits/");
-            let object = layout::edits(&format!("{}-{tag}", name.trim_end_matches(".ndjson")));
-            ports.objects.put(&object, kept.into()).await?;
-            cell.replace(EditIndex { object, edits: left, ..index.clone() }).await?;
-            sifted.rewritten += 1;
+            continue;
         }
-        ports.objects.delete(&index.object).await?;
-        sifted.deleted += 1;
+        ports.objects.put(&object, kept.into()).await?;
+        crash::point("erase.after-edits");
+        cell.replace(EditIndex { object, edits: left, ..index.clone() }).await?;
+        sifted.rewritten += 1;
     }
     Ok(sifted)
 }

@@ -30,6 +30,7 @@ pub use announce::{Announced, announce};
 pub use edits::{Edit, Editing};
 pub use index::{DeadIndex, Settled, Settlement};
 pub use letter::Letter;
+pub(crate) use retention::forget_settled;
 pub use search::Search;
 pub use selection::Selection;
 pub use settle::{record, settle, withdraw};

@@ -143,6 +143,11 @@ async fn remove(ports: &Ports, index: &DeadIndex) -> Result<(), Failure> {
     forget(ports, &layout::documents::dead_letters(key)).await
 }
 
+/// Forgets what is settled of the letters in an object that is gone.
+pub(crate) async fn forget_settled(ports: &Ports, object: &str) -> Result<(), Failure> {
+    forget(ports, &layout::documents::settled(object)).await
+}
+
 pub(super) async fn forget(ports: &Ports, key: &str) -> Result<(), Failure> {
     if let Some(document) = ports.documents.read(key).await? {
         // A conflict: somebody else is at it, or the next sweep is.

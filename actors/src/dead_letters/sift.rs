@@ -2,7 +2,7 @@
 //!
 //! Files never change, so the new one is a file of its own. It is entered in the index first, with what is settled of its letters:
 //! from then on a letter is in two files, which is one letter to everybody. Then whoever names the old file names the new one, the
-//! old one is marked as replaced, and removed the way settled files are. Whoever finds a mark goes on there.
+//! old one is marked as replaced, and removed the way settled files are; objects of ranges go by their announcement.
 
 use std::collections::BTreeSet;
 
@@ -16,6 +16,7 @@ use super::index::{DeadIndex, Settled};
 use super::letter::{self, Letter, Range};
 use super::retention;
 use super::selection;
+use crate::erase::{Removal, Removals};
 use crate::shared::Ports;
 use crate::state::{DeadFile, Manifest, ShardState};
 use crate::verify::Tools;
@@ -32,6 +33,8 @@ pub(crate) struct Sift<'a> {
     pub(crate) ports: &'a Ports,
     /// Who knows whether an owner is gone.
     pub(crate) tools: &'a Tools,
+    /// Where what is replaced is announced.
+    pub(crate) removals: &'a Removals,
     /// What new files are named after, besides the old ones: the same for the same letters.
     pub(crate) tag: &'a str,
     /// Only say what would be done.
@@ -45,8 +48,6 @@ pub(crate) struct Sifted {
     pub(crate) ids: BTreeSet<String>,
     /// Files written anew.
     pub(crate) rewritten: u64,
-    /// Files deleted.
-    pub(crate) deleted: u64,
     /// Files that could not be touched, and why.
     pub(crate) busy: Vec<String>,
 }
@@ -67,6 +68,16 @@ impl Without {
     fn is_the_same(&self) -> bool {
         self.out.is_empty() && self.ranges.is_empty() && !self.is_changed
     }
+
+    /// What goes, and what comes for it: the file, then the objects of its ranges.
+    fn removal(&self, old: &DeadFile, new: Option<&str>) -> Removal {
+        let replaced = self.ranges.iter().map(|(old, _)| old.clone());
+        let written = self.ranges.iter().filter_map(|(_, new)| new.clone());
+        Removal {
+            old: std::iter::once(old.key.clone()).chain(replaced).collect(),
+            new: new.map(str::to_owned).into_iter().chain(written).collect(),
+        }
+    }
 }
 
 impl Sift<'_> {
@@ -83,7 +94,7 @@ impl Sift<'_> {
         let world = Reader::default().read(self.ports.documents.as_ref()).await?;
         let mut sifted = Sifted::default();
         for file in files {
-            let without = match self.without(&file, meant).await {
+            let without = match self.without(&file, meant, false).await {
                 Ok(without) => without,
                 // Removed since it was listed.
                 Err(failure) if failure.class == Class::Rejected && self.is_gone(&file).await? => continue,
@@ -99,7 +110,10 @@ impl Sift<'_> {
             }
             sifted.ids.extend(without.out.iter().cloned());
             if !self.dry_run {
-                self.replace(&world, &file, without, &mut sifted).await?;
+                let name = self.named(&file, &without);
+                self.removals.announce(vec![without.removal(&file, name.as_deref())]).await?;
+                let without = self.without(&file, meant, true).await?;
+                self.replace(&world, &file, (without, name), &mut sifted).await?;
             }
         }
         Ok(sifted)
@@ -114,8 +128,14 @@ impl Sift<'_> {
             .map_err(|error| Failure::rejected(format!("dead-letter file {key} cannot be read: {error}")))
     }
 
-    /// What is left of a file. New objects of ranges are uploaded: nobody names them yet.
-    async fn without(&self, file: &DeadFile, meant: Meant<'_>) -> Result<Without, Failure> {
+    /// The object of what is left of a file, if anything is.
+    fn named(&self, old: &DeadFile, without: &Without) -> Option<String> {
+        let name = format!("{:032x}", xxh3_128(format!("{}\0{}", old.key, self.tag).as_bytes()));
+        (!without.kept.is_empty()).then(|| layout::sifted_letters(&name))
+    }
+
+    /// What is left of a file; with new objects of ranges uploaded, if so wanted.
+    async fn without(&self, file: &DeadFile, meant: Meant<'_>, upload: bool) -> Result<Without, Failure> {
         let mut without = Without::default();
         for mut letter in self.read(&file.key).await? {
             let is_meant = meant(&letter);
@@ -138,7 +158,7 @@ impl Sift<'_> {
                 continue;
             }
             without.out.extend(out.into_iter().map(|letter| letter.id));
-            let next = self.range(&range, &kept).await?;
+            let next = self.range(&range, &kept, upload).await?;
             without.ranges.push((range.object, next.as_ref().map(|next| next.object.clone())));
             if next.is_some() {
                 letter.range = next;
@@ -149,13 +169,13 @@ impl Sift<'_> {
     }
 
     /// The range with these events alone; none without events.
-    async fn range(&self, range: &Range, kept: &[Letter]) -> Result<Option<Range>, Failure> {
+    async fn range(&self, range: &Range, kept: &[Letter], upload: bool) -> Result<Option<Range>, Failure> {
         if kept.is_empty() {
             return Ok(None);
         }
         let stem = range.object.strip_suffix(".ndjson").unwrap_or(&range.object);
         let object = format!("{stem}-{}.ndjson", self.tag);
-        if !self.dry_run {
+        if upload {
             letter::upload(self.ports.objects.as_ref(), &object, kept).await?;
         }
         Ok(Some(Range { object, events: kept.len() as u64, ..range.clone() }))
@@ -177,12 +197,12 @@ impl Sift<'_> {
         &self,
         world: &World,
         old: &DeadFile,
-        without: Without,
+        (without, name): (Without, Option<String>),
         sifted: &mut Sifted,
     ) -> Result<(), Failure> {
-        let new = match without.kept.is_empty() {
-            true => None,
-            false => Some(self.enter(old, &without).await?),
+        let new = match name {
+            None => None,
+            Some(name) => Some(self.enter(old, name, &without).await?),
         };
         crash::point("erase.after-letters");
         for shard in listing(world, old) {
@@ -197,22 +217,14 @@ impl Sift<'_> {
             }
         }
         retention::replaced(self.ports, old).await?;
-        sifted.rewritten += u64::from(new.is_some());
-        sifted.deleted += 1;
-        for (range, next) in &without.ranges {
-            self.ports.objects.delete(range).await?;
-            retention::forget(self.ports, &layout::documents::settled(range)).await?;
-            sifted.rewritten += u64::from(next.is_some());
-            sifted.deleted += 1;
-        }
+        let ranges = without.ranges.iter().filter(|(_, next)| next.is_some()).count();
+        sifted.rewritten += u64::from(new.is_some()) + ranges as u64;
         Ok(())
     }
 
     /// Uploads the new file and enters it, with what is settled of its letters.
-    async fn enter(&self, old: &DeadFile, without: &Without) -> Result<DeadFile, Failure> {
+    async fn enter(&self, old: &DeadFile, key: String, without: &Without) -> Result<DeadFile, Failure> {
         let Ports { objects, documents, .. } = self.ports;
-        let name = format!("{:032x}", xxh3_128(format!("{}\0{}", old.key, self.tag).as_bytes()));
-        let key = layout::sifted_letters(&name);
         // One that an attempt before has left holds the same letters.
         let new = letter::upload(objects.as_ref(), &key, &without.kept).await?;
         self.settle_again(&old.key, &key).await?;

@@ -5,6 +5,7 @@
 //! letters       dead-letter files, ranges and edits are written anew without the person   (dead_letters/sift, dead_letters/edits_sift)
 //! parked.rs     what lanes hold apart, too
 //! raw.rs        and what was kept as it was received
+//! removals.rs   what any of these replaces is announced before, and deleted once nothing names it
 //! hours.rs      an hour absorbs what is listed for it, then gets a generation without the person; what that replaces is deleted
 //! search.rs     at last every object is read and decoded: nothing may be found
 //! ```
@@ -21,6 +22,7 @@
 mod hours;
 mod parked;
 mod raw;
+pub(crate) mod removals;
 mod search;
 mod tombstone;
 mod whom;
@@ -43,6 +45,7 @@ use crate::shared::Ports;
 use crate::verify::Tools;
 use crate::world::Reader;
 
+pub(crate) use removals::{Removal, Removals, announced};
 pub use tombstone::{Erasure, Remembered};
 use whom::Whom;
 
@@ -166,10 +169,15 @@ impl Erase<'_> {
         report.received_before = Some(erasure.at.to_string());
         let whom = Whom::new(&erasure, self.wanted);
         let sieve = RowSieve::new(erasure.seal.clone(), erasure.at, self.aliases().await?);
-        self.letters(&erasure, &whom, &mut report).await?;
-        parked::erase(self, &whom, &mut report).await?;
-        raw::erase(self, &whom, &mut report).await?;
+        let removals = Removals::of(&self.ports.documents, &erasure.id);
+        self.letters(&erasure, (&whom, &removals), &mut report).await?;
+        parked::erase(self, &whom, &removals, &mut report).await?;
+        raw::erase(self, &whom, &removals, &mut report).await?;
         hours::erase(self, &sieve, &mut report).await?;
+        if !self.dry_run {
+            crash::point("erase.before-settle");
+            report.objects_deleted += removals.settle(self.ports).await?;
+        }
         self.beyond(erasure.at, &mut report).await?;
         if !self.dry_run {
             search::search(self.ports, (&whom, &sieve), &mut report).await?;
@@ -192,19 +200,24 @@ impl Erase<'_> {
     }
 
     /// Dead letters, what ranges of them stand for, and their edits.
-    async fn letters(&self, erasure: &Erasure, whom: &Whom, report: &mut Report) -> Result<(), Failure> {
+    async fn letters(
+        &self,
+        erasure: &Erasure,
+        (whom, removals): (&Whom, &Removals),
+        report: &mut Report,
+    ) -> Result<(), Failure> {
         let tag = format!("{}-{}", erasure.id, erasure.at.0);
         let meant = |letter: &Letter| whom.is_letter(letter);
-        let with = sift::Sift { ports: self.ports, tools: self.tools, tag: &tag, dry_run: self.dry_run };
+        let (ports, tools, dry_run) = (self.ports, self.tools, self.dry_run);
+        let with = sift::Sift { ports, tools, removals, tag: &tag, dry_run };
         let sifted = with.run(&meant).await?;
-        let edits = edits_sift::sift(self.ports, &tag, self.dry_run, |edit| {
+        let edits = edits_sift::sift(self.ports, (removals, &tag), self.dry_run, |edit| {
             sifted.ids.contains(&edit.id) || whom.is_edit(edit)
         });
         let edits = edits.await?;
         report.dead_letters = sifted.ids.len() as u64;
         report.edits = edits.edits;
         report.objects_rewritten += sifted.rewritten + edits.rewritten;
-        report.objects_deleted += sifted.deleted + edits.deleted;
         report.not_reached.extend(sifted.busy);
         if !self.dry_run && !sifted.ids.is_empty() {
             withdraw(self.ports, sifted.ids).await?;

@@ -8,6 +8,7 @@ use shardmill_connectors::failure::{Class, Failure};
 use shardmill_connectors::layout;
 use uuid::Uuid;
 
+use super::removals::{Removal, Removals};
 use super::whom::Whom;
 use super::{Erase, Report};
 use crate::lane::parking::{self, ParkedEvent};
@@ -17,12 +18,17 @@ use crate::verify::repair::passed_on;
 use crate::world::Reader;
 
 /// Erases in what every lane holds apart. A shard that cannot be touched keeps no other from being tried.
-pub(super) async fn erase(with: &Erase<'_>, whom: &Whom, report: &mut Report) -> Result<(), Failure> {
+pub(super) async fn erase(
+    with: &Erase<'_>,
+    whom: &Whom,
+    removals: &Removals,
+    report: &mut Report,
+) -> Result<(), Failure> {
     let world = Reader::default().read(with.ports.documents.as_ref()).await?;
     for shard in world.shards.values() {
         for (lane, state) in &shard.lanes {
             let Some(parked) = &state.parked else { continue };
-            match one(with, whom, (shard, lane, parked), report).await {
+            match one(with, (whom, removals), (shard, lane, parked), report).await {
                 Err(failure) if matches!(failure.class, Class::Rejected | Class::Fenced) => {
                     report.not_reached.push(format!(
                         "what the lane to {lane} of {} holds apart, in {}, belongs to a node: run the same command again later, or with the nodes stopped",
@@ -39,7 +45,7 @@ pub(super) async fn erase(with: &Erase<'_>, whom: &Whom, report: &mut Report) ->
 
 async fn one(
     with: &Erase<'_>,
-    whom: &Whom,
+    (whom, removals): (&Whom, &Removals),
     (shard, lane, parked): (&ShardState, &str, &Parked),
     report: &mut Report,
 ) -> Result<(), Failure> {
@@ -64,17 +70,16 @@ async fn one(
     };
     state.counts.routed = state.counts.routed.saturating_sub(out);
     state.parked = None;
+    let random = Uuid::new_v4().simple().to_string();
+    let object = layout::parked(&shard.stream, &shard.shard, next.ownership.epoch, &random, lane);
+    removals.announce(vec![Removal::one(&parked.object, &object)]).await?;
     if !kept.is_empty() {
-        let random = Uuid::new_v4().simple().to_string();
-        let object = layout::parked(&shard.stream, &shard.shard, next.ownership.epoch, &random, lane);
         objects.put(&object, parking::to_bytes(&kept)?.into()).await?;
         state.parked = Some(Parked { object, keys: parking::keys(&kept), events: kept.len() as u64 });
         report.objects_rewritten += 1;
     }
     cell.replace(next).await?;
-    objects.delete(&parked.object).await?;
     report.parked += out;
-    report.objects_deleted += 1;
     Ok(())
 }
 

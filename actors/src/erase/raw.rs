@@ -1,61 +1,112 @@
-//! The raw backup without the person: an object with records of theirs is written anew, then whatever names the old one names the new.
+//! The raw backup without the person: objects with records of theirs are written anew, then their page names the new ones.
 //!
-//! A page, the shard's document, or both name an object. A page belongs to nobody and is changed by compare-and-set; whoever makes
-//! it a second time finds the one that is there. A shard's document is changed as a take and a release in one, and only while
-//! nobody who lives owns the shard: what it still lists is of the last hours. The records that are gone stay counted with the file.
+//! A shard's document belongs to its owner, a page to nobody: what a document still lists is turned over to a page first, by the
+//! rule by which owners do it ([`pages::turn_all`]), and of a backup that both name the page's is the one that counts. So nodes may
+//! run. The records that are gone stay counted with the file.
+
+use std::collections::BTreeMap;
 
 use shardmill_cluster::Cell;
 use shardmill_connectors::backup::Packer;
 use shardmill_connectors::crash;
 use shardmill_connectors::failure::{Class, Failure};
-use shardmill_connectors::layout;
+use shardmill_connectors::layout::{self, documents as names};
 use shardmill_connectors::setsum::Tally;
 use uuid::Uuid;
 
+use super::removals::{Removal, Removals};
 use super::whom::Whom;
 use super::{Erase, Report};
-use crate::raw::{Named, RawReader, named};
-use crate::state::{RawFile, RawPage, ShardState};
-use crate::verify::repair::passed_on;
+use crate::raw::{RawReader, named, pages};
+use crate::state::{RawFile, RawPage};
 
-/// A raw backup as it should be.
-struct Without {
-    packer: Packer,
-    /// The records that are gone.
-    out: Tally,
-}
-
-/// Erases in every raw backup that a commit has named. One that cannot be touched keeps no other from being tried.
-pub(super) async fn erase(with: &Erase<'_>, whom: &Whom, report: &mut Report) -> Result<(), Failure> {
-    let documents = with.ports.documents.as_ref();
-    for old in named(documents, None, |_| true).await? {
-        let without = without(with, &old.file, whom).await?;
-        if without.out.rows == 0 {
-            continue;
+/// Erases in every raw backup that a commit has named. A page that somebody else changes keeps no other from being tried.
+pub(super) async fn erase(
+    with: &Erase<'_>,
+    whom: &Whom,
+    removals: &Removals,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let documents = &with.ports.documents;
+    if with.dry_run {
+        for one in named(documents.as_ref(), None, |_| true).await? {
+            report.raw += count(with, &one.file, whom).await?;
         }
-        report.raw += without.out.rows;
-        if with.dry_run {
-            continue;
-        }
-        match replace(with, &old, without).await {
-            Ok(()) => {
-                report.objects_rewritten += 1;
-                report.objects_deleted += 1;
+        return Ok(());
+    }
+    pages::turn_all(documents).await?;
+    for RawPage { stream, shard, hour, files } in pages::read(documents.as_ref(), None, |_| true).await? {
+        let Some(first) = files.first() else { continue };
+        let key = names::raw_page(&stream, &shard, hour, first.number);
+        let cell: Cell<RawPage> = Cell::load(documents.clone(), key).await?;
+        match page(with, whom, removals, cell).await {
+            Ok((records, rewritten)) => {
+                report.raw += records;
+                report.objects_rewritten += rewritten;
             }
-            Err(failure) if matches!(failure.class, Class::Rejected | Class::Fenced) => {
-                let Named { stream, shard, file } = old;
-                report.not_reached.push(format!(
-                    "{} is listed by {stream}/{shard}, which a node works on: run the same command again later, or with the nodes stopped",
-                    file.key
-                ));
-            }
+            Err(failure) if failure.class == Class::Fenced => report.not_reached.push(format!(
+                "somebody else changes the page of the raw backups of {stream}/{shard} of {hour}: run the same command again"
+            )),
             Err(failure) => return Err(failure),
         }
     }
     Ok(())
 }
 
-async fn without(with: &Erase<'_>, file: &RawFile, whom: &Whom) -> Result<Without, Failure> {
+/// How many records of a raw backup are the person's.
+async fn count(with: &Erase<'_>, file: &RawFile, whom: &Whom) -> Result<u64, Failure> {
+    let mut reader = RawReader::new(with.ports.objects.clone(), file.clone());
+    let mut found = 0;
+    while let Some(kept) = reader.next().await? {
+        found += u64::from(whom.is_event(&kept.data, &kept.key, kept.origin.arrived_at));
+    }
+    Ok(found)
+}
+
+/// Erases in the raw backups of a page: records and objects.
+async fn page(
+    with: &Erase<'_>,
+    whom: &Whom,
+    removals: &Removals,
+    mut cell: Cell<RawPage>,
+) -> Result<(u64, u64), Failure> {
+    let Some(mut page) = cell.state().cloned() else { return Ok((0, 0)) };
+    let mut names = BTreeMap::new();
+    for file in &page.files {
+        if count(with, file, whom).await? > 0 {
+            names.insert(file.key.clone(), renamed(&page, file));
+        }
+    }
+    if names.is_empty() {
+        return Ok((0, 0));
+    }
+    removals.announce(names.iter().map(|(old, new)| Removal::one(old, new)).collect()).await?;
+    let mut records = 0;
+    for file in &mut page.files {
+        let Some(key) = names.remove(&file.key) else { continue };
+        let (next, out) = without(with, file, (whom, key)).await?;
+        *file = next;
+        records += out;
+    }
+    crash::point("erase.after-raw");
+    let rewritten = page.files.iter().filter(|file| file.erased.rows > 0).count() as u64;
+    cell.replace(page).await?;
+    crash::point("erase.after-page");
+    Ok((records, rewritten))
+}
+
+/// The name of what comes for a raw backup.
+fn renamed(page: &RawPage, file: &RawFile) -> String {
+    let epoch = layout::epoch_of(&file.key).unwrap_or_default();
+    layout::raw(&page.stream, file.hour, &page.shard, epoch, &Uuid::new_v4().simple().to_string())
+}
+
+/// Writes a raw backup anew, as `key`, without the person's records; how many those are.
+async fn without(
+    with: &Erase<'_>,
+    file: &RawFile,
+    (whom, key): (&Whom, String),
+) -> Result<(RawFile, u64), Failure> {
     let mut reader = RawReader::new(with.ports.objects.clone(), file.clone());
     let (mut packer, mut out) = (Packer::default(), Tally::default());
     while let Some(kept) = reader.next().await? {
@@ -64,45 +115,8 @@ async fn without(with: &Erase<'_>, file: &RawFile, whom: &Whom) -> Result<Withou
             false => packer.push(&kept.origin, &kept.key, &kept.data),
         }
     }
-    Ok(Without { packer, out })
-}
-
-/// Puts a new object in the place of an old one.
-async fn replace(with: &Erase<'_>, old: &Named, without: Without) -> Result<(), Failure> {
-    let (objects, documents) = (&with.ports.objects, &with.ports.documents);
-    let Named { stream, shard, file } = old;
-    let name = layout::documents::shard(stream, shard);
-    let mut cell: Cell<ShardState> = Cell::load(documents.clone(), name).await?;
-    let ownership = match cell.state() {
-        Some(state) if state.raw.files.contains(file) => Some(passed_on(with.tools, &state.ownership).await?),
-        _ => None,
-    };
-    let packed = without.packer.finish().map_err(Failure::crashed)?;
-    // Of the epoch that is: no sweeper takes it for abandoned before it is named.
-    let epoch = cell.state().map_or(0, |state| state.ownership.epoch + 1);
-    let random = Uuid::new_v4().simple().to_string();
-    let key = layout::raw(stream, file.hour, shard, epoch, &random);
-    let (bytes, erased) = (packed.bytes.len() as u64, file.erased + without.out);
-    objects.put(&key, packed.bytes).await?;
-    crash::point("erase.after-raw");
-    let new = RawFile { key, bytes, tally: packed.tally, erased, ..file.clone() };
-    let instead = |files: &[RawFile]| -> Vec<RawFile> {
-        files.iter().map(|one| if one.key == file.key { &new } else { one }).cloned().collect()
-    };
-    // The document first: what it lists is on a page, too, only while a turn was cut short.
-    if let (Some(ownership), Some(state)) = (ownership, cell.state().cloned()) {
-        let mut next = ShardState { ownership, ..state };
-        next.raw.files = instead(&next.raw.files);
-        cell.replace(next).await?;
-    }
-    let pages = format!("{}{stream}/{shard}/{}/", layout::documents::RAW, file.hour);
-    for (page, _) in documents.list(&pages).await? {
-        let mut cell: Cell<RawPage> = Cell::load(documents.clone(), page).await?;
-        let Some(there) = cell.state().cloned() else { continue };
-        let files = instead(&there.files);
-        if files != there.files {
-            cell.replace(RawPage { files, ..there }).await?;
-        }
-    }
-    objects.delete(&file.key).await
+    let packed = packer.finish().map_err(Failure::crashed)?;
+    let (bytes, erased) = (packed.bytes.len() as u64, file.erased + out);
+    with.ports.objects.put(&key, packed.bytes).await?;
+    Ok((RawFile { key, bytes, tally: packed.tally, erased, ..file.clone() }, out.rows))
 }

@@ -19,6 +19,7 @@ use crate::raw::named;
 use crate::state::hour::{CatalogState, GenerationFile};
 use crate::state::lane::Parked;
 use crate::state::{Absorbed, Counts, DeadFile, HourState, LaneState, RawFile, RawPage, Segment, ShardState};
+use crate::sweeper;
 use crate::testing::stores;
 use crate::verify::{Scope, verify};
 
@@ -249,12 +250,10 @@ async fn edits_go_and_letters_that_come_later_are_not_shown() {
     assert_eq!(site.letters().await, ["41", "42", "44", "45", "52"]);
 }
 
-#[tokio::test]
-async fn the_raw_backup_is_written_anew_wherever_it_is_named_and_its_books_stay() {
-    let site = Site::new(None).await;
+/// Raw backups: three that the shard's document names, one that a page names; one is of the person alone.
+async fn backed_up(site: &Site, owner: Option<NodeId>) -> Vec<RawFile> {
     let documents = &site.ports.documents;
     let mut files = Vec::new();
-    // Of two the document knows, of one a page; one is of the person alone.
     for (number, events) in [(1, 0..30), (2, 30..39), (3, 40..41), (4, 41..46)] {
         let mut packer = Packer::default();
         events.for_each(|n| packer.push(&origin(n), "k", event(n).as_bytes()));
@@ -269,20 +268,66 @@ async fn the_raw_backup_is_written_anew_wherever_it_is_named_and_its_books_stay(
     let mut cell: Cell<ShardState> = Cell::load(documents.clone(), name).await.unwrap();
     let mut shard = cell.state().cloned().unwrap();
     shard.raw.add(&files);
-    shard.raw.files.retain(|file| file.number != 2);
+    shard.raw.files.retain(|file| file.number != 1);
+    shard.ownership.owner = owner;
     cell.replace(shard).await.unwrap();
     let (stream, of) = ("web".to_owned(), "0".to_owned());
-    let page = RawPage { stream, shard: of, hour: hour(), files: vec![files[1].clone()] };
-    let page_name = layout::documents::raw_page("web", "0", hour(), 2);
+    let page = RawPage { stream, shard: of, hour: hour(), files: vec![files[0].clone()] };
+    let page_name = layout::documents::raw_page("web", "0", hour(), 1);
     Cell::load(documents.clone(), page_name).await.unwrap().replace(page).await.unwrap();
-    site.is_whole().await;
+    files
+}
+
+#[tokio::test]
+async fn the_raw_backup_is_written_anew_wherever_it_is_named_and_its_books_stay() {
+    // Of a shard that nobody reads, and of one that a node reads.
+    for (owner, dead) in [(None, true), (Some(NodeId::boot("a")), false)] {
+        let site = Site::new(None).await;
+        let files = backed_up(&site, owner).await;
+        site.is_whole().await;
+        let told = site.erase("user-1", (true, false), dead).await;
+        assert_eq!((told.is_whole(), told.raw), (dead, 15), "{told:?}");
+        let objects = site.objects().await;
+        assert!(files.iter().all(|old| !objects.contains(&old.key)), "{objects:?}");
+        let left = named(site.ports.documents.as_ref(), None, |_| true).await.unwrap();
+        let rows: Vec<(u64, u64)> =
+            left.iter().map(|one| (one.file.tally.rows, one.file.erased.rows)).collect();
+        assert_eq!(rows, [(20, 10), (6, 3), (0, 1), (4, 1)]);
+        site.is_whole().await;
+        let again = site.erase("user-1", (true, false), dead).await;
+        assert_eq!((again.raw, again.objects_rewritten), (0, 0), "{again:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_killed_erasure_has_left_goes_with_the_next() {
+    let site = Site::new(None).await;
+    let files = backed_up(&site, None).await;
+    let first = site.erase("user-2", (true, false), true).await;
+    let left = named(site.ports.documents.as_ref(), None, |_| true).await.unwrap();
+    // One was killed before its page named what it had written, and one before what was replaced was deleted.
+    let (unnamed, replaced) = (layout::raw("web", hour(), "0", 7, "unnamed"), &files[1].key);
+    let removals = Removals::of(&site.ports.documents, first.id.as_ref().unwrap());
+    removals
+        .announce(vec![Removal::one(&left[0].file.key, &unnamed), Removal::one(replaced, &left[1].file.key)])
+        .await
+        .unwrap();
+    for key in [&unnamed, replaced] {
+        site.ports.objects.put(key, "killed".into()).await.unwrap();
+    }
+    let survey = sweeper::survey(&site.ports).await.unwrap();
+    assert!(survey.in_flight.contains(&unnamed) && !survey.abandoned.contains(replaced), "{survey:?}");
+    let again = site.erase("user-2", (true, false), true).await;
+    let objects = site.objects().await;
+    assert!(!objects.contains(replaced) && objects.contains(&left[1].file.key), "{again:?}");
+    assert!(objects.contains(&left[0].file.key) && objects.contains(&unnamed), "its page may still name it");
+    // Nothing names what it was to replace any more.
     let told = site.erase("user-1", (true, false), true).await;
-    assert!(told.is_whole() && told.raw == 15, "{told:?}");
+    assert!(told.raw > 0 && site.objects().await.contains(&unnamed), "another erasure's");
+    assert!(!told.is_whole() && told.unread.len() == 1, "{told:?}");
+    let last = site.erase("user-2", (true, false), true).await;
+    assert!(last.is_whole() && !site.objects().await.contains(&unnamed), "{last:?}");
     site.is_whole().await;
-    let left = named(documents.as_ref(), None, |_| true).await.unwrap();
-    let rows: Vec<(u64, u64)> = left.iter().map(|one| (one.file.tally.rows, one.file.erased.rows)).collect();
-    assert_eq!(rows, [(20, 10), (6, 3), (0, 1), (4, 1)]);
-    assert!(files.iter().all(|old| left.iter().all(|new| new.file.key != old.key)));
 }
 
 #[tokio::test]

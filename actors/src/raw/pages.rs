@@ -11,7 +11,7 @@ use shardmill_connectors::hour::Hour;
 use shardmill_connectors::layout::documents as names;
 use shardmill_connectors::ports::Documents;
 
-use crate::state::{RawPage, ShardState};
+use crate::state::{RawFile, RawPage, ShardState};
 
 /// Documents read at once.
 const TOGETHER: usize = 16;
@@ -22,16 +22,39 @@ const TOGETHER: usize = 16;
 /// # Errors
 /// What the store raises.
 pub async fn turn(documents: &Arc<dyn Documents>, state: &ShardState) -> Result<BTreeSet<u64>, Failure> {
+    let numbers = make(documents, state, state.raw.due()).await?;
+    if !numbers.is_empty() {
+        crash::point("raw.after-page");
+    }
+    Ok(numbers)
+}
+
+/// Makes the pages of everything that any shard's document lists, or finds them made. Owners find them when their turn comes.
+///
+/// # Errors
+/// What the store raises.
+pub async fn turn_all(documents: &Arc<dyn Documents>) -> Result<(), Failure> {
+    for (key, _) in documents.list("shards/").await? {
+        if let Some(state) = cell::read::<ShardState>(documents.as_ref(), &key).await? {
+            make(documents, &state, state.raw.by_hour()).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes pages of these files, or finds them made; the numbers that they name.
+async fn make(
+    documents: &Arc<dyn Documents>,
+    state: &ShardState,
+    hours: Vec<(Hour, Vec<RawFile>)>,
+) -> Result<BTreeSet<u64>, Failure> {
     let mut numbers = BTreeSet::new();
-    for (hour, files) in state.raw.due() {
+    for (hour, files) in hours {
         let Some(first) = files.first().map(|file| file.number) else { continue };
         let key = names::raw_page(&state.stream, &state.shard, hour, first);
         let page = RawPage { stream: state.stream.clone(), shard: state.shard.clone(), hour, files };
         let page = made(Cell::load(documents.clone(), key).await?, page).await?;
         numbers.extend(page.files.iter().map(|file| file.number));
-    }
-    if !numbers.is_empty() {
-        crash::point("raw.after-page");
     }
     Ok(numbers)
 }

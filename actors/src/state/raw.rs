@@ -2,7 +2,8 @@
 //!
 //! The document lists the newest; when their hour of arrival is over, or they have become many, an immutable page takes them.
 //! A page is named after its hour and the number of its first file. Whoever makes it again, after a crash or because it does
-//! not know that it has lost the shard, finds the one that is there: so each file is on one page, for ever.
+//! not know that it has lost the shard, finds the one that is there: so each file is on one page, for ever. Who takes records out
+//! of a file makes its page first, and has that name another object: what a document says of a file that a page names is old.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -81,12 +82,18 @@ impl RawList {
 
     /// The files that it is time to turn over, each hour's by themselves.
     pub fn due(&self) -> Vec<(Hour, Vec<RawFile>)> {
+        let mut hours = self.by_hour();
+        if self.files.len() <= KEPT {
+            hours.pop();
+        }
+        hours
+    }
+
+    /// All files, each hour's by themselves.
+    pub fn by_hour(&self) -> Vec<(Hour, Vec<RawFile>)> {
         let mut hours: BTreeMap<Hour, Vec<RawFile>> = BTreeMap::new();
         for file in &self.files {
             hours.entry(file.hour).or_default().push(file.clone());
-        }
-        if self.files.len() <= KEPT {
-            hours.pop_last();
         }
         hours.into_iter().collect()
     }
@@ -123,9 +130,9 @@ mod tests {
     type Pages = BTreeMap<(Hour, u64), Vec<RawFile>>;
 
     /// The first of the two steps: the numbers that the pages name now.
-    fn turn(pages: &mut Pages, list: &RawList) -> BTreeSet<u64> {
+    fn turn(pages: &mut Pages, hours: Vec<(Hour, Vec<RawFile>)>) -> BTreeSet<u64> {
         let mut numbers = BTreeSet::new();
-        for (hour, files) in list.due() {
+        for (hour, files) in hours {
             let page = pages.entry((hour, files[0].number)).or_insert(files);
             numbers.extend(page.iter().map(|file| file.number));
         }
@@ -138,6 +145,8 @@ mod tests {
         Commit { hours: Vec<u8>, killed: bool },
         /// Somebody who held the shard so many commits ago, and does not know better, turns pages.
         Zombie(usize),
+        /// Somebody writes every file anew that there is, by what the document said so many commits ago.
+        Erase(usize),
     }
 
     fn act() -> impl Strategy<Value = Act> {
@@ -145,6 +154,7 @@ mod tests {
         prop_oneof![
             4 => (hours, any::<bool>()).prop_map(|(hours, killed)| Act::Commit { hours, killed }),
             1 => (0usize..6).prop_map(Act::Zombie),
+            1 => (0usize..6).prop_map(Act::Erase),
         ]
     }
 
@@ -155,15 +165,24 @@ mod tests {
         fn every_file_is_named_once(acts in proptest::collection::vec(act(), 1..40)) {
             let (mut list, mut pages, mut keys) = (RawList::default(), Pages::new(), 0);
             let mut before: Vec<RawList> = Vec::new();
+            let mut written_anew = BTreeSet::new();
             for act in acts {
                 match act {
                     Act::Zombie(ago) => {
                         if let Some(old) = before.iter().rev().nth(ago) {
-                            turn(&mut pages, old);
+                            turn(&mut pages, old.due());
+                        }
+                    }
+                    Act::Erase(ago) => {
+                        let seen = before.iter().rev().chain([&list]).nth(ago).cloned().unwrap_or(list.clone());
+                        turn(&mut pages, seen.by_hour());
+                        for file in pages.values_mut().flatten() {
+                            file.key = format!("{}+", file.key.trim_end_matches('+'));
+                            written_anew.insert(file.number);
                         }
                     }
                     Act::Commit { hours, killed } => {
-                        let numbers = turn(&mut pages, &list);
+                        let numbers = turn(&mut pages, list.due());
                         before.push(list.clone());
                         if !killed {
                             let files: Vec<RawFile> = hours.iter().map(|at| { keys += 1; file(*at, keys) }).collect();
@@ -176,7 +195,9 @@ mod tests {
                 let once: BTreeSet<u64> = paged.iter().map(|file| file.number).collect();
                 prop_assert_eq!(once.len(), paged.len(), "on two pages");
                 let all: BTreeMap<u64, &RawFile> =
-                    paged.into_iter().chain(&list.files).map(|file| (file.number, file)).collect();
+                    list.files.iter().chain(paged).map(|file| (file.number, file)).collect();
+                let anew = all.values().filter(|file| file.key.ends_with('+')).map(|file| file.number);
+                prop_assert!(anew.eq(written_anew.iter().copied()), "an old object is named again");
                 prop_assert!(all.keys().copied().eq(1..=list.count));
                 prop_assert_eq!(all.values().map(|file| file.tally).sum::<Tally>(), list.tally);
             }
@@ -186,7 +207,7 @@ mod tests {
         fn a_document_lists_few(hours in proptest::collection::vec(0u8..2, 0..300)) {
             let (mut list, mut pages) = (RawList::default(), Pages::new());
             for (at, newer) in hours.into_iter().enumerate() {
-                let numbers = turn(&mut pages, &list);
+                let numbers = turn(&mut pages, list.due());
                 list.unlist(&numbers);
                 list.add(&[file(newer, at as u64)]);
                 prop_assert!(list.files.len() <= KEPT + 1, "{}", list.files.len());

@@ -8,6 +8,7 @@ use arrow::compute::{filter_record_batch, not};
 use arrow::datatypes::Schema;
 
 use super::checked;
+use super::filters;
 use super::merge::{Input, MergedFile};
 use super::read::{FileReader, open};
 use super::verify::{self, origins};
@@ -117,7 +118,8 @@ async fn one(
     number: usize,
 ) -> Result<(MergedFile, Tally), Failure> {
     let key = layout::part(&request.folder, number);
-    let (objects, options) = (request.objects.as_ref(), &request.options);
+    let bloom = &request.options.bloom | &filters::columns_of(file.footer());
+    let (objects, options) = (request.objects.as_ref(), &WriteOptions { bloom, ..request.options.clone() });
     let mut writer = FileWriter::create(objects, &key, file.schema().clone(), options, &request.meta).await?;
     let (mut batches, mut out) = (file.batches(None)?, Tally::default());
     while let Some(batch) = batches.next().await? {

@@ -28,6 +28,8 @@ pub(super) async fn scenario(point: &str, setup: &Setup, seed: u64) -> Outcome {
     // One of the senders' users, of whom there is a letter.
     let all = cli.run(&["dlq", "list", "--json"]).await?.json()?;
     let user = all[0]["key"].as_str().ok_or("no event was refused: there is no letter to erase")?.to_owned();
+    // Edits of all of them, theirs as well.
+    cli.run(&["dlq", "edit", "--all", "--patch", r#"[{"op":"add","path":"/edited","value":true}]"#]).await?;
     let words = ["erase", "--user", &user, "--now", "--json", "-c", &config, "--data-dir", &dir];
     let planned = ["erase", "--user", &user, "--dry-run", "--json", "-c", &config, "--data-dir", &dir];
     let before = (rows(&cli).await?, letters(&cli).await?);
@@ -35,7 +37,8 @@ pub(super) async fn scenario(point: &str, setup: &Setup, seed: u64) -> Outcome {
     let due = sum(&plan["hours"]);
     let due_letters = plan["dead_letters"].as_u64().unwrap_or_default();
     let due_raw = plan["raw"].as_u64().unwrap_or_default();
-    if due == 0 || due_letters == 0 || due_raw != due + due_letters {
+    let due_edits = plan["edits"].as_u64().unwrap_or_default();
+    if due == 0 || due_letters == 0 || due_edits != due_letters || due_raw != due + due_letters {
         return Err(format!("there is nothing to erase: {plan}"));
     }
     let crashed = client::run_with(&words, &[(crash::VARIABLE, point)]).await?;
