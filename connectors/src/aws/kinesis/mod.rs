@@ -6,6 +6,7 @@
 //!
 //! A trace cannot be carried: a Kinesis record has no headers.
 
+mod answer;
 pub mod consumer;
 mod cursor;
 mod date;

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::Inner;
+use super::answer::{Answer, Taken};
 use super::cursor::{Cursor, From, Page, Raw};
 use super::date::Clock;
 use super::fan_out::{Push, Pushed};
@@ -41,6 +42,8 @@ pub(super) struct KinesisReader {
     iterator: Option<String>,
     /// The shard's subscription, with enhanced fan-out.
     push: Option<Push>,
+    /// Answers are not as we read them.
+    by_sdk: bool,
     /// Fetched and not handed out yet.
     waiting: VecDeque<Record>,
     /// About the size of this shard's records.
@@ -66,6 +69,7 @@ impl KinesisReader {
             cursor,
             iterator: None,
             push,
+            by_sdk: false,
             waiting: VecDeque::new(),
             typical: TYPICAL,
             behind_ms: 0,
@@ -155,7 +159,7 @@ impl KinesisReader {
         Ok(())
     }
 
-    /// One GetRecords; `None` when the iterator had expired.
+    /// One GetRecords; `None` when it has to be made again, because the iterator had expired or the answer is for the SDK to read.
     async fn page(&mut self, turn: &mut Turn<'_>, most: usize) -> Result<Option<Page>, Failure> {
         let iterator = match self.iterator.clone() {
             Some(iterator) => iterator,
@@ -168,7 +172,18 @@ impl KinesisReader {
             || format!("reading {} of the stream `{}` (kinesis:GetRecords)", self.shard, self.stream.name);
         let limit = i32::try_from(most).unwrap_or(i32::MAX);
         let call = self.stream.client.get_records().shard_iterator(iterator).limit(limit);
-        let answer = match call.customize().interceptor(clock.clone()).send().await {
+        let (call, read) = (call.customize().interceptor(clock.clone()), Answer::default());
+        let sent = match self.by_sdk {
+            false => call.interceptor(read.clone()).send().await,
+            true => call.send().await,
+        };
+        let taken = read.taken();
+        if matches!(taken, Taken::Refused) {
+            tracing::debug!(shard = %self.shard, "answers are left to the SDK from here on");
+            self.by_sdk = true;
+            return Ok(None);
+        }
+        let answer = match sent {
             Ok(answer) => answer,
             Err(error) if error.code() == Some("ExpiredIteratorException") => {
                 self.iterator = None;
@@ -176,14 +191,19 @@ impl KinesisReader {
             }
             Err(error) => return Err(fault::failure(&doing(), &error, Missing::Shard)),
         };
-        let count = answer.records.len();
-        let bytes = answer.records.iter().map(|record| record.data.as_ref().len()).sum();
+        let records: Vec<Raw> = match taken {
+            Taken::Records(records) => records,
+            _ => {
+                let records = answer.records.into_iter().map(raw).collect::<Result<_, _>>();
+                records.map_err(|detail| Failure::crashed(format!("{}: {detail}", doing())))?
+            }
+        };
+        let count = records.len();
+        let bytes = records.iter().map(|record| record.data.len()).sum();
         turn.brought(bytes);
         if let Some(size) = bytes.checked_div(count) {
             self.typical = size.midpoint(self.typical).max(size);
         }
-        let records = answer.records.into_iter().map(raw).collect::<Result<_, _>>();
-        let records = records.map_err(|detail| Failure::crashed(format!("{}: {detail}", doing())))?;
         let page = Page {
             full: count >= most,
             records,
