@@ -3,7 +3,8 @@
 //! Objects are listed *first*, documents read afterwards: an object uploaded in between is not in the list, and one that was
 //! listed by a document in between is seen there. Of what is unlisted only objects of an epoch lower than the present one
 //! are deleted, because the present owner may be about to commit its own, and attempts at generations that are there already.
-//! Objects of range letters belong to their letters. Raw backups are many and never go: they are looked through once a day.
+//! Objects of range letters belong to their letters. Raw backups are many and never go: those of late are looked through once a
+//! day, by [`raw::sweep`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,9 +19,9 @@ use shardmill_connectors::hour::Hour;
 use shardmill_connectors::layout;
 use shardmill_connectors::ports::Object;
 
-use crate::dead_letters::DeadIndex;
 use crate::dead_letters::edits::EditIndex;
 use crate::dead_letters::retention::remove_settled;
+use crate::dead_letters::{DeadIndex, announce_owed};
 use crate::erase;
 use crate::raw;
 use crate::shared::{Ports, Shared};
@@ -73,16 +74,22 @@ impl Worker for Sweeper {
             return Ok(Next::After(LEADING));
         }
         let daily = self.retained.is_none_or(|at| at.elapsed() >= RETENTION_EVERY);
-        let survey = survey_of(&self.shared.ports, &mut Reader::default(), daily).await?;
+        let ports = &self.shared.ports;
+        let survey = survey_of(ports, &mut Reader::default(), false).await?;
+        let mut swept = survey.abandoned.len();
         for key in &survey.abandoned {
-            self.shared.ports.objects.delete(key).await?;
-        }
-        metrics::counter!(telemetry::SWEPT).increment(survey.abandoned.len() as u64);
-        if !survey.abandoned.is_empty() {
-            tracing::info!(objects = survey.abandoned.len(), "abandoned objects deleted");
+            ports.objects.delete(key).await?;
         }
         if daily {
-            let files = remove_settled(&self.shared.ports, &survey.world, Millis::now()).await?;
+            announce_owed(ports, &survey.world).await?;
+            swept += raw::sweep::sweep(ports, &survey.world, Millis::now()).await?;
+        }
+        metrics::counter!(telemetry::SWEPT).increment(swept as u64);
+        if swept > 0 {
+            tracing::info!(objects = swept, "abandoned objects deleted");
+        }
+        if daily {
+            let files = remove_settled(ports, &survey.world, Millis::now()).await?;
             tracing::debug!(files, "settled dead-letter files removed");
             self.retained = Some(Instant::now());
         }
@@ -124,6 +131,8 @@ async fn survey_of(ports: &Ports, reader: &mut Reader, whole: bool) -> Result<Su
         objects.extend(ports.objects.list(prefix).await?);
     }
     let documents = ports.documents.as_ref();
+    // Before what names objects: what an erasure has written is announced until it is named.
+    let erasing = erase::announced(documents).await?;
     let world = reader.read(documents).await?;
     let mut survey = Survey { listed: listed(&world), ..Survey::default() };
     survey.listed.extend(DeadIndex::all(documents).await?.into_iter().map(|file| file.key));
@@ -133,7 +142,6 @@ async fn survey_of(ports: &Ports, reader: &mut Reader, whole: bool) -> Result<Su
         let named = raw::list::beside(documents, shards, None, |_| true).await?;
         survey.listed.extend(named.into_iter().map(|named| named.file.key));
     }
-    let erasing = erase::announced(documents).await?;
     let now = Millis::now();
     for object in objects {
         if survey.listed.contains(&object.key) {

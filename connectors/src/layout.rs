@@ -100,7 +100,12 @@ pub const RAW: &str = "raw/";
 /// Records as they were received, of one shard and one hour of arrival:
 /// `raw/<stream>/<hour>/<shard>/<epoch>-<random>.ndjson.zst`.
 pub fn raw(stream: &str, hour: Hour, shard: &str, epoch: u64, random: &str) -> String {
-    format!("{RAW}{stream}/{hour}/{shard}/{epoch}-{random}.ndjson.zst")
+    format!("{}{shard}/{epoch}-{random}.ndjson.zst", raw_hour(stream, hour))
+}
+
+/// What the raw backups of a stream of one hour of arrival begin with.
+pub fn raw_hour(stream: &str, hour: Hour) -> String {
+    format!("{RAW}{stream}/{hour}/")
 }
 
 /// The epoch in the name of a segment or dead-letter file, if it has one.

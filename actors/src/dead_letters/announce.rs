@@ -2,12 +2,16 @@
 
 use serde::Deserialize;
 use serde_json::json;
+use shardmill_cluster::cell;
 use shardmill_connectors::clock::Millis;
 use shardmill_connectors::failure::Failure;
+use shardmill_connectors::layout::documents as names;
 
 use super::index::DeadIndex;
 use super::letter::{self, Letter};
 use crate::shared::Ports;
+use crate::state::DeadFile;
+use crate::world::World;
 
 /// Letters sent to the queue at once.
 const TOGETHER: usize = 10;
@@ -25,6 +29,33 @@ pub async fn announce(ports: &Ports, file: &str) -> Result<(), Failure> {
         for outcome in ports.dead_letters.send(bodies).await? {
             outcome?;
         }
+    }
+    Ok(())
+}
+
+/// Enters and announces a file of letters that a manifest names, unless that was done. Its letters may be so old that they are
+/// settled and removed.
+///
+/// # Errors
+/// What the stores raise; what was not announced then is when this is done again.
+pub async fn announce_once(ports: &Ports, file: &DeadFile) -> Result<(), Failure> {
+    let entry = names::dead_letters(&file.key);
+    let index: Option<DeadIndex> = cell::read(ports.documents.as_ref(), &entry).await?;
+    let told = index.is_some_and(|index| index.summary.is_some() || index.removed);
+    if told || ports.objects.head(&file.key).await?.is_none() {
+        return Ok(());
+    }
+    DeadIndex::enter(&ports.documents, file).await?;
+    announce(ports, &file.key).await
+}
+
+/// Announces what manifests name and whoever made them did not live to announce.
+///
+/// # Errors
+/// What the stores raise.
+pub async fn announce_owed(ports: &Ports, world: &World) -> Result<(), Failure> {
+    for file in world.late.values().filter_map(|manifest| manifest.dead_letters.as_ref()) {
+        announce_once(ports, file).await?;
     }
     Ok(())
 }

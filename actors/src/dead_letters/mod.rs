@@ -26,7 +26,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use announce::{Announced, announce};
+pub use announce::{Announced, announce, announce_once, announce_owed};
 pub use edits::{Edit, Editing};
 pub use index::{DeadIndex, Settled, Settlement};
 pub use letter::Letter;

@@ -11,6 +11,7 @@
 pub mod list;
 pub mod pages;
 pub mod read;
+pub mod sweep;
 #[cfg(test)]
 mod tests;
 

@@ -89,6 +89,22 @@ pub async fn read(
     Ok(pages.into_iter().flatten().filter(|page| wanted(page.hour)).collect())
 }
 
+/// The pages of one hour of a shard.
+///
+/// # Errors
+/// What the store raises.
+pub async fn of(
+    documents: &dyn Documents,
+    (stream, shard): (&str, &str),
+    hour: Hour,
+) -> Result<Vec<RawPage>, Failure> {
+    let mut pages = Vec::new();
+    for (key, _) in documents.list(&format!("{}{stream}/{shard}/{hour}/", names::RAW)).await? {
+        pages.extend(cell::read::<RawPage>(documents, &key).await?);
+    }
+    Ok(pages)
+}
+
 /// The hour in a page's name.
 fn hour_of(key: &str) -> Option<Hour> {
     key.rsplit('/').nth(1)?.parse().ok()

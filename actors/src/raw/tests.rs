@@ -5,19 +5,23 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use shardmill_cluster::Cell;
+use shardmill_connectors::clock::Millis;
 use shardmill_connectors::embedded::EmbeddedDocuments;
-use shardmill_connectors::layout::documents as names;
+use shardmill_connectors::hour::Hour;
+use shardmill_connectors::layout::{self, documents as names};
 use shardmill_connectors::ports::{Documents, Stream};
 use shardmill_connectors::record::NewRecord;
 use shardmill_connectors::setsum::Tally;
 
 use super::*;
+use crate::erase::{Removal, Removals};
 use crate::shared::StreamSettings;
 use crate::state::raw::KEPT;
 use crate::state::shard::LakeCommit;
-use crate::state::{RawFile, ShardState};
+use crate::state::{RawFile, RawPage, ShardState};
 use crate::testing::Site;
 use crate::verify::{Scope, verify};
+use crate::world::Reader;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_read_is_kept_as_it_was_received() {
@@ -138,4 +142,44 @@ async fn one_hour_with_many_files_is_turned_over_too() {
     lists.commit(&["2026-11-21T07"], turned).await;
     let (named, listed) = lists.named().await;
     assert_eq!((named.len(), listed), (KEPT + 2, 1));
+}
+
+#[tokio::test]
+async fn what_nobody_can_name_any_more_is_swept_hour_by_hour() {
+    let folder = tempfile::tempdir().unwrap();
+    let ports = crate::testing::stores(folder.path());
+    let now = Millis::now();
+    let (recent, long_ago) = (Hour::of(now.plus(-90 * 60_000)), Hour::of(now.plus(-30 * 24 * 3_600_000)));
+    let key = |hour: Hour, epoch: u64, name: &str| layout::raw("web", hour, "0", epoch, name);
+    let file = |number: u64, key: &str| {
+        let (key, erased) = (key.to_owned(), Tally::default());
+        RawFile { number, hour: recent, key, bytes: 1, tally: Tally::default(), erased }
+    };
+    let listed = key(recent, 1, "listed");
+    let (paged, erasing) = (key(recent, 1, "paged"), key(recent, 1, "erasing"));
+    let (present, old) = (key(recent, 3, "present"), key(long_ago, 1, "old"));
+    let left = key(recent, 2, "left");
+    for key in [&listed, &paged, &erasing, &present, &old, &left] {
+        ports.objects.put(key, Bytes::from_static(b"x")).await.unwrap();
+    }
+    let mut state = ShardState::new("web", "0", vec![], None);
+    state.ownership.epoch = 3;
+    state.raw.add(&[file(0, "one that a page names in its place"), file(0, &listed)]);
+    Cell::load(ports.documents.clone(), names::shard("web", "0"))
+        .await
+        .unwrap()
+        .replace(state)
+        .await
+        .unwrap();
+    let (stream, shard) = ("web".to_owned(), "0".to_owned());
+    let page = RawPage { stream, shard, hour: recent, files: vec![file(1, &paged)] };
+    let name = names::raw_page("web", "0", recent, 1);
+    Cell::load(ports.documents.clone(), name).await.unwrap().replace(page).await.unwrap();
+    let removals = Removals::of(&ports.documents, "e");
+    removals.announce(vec![Removal::one(&paged, &erasing)]).await.unwrap();
+
+    let world = Reader::default().read(ports.documents.as_ref()).await.unwrap();
+    assert_eq!(sweep::sweep(&ports, &world, now).await.unwrap(), 1);
+    assert!(ports.objects.head(&left).await.unwrap().is_none());
+    assert_eq!(ports.objects.list("raw/").await.unwrap().len(), 5);
 }

@@ -3,12 +3,10 @@
 
 use std::collections::HashSet;
 
-use shardmill_cluster::cell;
 use shardmill_connectors::backup::Kept;
 use shardmill_connectors::clock::Millis;
 use shardmill_connectors::crash;
 use shardmill_connectors::failure::Failure;
-use shardmill_connectors::layout::documents as names;
 use shardmill_connectors::ports::Objects;
 use shardmill_connectors::record::Origin;
 use xxhash_rust::xxh3::xxh3_128;
@@ -19,12 +17,12 @@ use super::portion::Portion;
 use super::records::Records;
 use crate::dead_letters::letter::Refused;
 use crate::dead_letters::selection::Status;
-use crate::dead_letters::{DeadIndex, Letter, Search, Selection, announce};
+use crate::dead_letters::{Letter, Search, Selection, announce_once};
 use crate::intake::commit;
 use crate::intake::sorter::{Of, Sorter, With};
 use crate::shared::{Ports, StreamSettings};
 use crate::standardise::Refusal;
-use crate::state::{DeadFile, Manifest};
+use crate::state::Manifest;
 
 /// Bytes of rows that are held before they are written.
 const ROWS_BYTES: u64 = 32 << 20;
@@ -90,7 +88,7 @@ impl Run<'_> {
         self.result.rows += manifest.entries.iter().map(|entry| entry.tally.rows).sum::<u64>();
         let Some(file) = &manifest.dead_letters else { return Ok(()) };
         self.result.dead_letters += file.tally.rows;
-        if made && !self.with.dry_run { tell(self.with.ports, file).await } else { Ok(()) }
+        if made && !self.with.dry_run { announce_once(self.with.ports, file).await } else { Ok(()) }
     }
 
     /// Makes everything of a portion durable; the manifest to be created.
@@ -148,16 +146,4 @@ fn nobody(portion: &Portion) -> Origin {
         subsequence: 0,
         arrived_at: portion.from,
     }
-}
-
-/// Announces the letters of a manifest, unless an earlier run has done so. They may be so old that they are settled and removed.
-async fn tell(ports: &Ports, file: &DeadFile) -> Result<(), Failure> {
-    let entry = names::dead_letters(&file.key);
-    let index: Option<DeadIndex> = cell::read(ports.documents.as_ref(), &entry).await?;
-    let told = index.is_some_and(|index| index.summary.is_some() || index.removed);
-    if told || ports.objects.head(&file.key).await?.is_none() {
-        return Ok(());
-    }
-    DeadIndex::enter(&ports.documents, file).await?;
-    announce(ports, &file.key).await
 }
