@@ -274,12 +274,17 @@ impl Letter {
         }
     }
 
+    /// The id of [`Letter::again`].
+    pub fn id_again(&self) -> String {
+        id(&self.origin, self.target(), self.redrives + 1)
+    }
+
     /// The letter for an event whose redelivery was given up again: of the same identity, with the payload it has now.
     pub fn again(self, again: Again) -> Self {
         let redrives = self.redrives + 1;
         let Again { failure, response, attempted_at, at } = again;
         Letter {
-            id: id(&self.origin, self.target(), redrives),
+            id: self.id_again(),
             class: failure.class,
             reason: failure.detail,
             attempts: u32::try_from(attempted_at.len()).unwrap_or(u32::MAX),

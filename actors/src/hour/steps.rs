@@ -78,7 +78,7 @@ impl Compactor {
         let ids = if dedupe { parquet::dedupe_bytes(state.tally.rows + segments + late) } else { 0 };
         // What a row group is encoded with, and the one that is copied.
         let filters = 2 * self.shared.write_of(&self.table).filter_bytes();
-        row_groups + MERGE_BYTES + ids + filters
+        row_groups + MERGE_BYTES + ids + parquet::late_bytes(late) + filters
     }
 
     fn request(

@@ -1,6 +1,7 @@
 //! Replaying to one destination: every event that its rules and its mapping have for it today, as dead letters are redelivered. A
 //! portion that was delivered is remembered; one that a kill cut short is sent again from its beginning, under the same keys.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -16,9 +17,10 @@ use shardmill_connectors::routing::Rules;
 use super::Run;
 use super::portion::Portion;
 use super::records::Records;
-use crate::dead_letters::Letter;
 use crate::dead_letters::deliver::{Events, Redelivery};
 use crate::dead_letters::letter::GivenUp;
+use crate::dead_letters::selection::Status;
+use crate::dead_letters::{Letter, Search, Selection};
 use crate::shared::StreamSettings;
 
 /// Requests that a dry run shows.
@@ -84,6 +86,20 @@ impl Run<'_> {
         self.result.skipped += sent.skipped;
     }
 
+    /// The letters to the destination that are settled: found out once.
+    async fn settled(&mut self, name: &str) -> Result<Arc<HashSet<u128>>, Failure> {
+        if let Some(settled) = &self.settled {
+            return Ok(settled.clone());
+        }
+        let (destination, status) = (Some(name.to_owned()), vec![Status::Redriven, Status::Purged]);
+        let selection = Selection { destination, status, ..Selection::default() };
+        let (mut search, mut found) = (Search::open(self.with.ports, &selection).await?, HashSet::new());
+        while let Some(one) = search.next().await? {
+            found.extend(u128::from_str_radix(&one.letter.id, 16));
+        }
+        Ok(self.settled.insert(Arc::new(found)).clone())
+    }
+
     /// What was sent, and why no more; `None` when there is no such destination.
     async fn send(
         &mut self,
@@ -96,10 +112,11 @@ impl Run<'_> {
             self.result.failed.push(format!("the destination `{name}` is not configured"));
             return Ok(None);
         };
+        let settled = self.settled(name).await?;
         let all = (portion, self.all, &self.erased);
         let records = Records::new(&with, self.request, all, stream, &mut self.pace);
         let rules = stream.rules.current();
-        let mut chosen = Chosen { records, stream, rules, name, skipped: 0 };
+        let mut chosen = Chosen { records, stream, rules, name, settled, skipped: 0 };
         let (ports, rate, dry_run) = (with.ports, with.rate, with.dry_run);
         let redelivery = Redelivery { ports, rate, dry_run, progress: &|_| {} };
         let done = redelivery.send(target, &mut chosen).await;
@@ -115,12 +132,21 @@ impl Run<'_> {
     }
 }
 
+/// The letter with as many redrives that the letter that may come of it is none that is settled already: it would never be seen.
+fn anew(mut letter: Letter, settled: &HashSet<u128>) -> Letter {
+    while u128::from_str_radix(&letter.id_again(), 16).is_ok_and(|id| settled.contains(&id)) {
+        letter.redrives += 1;
+    }
+    letter
+}
+
 /// The events of a portion that the rules have for a destination.
 struct Chosen<'r> {
     records: Records<'r>,
     stream: &'r StreamSettings,
     rules: Arc<Rules>,
     name: &'r str,
+    settled: Arc<HashSet<u128>>,
     /// Records that are no events, or not meant for it.
     skipped: u64,
 }
@@ -138,7 +164,7 @@ impl Events for Chosen<'_> {
                 self.skipped += 1;
                 continue;
             }
-            return Ok(Some(Letter::delivery(GivenUp {
+            let letter = Letter::delivery(GivenUp {
                 stream: self.stream,
                 destination: self.name,
                 origin: kept.origin,
@@ -150,7 +176,8 @@ impl Events for Chosen<'_> {
                 attempts: 0,
                 redrives: 0,
                 at: Millis::now(),
-            })));
+            });
+            return Ok(Some(anew(letter, &self.settled)));
         }
         Ok(None)
     }

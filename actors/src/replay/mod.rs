@@ -19,7 +19,7 @@ mod records;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -138,6 +138,8 @@ struct Run<'a> {
     all: u64,
     earlier: Earlier,
     erased: Remembered,
+    /// Letters to the destination that are settled.
+    settled: Option<Arc<HashSet<u128>>>,
     result: Replayed,
 }
 
@@ -159,7 +161,7 @@ impl Replay<'_> {
         };
         let (earlier, result) = (Earlier::default(), Replayed::default());
         let erased = Remembered::load(self.ports.documents.as_ref()).await?;
-        let mut run = Run { with: *self, request, pace, all, earlier, erased, result };
+        let mut run = Run { with: *self, request, pace, all, earlier, erased, settled: None, result };
         for portion in &portions {
             if !run.portion(portion).await? {
                 break;

@@ -19,7 +19,7 @@ use shardmill_connectors::setsum::Tally;
 use super::*;
 use crate::dead_letters::selection::Status;
 use crate::dead_letters::targets::Configured;
-use crate::dead_letters::{DeadIndex, Letter, Selection, announce, letter};
+use crate::dead_letters::{DeadIndex, Letter, Selection, Settlement, announce, letter, record};
 use crate::standardise::{ByName, Tables};
 use crate::state::shard::LakeCommit;
 use crate::state::{DeadFile, Manifest, RawFile, ShardState};
@@ -362,5 +362,15 @@ async fn a_destination_gets_what_is_meant_for_it_and_the_lake_nothing() {
     assert_eq!(took("u1").len(), 20, "what was delivered is not sent again");
     site.run(&Request { attempt: 2, ..request }, false).await;
     assert_eq!(took("u1").len(), 40, "unless that is asked for");
-    assert_eq!(site.letters().await.len(), 20, "one letter, however often it is given up so");
+    let letters = site.letters().await;
+    assert_eq!(letters.len(), 20, "one letter, however often it is given up so");
+
+    // Once they are settled, what is given up again is another letter.
+    let open = Selection::default().find(&site.ports).await.unwrap();
+    record(&site.ports, &open, Settlement::Purged).await.unwrap();
+    assert!(Selection::default().find(&site.ports).await.unwrap().is_empty());
+    let third = Request { attempt: 3, goal: Goal::Destination("crm".into()), ..whole() };
+    assert_eq!(site.run(&third, false).await.dead_letters, 20);
+    let open = Selection::default().find(&site.ports).await.unwrap();
+    assert!(open.len() == 20 && open.iter().all(|found| found.letter.redrives == 2), "{open:?}");
 }

@@ -26,7 +26,9 @@ pub mod write;
 pub(crate) mod testing;
 
 pub use ids::{Twice, listed_rows, twice};
-pub use merge::{Dedupe, Input, Listed, MergeError, MergeRequest, Merged, MergedFile, dedupe_bytes, merge};
+pub use merge::{
+    Dedupe, Input, Listed, MergeError, MergeRequest, Merged, MergedFile, dedupe_bytes, late_bytes, merge,
+};
 pub use origin::Origins;
 pub use promote::{PromoteRequest, Prospect, promote, prospect};
 pub use read::{Batches, FileReader, open};

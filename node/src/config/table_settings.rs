@@ -1,11 +1,12 @@
 //! Reading `[tables.NAME]`: what holds for one table, whichever streams feed it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use shardmill_connectors::nearest::nearest;
-use shardmill_connectors::schema::TableSchema;
+use shardmill_connectors::schema::{Column, ColumnKind, TableSchema};
 
 use super::bloom;
 use super::reader::Section;
@@ -102,7 +103,13 @@ impl Config {
             return Ok(None);
         }
         let column = stream.fields.id.iter().find_map(|pointer| schema.column_at(pointer));
-        if let Some(column) = column {
+        let is_id = |column: &&Column| {
+            !matches!(
+                column.kind,
+                ColumnKind::Boolean | ColumnKind::Date | ColumnKind::Time | ColumnKind::Json
+            )
+        };
+        if let Some(column) = column.filter(is_id) {
             return Ok(Some(column.name.clone()));
         }
         let is_own = self.tables.get(table).is_some_and(|settings| settings.dedupe.is_some());
@@ -113,7 +120,7 @@ impl Config {
             line: self.line(&key),
             key,
             message: format!(
-                "the table `{table}` has no column of message ids: none holds what `fields.id` ({pointers}) leads to"
+                "the table `{table}` has no column of message ids: no column of strings or numbers holds what `fields.id` ({pointers}) leads to"
             ),
             fix: format!(
                 "add a property for it to the table's schema, name another in the stream's `fields.id`, or set dedupe = \"none\" in [tables.{table}]"
@@ -135,7 +142,40 @@ impl Config {
             let all: BTreeMap<_, _> = stream.fed().collect();
             all.into_iter().filter_map(|(table, name)| problem((stream, table, name))).collect::<Vec<_>>()
         };
-        self.streams.values().flat_map(fed).collect()
+        self.streams.values().flat_map(fed).chain(self.disagreeing_ids()).collect()
+    }
+
+    /// Tables whose streams have their ids in different columns: the ids of one of them would count for the rows of all.
+    fn disagreeing_ids(&self) -> Vec<Problem> {
+        let mut columns: BTreeMap<&str, (&str, String)> = BTreeMap::new();
+        let mut problems = Vec::new();
+        for (stream_name, stream) in &self.streams {
+            for (table, name) in stream.fed() {
+                let of = |schema: Arc<TableSchema>| self.id_column((stream, table), &schema).ok().flatten();
+                let Some(column) = self.schema(name).ok().and_then(of) else { continue };
+                let (first, known) = columns.entry(table).or_insert((stream_name, column.clone()));
+                if *known != column {
+                    problems.push(self.disagreement(table, [(first, known), (stream_name, &column)]));
+                }
+            }
+        }
+        problems
+    }
+
+    fn disagreement(&self, table: &str, [one, other]: [(&str, &str); 2]) -> Problem {
+        let key = format!("streams.{}.fields.id", other.0);
+        Problem {
+            file: self.file.as_ref().map_or_else(String::new, |file| file.display().to_string()),
+            line: self.line(&key),
+            key,
+            message: format!(
+                "the table `{table}` is de-duplicated, and its message ids are in `{}` by the stream `{}`, in `{}` by `{}`",
+                one.1, one.0, other.1, other.0
+            ),
+            fix: format!(
+                "have `fields.id` of both lead to one column, give each stream a table of its own, or set dedupe = \"none\" in [tables.{table}]"
+            ),
+        }
     }
 }
 
@@ -178,6 +218,28 @@ mod tests {
         let wrong = text.replace("[streams.web]\n", "[streams.web]\nfields = { id = [\"/no\"] }\n");
         let problems = parse(&wrong).unwrap().dedupe_problems();
         assert_eq!((problems.len(), problems[0].key.as_str()), (1, "tables.orders.dedupe"));
+    }
+
+    #[test]
+    fn streams_of_one_table_have_their_ids_in_one_column() {
+        let fed = "[[streams.NAME.tables]]\ntable = \"orders\"\nevents = [\"Order *\"]\n";
+        let (web, app) = (fed.replace("NAME", "web"), fed.replace("NAME", "app"));
+        let text = format!("[streams.web]\n{web}[streams.app]\nfields = {{ id = [\"/userId\"] }}\n{app}");
+        let on = "[tables.orders]\ndedupe = \"message_id\"\n";
+        assert!(parse(&text).unwrap().dedupe_problems().is_empty());
+        let problems = parse(&format!("{text}{on}")).unwrap().dedupe_problems();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].message.contains("`user_id`") && problems[0].message.contains("`message_id`"));
+        let same = text.replace("fields = { id = [\"/userId\"] }\n", "");
+        assert!(parse(&format!("{same}{on}")).unwrap().dedupe_problems().is_empty());
+    }
+
+    #[test]
+    fn a_column_of_truth_values_is_none_of_ids() {
+        let text = "[streams.web]\nfields = { id = [\"/ok\"] }\n[tables.web]\ndedupe = \"message_id\"\n";
+        let schema = TableSchema::load(r#"{"type": "object", "properties": {"ok": {"type": "boolean"}}}"#);
+        let config = parse(text).unwrap();
+        assert!(config.id_column((&config.streams["web"], "web"), &schema.unwrap()).is_err());
     }
 
     #[test]

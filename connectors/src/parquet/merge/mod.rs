@@ -165,11 +165,17 @@ impl From<MergeError> for Failure {
 
 /// About the memory that finding duplicates takes among so many rows, in bytes: see `duplicates.rs`.
 pub fn dedupe_bytes(rows: u64) -> u64 {
-    (64 << 20) + rows / 5
+    (128 << 20) + rows / 5
+}
+
+/// Memory in bytes that the identities of `rows` late rows take, at most, until it is known which are there already.
+pub fn late_bytes(rows: u64) -> u64 {
+    // A table of 16-byte hashes grows by doubling.
+    48 * rows
 }
 
 /// Merges the inputs into new files. Holds what is encoded of one row group, some pieces of what is copied, footers, and the
-/// identities of the late rows; where ids count, [`dedupe_bytes`] more.
+/// identities of the late rows ([`late_bytes`]); where ids count, [`dedupe_bytes`] more.
 pub async fn merge(request: MergeRequest) -> Result<Merged, MergeError> {
     let piece = request.options.piece();
     merge_in_pieces(request, piece).await
