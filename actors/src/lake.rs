@@ -14,7 +14,7 @@ use shardmill_connectors::schema::registry::{self, Lineage};
 
 use crate::shared::Ports;
 use crate::state::HourState;
-use crate::world::{Reader, World};
+use crate::world::{Inputs, Reader, World};
 
 /// The files that hold each row of the lake once, at this moment. `schemas` are today's, for tables known by configuration.
 ///
@@ -46,20 +46,24 @@ pub async fn snapshot(
 fn files_of(world: &World, table: &str, hour: Hour) -> Vec<LakeFile> {
     let new = HourState::new(table, hour);
     let state = world.hours.get(&(table.to_owned(), hour)).map_or(&new, |state| state.as_ref());
-    let generation = state.files.iter().map(|file| (file.key.clone(), file.bytes));
+    files(state, &world.inputs(state))
+}
+
+/// The files that hold each row of an hour once: its present generation, and the segments it has not absorbed.
+pub fn files(state: &HourState, inputs: &Inputs) -> Vec<LakeFile> {
+    let generation = state.files.iter().map(|file| (&file.key, file.bytes));
     let quarantined = |key: &str| state.quarantined.iter().any(|file| file.key == key);
-    let inputs = world.inputs(state);
-    let fresh = inputs.segments.into_iter().map(|(_, segment)| (segment.key, segment.bytes));
+    let fresh = inputs.segments.iter().map(|(_, segment)| (&segment.key, segment.bytes));
     generation
         .chain(fresh)
         .filter(|(key, _)| !quarantined(key))
-        .map(|(key, bytes)| LakeFile { hour, key, bytes })
+        .map(|(key, bytes)| LakeFile { hour: state.hour, key: key.clone(), bytes })
         .collect()
 }
 
 /// A table's columns: today's, and those of all registered versions. Files are opened only where they may be older than the registry:
 /// then the oldest and the newest tell what they have besides.
-async fn columns(
+pub(crate) async fn columns(
     ports: &Ports,
     (table, today): (&str, Option<&TableSchema>),
     files: &[LakeFile],

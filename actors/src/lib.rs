@@ -24,6 +24,7 @@
 //!   H -->|generation| O
 //!   H -->|compare-and-set| D
 //!   H -->|switch| K[(catalog)]
+//!   H -->|manifests of live tables| O
 //! ```
 //!
 //! The supervision tree is the table in [`tree`]; what a supervisor does about a failure is decided in [`supervision`].
@@ -43,6 +44,7 @@ pub mod intake;
 pub mod lake;
 pub mod lane;
 pub mod ledger;
+pub mod live;
 mod load;
 pub mod node;
 pub mod patience;

@@ -18,6 +18,7 @@ use shardmill_connectors::hour::Hour;
 use shardmill_connectors::ports::objects::{Object, Objects, Put, Upload};
 use shardmill_connectors::ports::{Catalog, Document, Documents, QueryResult, Snapshot, Tag, Written};
 
+use crate::live::Live;
 use crate::shared::Ports;
 use crate::supervision::History;
 use crate::supervision::decide::{Directive, decide};
@@ -30,6 +31,7 @@ pub fn patient(ports: Ports) -> Ports {
         objects: Arc::new(Patient(ports.objects)),
         catalog: Arc::new(Patient(ports.catalog)),
         dead_letters: ports.dead_letters,
+        live: ports.live.map(|live| Live { texts: Arc::new(Patient(live.texts)), ..live }),
     }
 }
 
@@ -118,6 +120,10 @@ impl Catalog for Patient<Arc<dyn Catalog>> {
 
     async fn ensure_table(&self, table: &str, columns: &SchemaRef) -> Result<(), Failure> {
         again(|| self.0.ensure_table(table, columns)).await
+    }
+
+    async fn ensure_manifests(&self, table: &str, folder: &str, columns: &SchemaRef) -> Result<(), Failure> {
+        again(|| self.0.ensure_manifests(table, folder, columns)).await
     }
 
     async fn set_location(&self, table: &str, hour: Hour, location: &str) -> Result<(), Failure> {

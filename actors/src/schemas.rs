@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use shardmill_connectors::failure::{Class, Failure};
+use shardmill_connectors::layout;
 use shardmill_connectors::ports::Put;
 use shardmill_connectors::schema::TableSchema;
 use shardmill_connectors::schema::evolution::Number;
@@ -65,7 +66,7 @@ pub async fn admit(ports: &Ports, tables: &Tables) -> Result<(), Failure> {
     if refused.is_empty() { Ok(()) } else { Err(Failure::rejected(refused.join("\n"))) }
 }
 
-/// Gives the catalog's table the columns of all versions. A catalog that is out of reach keeps no node from starting: every hour asks
+/// Gives the catalog's table, and the live one if there is one, the columns of all versions. A catalog that is out of reach keeps no node from starting: every hour asks
 /// for its columns again before anybody sees its files.
 async fn prepare(
     ports: &Ports,
@@ -73,10 +74,18 @@ async fn prepare(
     (lineage, schema): (&Lineage, &TableSchema),
 ) -> Result<(), Failure> {
     let Some(columns) = lineage.columns(Some(schema))? else { return Ok(()) };
+    let live = ports.live.as_ref().filter(|live| live.shows(table));
+    let live_table = live.map(|_| layout::live_table(table));
     let outcome = async {
-        match ports.catalog.unfit(table, &columns).await? {
-            Some(why) => Err(Failure::rejected(why)),
-            None => ports.catalog.ensure_table(table, &columns).await,
+        for table in std::iter::once(table).chain(live_table.as_deref()) {
+            if let Some(why) = ports.catalog.unfit(table, &columns).await? {
+                return Err(Failure::rejected(why));
+            }
+        }
+        ports.catalog.ensure_table(table, &columns).await?;
+        match live {
+            Some(live) => live.fit(ports.catalog.as_ref(), table, &columns).await,
+            None => Ok(()),
         }
     };
     match outcome.await {
@@ -94,6 +103,8 @@ mod tests {
     use shardmill_connectors::embedded::CatalogStore;
 
     use super::*;
+    use crate::live::Live;
+    use crate::live::testing::live;
     use crate::testing::stores;
 
     fn schema(text: &str) -> Arc<TableSchema> {
@@ -125,6 +136,19 @@ mod tests {
         }
         let columns = CatalogStore::open(folder.path()).unwrap().columns("t").await.unwrap().unwrap();
         assert!(columns.index_of("a").is_ok() && columns.index_of("b").is_ok(), "{columns:?}");
+    }
+
+    #[tokio::test]
+    async fn a_live_table_has_them_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let by_table = [("shown".to_owned(), true)].into();
+        let live = Live { by_default: false, by_table, ..live(folder.path()) };
+        let ports = Ports { live: Some(live), ..stores(folder.path()) };
+        for table in ["shown", "other"] {
+            register(&ports, table, &schema(r#""a": {"type": "integer"}"#)).await.unwrap();
+        }
+        let tables = CatalogStore::open(folder.path()).unwrap().tables().await.unwrap();
+        assert_eq!(tables, ["other", "shown", "shown_live"]);
     }
 
     #[tokio::test]

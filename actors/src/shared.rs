@@ -24,6 +24,7 @@ use crate::destination::{self, Destinations};
 use crate::intake::Intakes;
 use crate::lane::LaneGauges;
 use crate::ledger::Taker;
+use crate::live::Live;
 use crate::probing::Probing;
 use crate::redrives::Redrives;
 use crate::rules::RulesBook;
@@ -44,6 +45,8 @@ pub struct Ports {
     pub dead_letters: Arc<dyn Queue>,
     /// Tables, partitions, SQL.
     pub catalog: Arc<dyn Catalog>,
+    /// The tables that show what is not compacted yet; `None` where queries see that anyway.
+    pub live: Option<Live>,
 }
 
 /// Which time decides about the hour an event lands in.

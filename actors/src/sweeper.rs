@@ -3,8 +3,8 @@
 //! Objects are listed *first*, documents read afterwards: an object uploaded in between is not in the list, and one that was
 //! listed by a document in between is seen there. Of what is unlisted only objects of an epoch lower than the present one
 //! are deleted, because the present owner may be about to commit its own, and attempts at generations that are there already.
-//! Objects of range letters belong to their letters. Raw backups are many and never go: those of late are looked through once a
-//! day, by [`raw::sweep`].
+//! Manifests of live tables go when their hours are over. Objects of range letters belong to their letters. Raw backups are many and
+//! never go: those of late are looked through once a day, by [`raw::sweep`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -125,8 +125,17 @@ pub async fn survey_with(ports: &Ports, reader: &mut Reader) -> Result<Survey, F
 /// The same, with raw backups or without.
 async fn survey_of(ports: &Ports, reader: &mut Reader, whole: bool) -> Result<Survey, Failure> {
     let mut objects = Vec::new();
-    let prefixes =
-        ["segments/", "dead/", "parked/", "edits/", "late/", "tables/", layout::SCHEMAS, layout::DUPLICATES];
+    let prefixes = [
+        "segments/",
+        "dead/",
+        "parked/",
+        "edits/",
+        "late/",
+        "tables/",
+        layout::SCHEMAS,
+        layout::DUPLICATES,
+        layout::LIVE,
+    ];
     for prefix in prefixes.into_iter().chain(whole.then_some(layout::RAW)) {
         objects.extend(ports.objects.list(prefix).await?);
     }
@@ -184,6 +193,7 @@ fn listed(world: &World) -> BTreeSet<String> {
         keys.extend(hour.garbage.iter().cloned());
         keys.extend(hour.duplicate_lists.iter().map(|list| list.key.clone()));
         keys.extend(hour.quarantined.iter().map(|file| file.key.clone()));
+        keys.extend(hour.live.then(|| layout::manifest(&hour.table, hour.hour)));
     }
     keys
 }
@@ -208,6 +218,12 @@ fn fate(object: &Object, world: &World, now: Millis) -> Option<bool> {
         ["duplicates", table, hour, generation, _] => {
             is_left_behind(world, (*table, hour.parse().ok()?), generation)
         }
+        ["live", ..] => {
+            let (table, hour) = layout::manifest_of(&object.key)?;
+            let state = world.hours.get(&(table.to_owned(), hour))?;
+            // Otherwise its owner is about to open the hour, or to take it out of the live table.
+            Some(state.expired_at.is_some() && state.catalog.switched_at.is_some())
+        }
         // An attempt that lost to another of the same source; without a manifest, one that may be under way.
         ["late", source, ..] => Some(world.late.contains_key(*source)),
         _ => None,
@@ -227,4 +243,33 @@ fn parse_hour(parts: [&str; 4]) -> Option<Hour> {
     let values: BTreeMap<&str, &str> = parts.iter().filter_map(|part| part.split_once('=')).collect();
     let [year, month, day, hour] = ["year", "month", "day", "hour"].map(|name| values.get(name));
     format!("{}-{}-{}T{}", year?, month?, day?, hour?).parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::HourState;
+
+    #[test]
+    fn manifests_are_listed_while_their_hours_last_and_go_with_them() {
+        let hour: Hour = "2026-11-21T07".parse().unwrap();
+        let key = layout::manifest("t", hour);
+        let object = Object { key: key.clone(), size: 1, modified: Millis(0) };
+        let judged = |change: fn(&mut HourState)| {
+            let mut state = HourState::new("t", hour);
+            change(&mut state);
+            let world = World { hours: [(("t".into(), hour), Arc::new(state))].into(), ..World::default() };
+            (listed(&world).contains(&key), fate(&object, &world, Millis(1)))
+        };
+        assert!(judged(|state| state.live = true).0);
+        assert_eq!(judged(|_| {}), (false, Some(false)), "it is about to be opened");
+        let over = |state: &mut HourState| {
+            (state.expired_at, state.catalog.switched_at) = (Some(Millis(1)), Some(Millis(1)));
+        };
+        assert_eq!(judged(over), (false, Some(true)));
+        assert_eq!(judged(|state| state.expired_at = Some(Millis(1))), (false, Some(false)));
+        assert_eq!(fate(&object, &World::default(), Millis(1)), None, "nobody knows the hour");
+        let odd = Object { key: "live/t/other".into(), ..object };
+        assert_eq!(fate(&odd, &World::default(), Millis(1)), None);
+    }
 }

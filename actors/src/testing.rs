@@ -188,6 +188,7 @@ pub(crate) fn stores(dir: &Path) -> Ports {
         dead_letters: Arc::new(EmbeddedQueues::open(dir).unwrap().queue("dead-letters")),
         catalog: Arc::new(EmbeddedCatalog::open(dir, objects.root()).unwrap()),
         objects: Arc::new(objects),
+        live: None,
     }
 }
 
@@ -214,7 +215,8 @@ impl Site {
         lanes: u64,
         schedules: impl FnOnce(&Path, &StreamSettings) -> Schedules,
     ) -> Site {
-        Site::build(lanes, |stream| StreamSettings { retention, ..stream }, schedules).await
+        let change = |stream| StreamSettings { retention, ..stream };
+        Site::build((lanes, |ports, _| ports), change, schedules).await
     }
 
     /// A running node whose stream is changed before.
@@ -222,11 +224,16 @@ impl Site {
         lanes: u64,
         change: impl FnOnce(StreamSettings) -> StreamSettings,
     ) -> Site {
-        Site::build(lanes, change, |_, _| Schedules::default()).await
+        Site::build((lanes, |ports, _| ports), change, |_, _| Schedules::default()).await
+    }
+
+    /// A running node whose ports are changed before.
+    pub(crate) async fn start_on(ports: impl FnOnce(Ports, &Path) -> Ports) -> Site {
+        Site::build((16 << 20, ports), |stream| stream, |_, _| Schedules::default()).await
     }
 
     async fn build(
-        lanes: u64,
+        (lanes, ported): (u64, impl FnOnce(Ports, &Path) -> Ports),
         change: impl FnOnce(StreamSettings) -> StreamSettings,
         schedules: impl FnOnce(&Path, &StreamSettings) -> Schedules,
     ) -> Site {
@@ -234,7 +241,7 @@ impl Site {
         let dir = folder.path();
         let inner = EmbeddedObjects::open(dir).unwrap();
         let objects = Arc::new(Flaky { inner, failing: AtomicUsize::new(0) });
-        let ports = Ports { objects: objects.clone(), ..stores(dir) };
+        let ports = ported(Ports { objects: objects.clone(), ..stores(dir) }, dir);
         let stream = Arc::new(EmbeddedStream::open(dir, "events", 2, Duration::from_secs(3_600)).unwrap());
         let fed = change(stream_settings(stream.clone(), None));
         let crm = Arc::new(ThirdParty::default());

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use shardmill_cluster::cell;
 use shardmill_connectors::clock::Millis;
@@ -29,6 +30,8 @@ pub struct World {
     pub hours: BTreeMap<(String, Hour), Arc<HourState>>,
     /// Shards that their streams list and that have no document yet: nobody knows how far they are.
     pub unknown: Vec<String>,
+    /// When the reading of it began: whatever was written before is in it.
+    pub as_of: Option<Instant>,
 }
 
 /// Documents kept from one reading to the next, so that only changed ones are read again.
@@ -43,6 +46,7 @@ pub struct Reader {
 impl Reader {
     /// Reads everything that changed since the last reading.
     pub async fn read(&mut self, documents: &dyn Documents) -> Result<World, Failure> {
+        let as_of = Some(Instant::now());
         refresh(documents, layout::documents::INTAKES, &mut self.intakes).await?;
         refresh(documents, "late/", &mut self.late).await?;
         refresh(documents, "shards/", &mut self.shards).await?;
@@ -58,7 +62,16 @@ impl Reader {
                 .map(|(_, hour)| ((hour.table.clone(), hour.hour), hour.clone()))
                 .collect(),
             unknown: Vec::new(),
+            as_of,
         })
+    }
+
+    /// Reads shard documents alone: what is committed and not known to be absorbed.
+    pub async fn shards(&mut self, documents: &dyn Documents) -> Result<World, Failure> {
+        let as_of = Some(Instant::now());
+        refresh(documents, "shards/", &mut self.shards).await?;
+        let shards = self.shards.values().map(|(_, shard)| (shard.name(), shard.clone())).collect();
+        Ok(World { shards, as_of, ..World::default() })
     }
 }
 

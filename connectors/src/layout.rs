@@ -29,6 +29,40 @@ pub fn duplicates_list(folder: &str) -> String {
     format!("{folder}/list.parquet")
 }
 
+/// What names of manifests begin with.
+pub const LIVE: &str = "live/";
+
+/// The catalog's table that shows what is committed and not compacted yet, too.
+pub fn live_table(table: &str) -> String {
+    format!("{table}_live")
+}
+
+/// The folder of all manifests of a table: `live/<table>`.
+pub fn live_folder(table: &str) -> String {
+    format!("{LIVE}{table}")
+}
+
+/// The folder of the manifest of an hour, and of nothing else: `live/<table>/year=…/month=…/day=…/hour=…`. An engine takes whatever
+/// lies in it for a list of files.
+pub fn live(table: &str, hour: Hour) -> String {
+    format!("{}/{}", live_folder(table), hour.path())
+}
+
+/// The list of the files that hold the rows of an hour: `<folder>/manifest`. Of all objects beside the documents the only one that is
+/// written again and again under one name, by compare-and-set, while the hour gets rows.
+pub fn manifest(table: &str, hour: Hour) -> String {
+    format!("{}/manifest", live(table, hour))
+}
+
+/// The table and the hour of a manifest, if it is the name of one.
+pub fn manifest_of(key: &str) -> Option<(&str, Hour)> {
+    let (table, rest) = key.strip_prefix(LIVE)?.split_once('/')?;
+    let mut values = rest.split('/').map(|part| part.split_once('=').map_or(part, |(_, value)| value));
+    let mut next = || values.next();
+    let hour: Hour = format!("{}-{}-{}T{}", next()?, next()?, next()?, next()?).parse().ok()?;
+    (manifest(table, hour) == key).then_some((table, hour))
+}
+
 /// A segment: `segments/<stream>/<shard>/<epoch>-<random>-<table>-<hour>.parquet`. Epoch and random part make the name one
 /// that nobody else can write.
 pub fn segment(stream: &str, shard: &str, epoch: u64, random: &str, of: (&str, Hour)) -> String {
@@ -211,5 +245,21 @@ pub mod documents {
     /// What has been settled of a dead-letter file.
     pub fn settled(object: &str) -> String {
         format!("settled/{}", object.trim_start_matches("dead/"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_is_known_by_its_name() {
+        let hour = "2026-11-21T07".parse().unwrap();
+        let name = manifest("web", hour);
+        assert_eq!(name, "live/web/year=2026/month=11/day=21/hour=07/manifest");
+        assert_eq!(manifest_of(&name), Some(("web", hour)));
+        for other in ["live/web/manifest", "live/web/2026/11/21/07/manifest", "x/y", &format!("{name}/x")] {
+            assert_eq!(manifest_of(other), None, "{other}");
+        }
     }
 }

@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use super::{Erase, ErasedHour, Report};
 use crate::hour::steps;
+use crate::live::anew;
 use crate::state::HourState;
 use crate::state::hour::GenerationFile;
 use crate::verify::repair::{passed_on, rebuild};
@@ -192,10 +193,12 @@ impl Work<'_> {
         Ok(state)
     }
 
-    /// Deletes what was replaced, when it is time, or at once. The catalog shows the present generation by then.
+    /// Deletes what was replaced, when it is time, or at once. The catalog, and the manifest of a live table, show the present
+    /// generation by then.
     async fn clear(&mut self, mut state: HourState) -> Result<(), Failure> {
         let ports = self.with.ports;
-        if !state.files.is_empty() && self.shown(&state).await? != state.location() {
+        let shown = self.shown(&state).await? == state.location() && anew::is_let_go(ports, &state).await?;
+        if !state.files.is_empty() && !shown {
             let ownership = self.owned(&state).await?;
             rebuild::show(ports, &mut self.cell, HourState { ownership, ..state.clone() }).await?;
             state = self.cell.state().cloned().unwrap_or(state);

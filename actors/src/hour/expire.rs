@@ -38,7 +38,7 @@ pub(super) fn everything(state: &HourState, inputs: &Inputs, now: Millis) -> Hou
 }
 
 impl Compactor {
-    /// Takes the partition out of the catalog, reads that back, and records it.
+    /// Takes the partition out of the catalog, and the hour out of the live table, reads that back, and records it.
     pub(super) async fn withdraw(&mut self, state: &HourState) -> Result<(), Failure> {
         let catalog = self.shared.ports.catalog.clone();
         // What a node says that has lost the hour meanwhile would be heard all the same.
@@ -50,8 +50,9 @@ impl Compactor {
                 self.table, self.hour
             )));
         }
+        self.hide(state).await?;
         let catalog = CatalogState { location: None, switched_at: Some(Millis::now()) };
-        self.take().await?.replace(HourState { catalog, ..state.clone() }).await
+        self.take().await?.replace(HourState { catalog, live: false, ..state.clone() }).await
     }
 }
 

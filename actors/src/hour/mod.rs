@@ -2,9 +2,11 @@
 //!
 //! A generation is written under a name of its own, its books are balanced and read back from the file, one
 //! compare-and-set of the hour's document commits it, the catalog is switched and read back, and after a grace what was
-//! replaced is deleted. Each step leaves a state from which the next owner goes on.
+//! replaced is deleted. Each step leaves a state from which the next owner goes on. Where the table is live, the manifest of the
+//! hour follows what is committed for it and every generation.
 
 mod expire;
+mod live;
 pub mod plan;
 pub(crate) mod steps;
 
@@ -29,7 +31,8 @@ use crate::supervision::registry::View;
 use crate::supervision::{Body, ChildSpec, Next, Worker};
 use crate::telemetry;
 use crate::tree::Kind;
-use crate::world::World;
+use crate::world::{Inputs, World};
+use live::{Keeping, Shown};
 use plan::{Facts, Step};
 
 /// How long a compactor sleeps at most before it looks again.
@@ -71,13 +74,16 @@ pub struct Compactor {
     answered: u64,
     /// When it began to look.
     since: Millis,
+    /// What it knows of the hour's manifest.
+    keeping: Keeping,
 }
 
 impl Compactor {
     fn new(shared: Shared, table: String, hour: Hour) -> Self {
         // Commands that came before are not for it: who waits for one asks again and again.
         let answered = shared.control.compactions();
-        Compactor { shared, table, hour, cell: None, answered, since: Millis::now() }
+        let (since, keeping) = (Millis::now(), Keeping::default());
+        Compactor { shared, table, hour, cell: None, answered, since, keeping }
     }
 
     /// The hour's document, taken for this node.
@@ -109,8 +115,59 @@ impl Compactor {
         let Some(cell) = &mut self.cell else { return Ok(()) };
         let epoch = cell.state().map_or(0, |state| state.ownership.epoch);
         ownership::release(cell, &self.shared.me, epoch).await?;
-        self.cell = None;
+        (self.cell, self.keeping) = (None, Keeping::default());
         Ok(())
+    }
+
+    /// What to do next; compaction had been asked for so often when it looked.
+    fn choose(&self, world: &World, (state, inputs): (&HourState, &Inputs), asked: u64) -> Step {
+        let grace = i64::try_from(self.shared.lake.late_grace.as_millis()).unwrap_or(i64::MAX);
+        let intakes = &self.shared.intakes;
+        let complete = world.is_complete(self.hour, &self.streams(world), grace)
+            && intakes.have_passed(world, &self.table, self.hour);
+        plan::next(Facts {
+            state,
+            inputs,
+            complete,
+            forced: asked != self.answered,
+            long_list: world.feeds_from_long_list(inputs, plan::LONG_LIST),
+            since: self.since,
+            now: Millis::now(),
+            delete_grace: self.shared.lake.delete_grace,
+            keep: self.shared.lake.keep_of(&self.table),
+            incomplete_after: plan::incomplete_after(self.shared.intakes.feed(&self.table)),
+        })
+    }
+
+    /// Does it.
+    async fn take_step(&mut self, step: Step, state: HourState, inputs: &Inputs) -> Result<Next, Failure> {
+        match step {
+            Step::Merge { complete } => {
+                let span = tracing::info_span!(telemetry::COMPACT, table = %self.table, hour = %self.hour);
+                self.merge(&state, inputs, complete).instrument(span).await?;
+            }
+            Step::Expire => {
+                let next = expire::everything(&state, inputs, Millis::now());
+                tracing::info!(
+                    table = %self.table, hour = %self.hour, rows = next.expired.rows - state.expired.rows,
+                    "the hour is older than its table keeps: its rows are let go"
+                );
+                self.take().await?.replace(next).await?;
+            }
+            Step::MarkComplete => {
+                let next = HourState { complete: true, ..state };
+                self.take().await?.replace(next).await?;
+            }
+            Step::Switch if state.expired_at.is_some() => self.withdraw(&state).await?,
+            Step::Switch => self.switch(&state).await?,
+            Step::Clean => self.clean(&state).await?,
+            Step::Done => {
+                self.release().await?;
+                return Ok(Next::Done);
+            }
+            Step::Wait(_) => {} // nothing is done about it
+        }
+        Ok(Next::Again)
     }
 
     /// The streams whose events land in this table: by the configuration as it is known here, or because one of their shards lists
@@ -133,51 +190,20 @@ impl Worker for Compactor {
         let state = self.take().await?.state().cloned();
         let state = state.ok_or_else(|| Failure::crashed("the hour's document vanished"))?;
         let inputs = world.inputs(&state);
-        let grace = i64::try_from(self.shared.lake.late_grace.as_millis()).unwrap_or(i64::MAX);
-        let intakes = &self.shared.intakes;
-        let complete = world.is_complete(self.hour, &self.streams(&world), grace)
-            && intakes.have_passed(&world, &self.table, self.hour);
-        let facts = Facts {
-            state: &state,
-            inputs: &inputs,
-            complete,
-            forced: asked != self.answered,
-            long_list: world.feeds_from_long_list(&inputs, plan::LONG_LIST),
-            since: self.since,
-            now: Millis::now(),
-            delete_grace: self.shared.lake.delete_grace,
-            keep: self.shared.lake.keep_of(&self.table),
-            incomplete_after: plan::incomplete_after(self.shared.intakes.feed(&self.table)),
-        };
-        match plan::next(facts) {
-            Step::Merge { complete } => {
-                let span = tracing::info_span!(telemetry::COMPACT, table = %self.table, hour = %self.hour);
-                self.merge(&state, &inputs, complete).instrument(span).await?;
-                Ok(Next::Again)
-            }
-            Step::Expire => {
-                let next = expire::everything(&state, &inputs, Millis::now());
-                tracing::info!(
-                    table = %self.table, hour = %self.hour, rows = next.expired.rows - state.expired.rows,
-                    "the hour is older than its table keeps: its rows are let go"
-                );
-                self.take().await?.replace(next).await?;
-                Ok(Next::Again)
-            }
-            Step::MarkComplete => {
-                let next = HourState { complete: true, ..state };
-                self.take().await?.replace(next).await?;
-                Ok(Next::Again)
-            }
-            Step::Switch if state.expired_at.is_some() => self.withdraw(&state).await.map(|()| Next::Again),
-            Step::Switch => self.switch(&state).await.map(|()| Next::Again),
-            Step::Clean => self.clean(&state).await.map(|()| Next::Again),
-            Step::Wait(ms) => {
+        let shown = self.show(&world, &state, &inputs).await?;
+        if shown == Shown::Opened {
+            return Ok(Next::Again);
+        }
+        let step = self.choose(&world, (&state, &inputs), asked);
+        match (step, shown) {
+            // What lets files go, or the hour itself, waits for the manifest.
+            (Step::Switch | Step::Clean | Step::Done, Shown::Waits(wait)) => Ok(Next::After(wait)),
+            (Step::Wait(ms), shown) => {
                 self.answered = asked;
-                let wait = Duration::from_millis(u64::try_from(ms).unwrap_or(0));
-                Ok(Next::After(wait.min(LOOK)))
+                let wait = Duration::from_millis(u64::try_from(ms).unwrap_or(0)).min(self.nap(&state));
+                Ok(Next::After(if let Shown::Waits(sooner) = shown { wait.min(sooner) } else { wait }))
             }
-            Step::Done => self.release().await.map(|()| Next::Done),
+            (step, _) => self.take_step(step, state, &inputs).await,
         }
     }
 

@@ -140,7 +140,8 @@ impl Compactor {
         Err(Failure::crashed(format!("{key}: {found} are listed where {dropped} were dropped")))
     }
 
-    /// Points the catalog at the present generation, reads that back, and records it.
+    /// Points the catalog at the present generation, reads that back, and records it: the grace begins. The manifest of a live table
+    /// names the generation by now.
     pub(super) async fn switch(&mut self, state: &HourState) -> Result<(), Failure> {
         let Some(location) = state.location() else {
             return Err(Failure::crashed("a generation without a file"));
@@ -181,8 +182,8 @@ impl Compactor {
 
     /// Deletes what was replaced and absorbed, once the catalog is seen to look elsewhere.
     pub(super) async fn clean(&mut self, state: &HourState) -> Result<(), Failure> {
-        if self.shown().await? != state.location() {
-            // Somebody's late word has moved it: say it again, and the grace starts anew.
+        if self.shown().await? != state.location() || !self.is_let_go(state).await? {
+            // Somebody's late word has moved it, or the manifest: say it again, and the grace starts anew.
             let catalog = CatalogState { switched_at: None, ..state.catalog.clone() };
             return self.take().await?.replace(HourState { catalog, ..state.clone() }).await;
         }

@@ -1,15 +1,21 @@
-//! Hours of a running node whose table is de-duplicated by message id.
+//! Hours of a running node: of a table that is de-duplicated by message id, and of one that is live.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 use shardmill_cluster::cell;
 use shardmill_connectors::layout::{self, documents};
+use shardmill_connectors::parquet::origin::IDENTITY;
+use shardmill_connectors::parquet::{self, Origins};
 use shardmill_connectors::ports::Stream;
 use shardmill_connectors::record::NewRecord;
 use shardmill_connectors::schema::TableSchema;
 
-use crate::shared::StreamSettings;
+use super::Compactor;
+use crate::live::testing::live;
+use crate::shared::{Ports, StreamSettings};
 use crate::standardise::{Table, Tables, TablesBook};
 use crate::state::HourState;
 use crate::testing::Site;
@@ -71,4 +77,83 @@ async fn of_what_two_shards_have_twice_one_row_stays_and_the_other_is_listed() {
     site.node.stop().await;
     let report = verify(&ports, &scope).await.unwrap();
     assert!(report.ok && report.duplicates == duplicates, "{report:?}");
+}
+
+/// The identities of all rows that manifests name, hour by hour, each as often as it is there.
+async fn shown(ports: &Ports) -> Vec<u128> {
+    let live = ports.live.as_ref().unwrap();
+    let mut rows = Vec::new();
+    for (name, _) in live.texts.list(layout::LIVE).await.unwrap() {
+        let (table, hour) = layout::manifest_of(&name).unwrap();
+        for file in live.read(table, hour).await.unwrap().unwrap().files {
+            let file = parquet::open(ports.objects.clone(), &file).await.unwrap();
+            let mut batches = file.batches(Some(&IDENTITY)).unwrap();
+            while let Some(batch) = batches.next().await.unwrap() {
+                rows.extend(Origins::of(&batch).unwrap().identities());
+            }
+        }
+    }
+    rows
+}
+
+/// Reads again and again until all `rows` are there: never one twice, and none is gone that was there before.
+async fn follow(ports: Ports, rows: usize) -> BTreeSet<u128> {
+    let mut seen = BTreeSet::new();
+    while seen.len() < rows {
+        let now = shown(&ports).await;
+        let distinct: BTreeSet<u128> = now.iter().copied().collect();
+        assert_eq!(distinct.len(), now.len(), "a row is there twice");
+        assert!(distinct.is_superset(&seen), "a row is gone that was there");
+        seen = distinct;
+    }
+    seen
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_table_shows_each_row_once_from_its_commit_on_whatever_generations_come() {
+    let site = Site::start_on(|ports, dir| Ports { live: Some(live(dir)), ..ports }).await;
+    let ports = site.node.shared.ports.clone();
+    let reader = tokio::spawn(follow(ports.clone(), 120));
+    for round in 0..6 {
+        put_twice(&site, round * 10..round * 10 + 10).await;
+        // What is shown before any generation is what the open hour has got.
+        if round % 2 == 1 {
+            let hours = compacted(&site, round * 20 + 20).await;
+            assert!(hours.iter().all(|hour| hour.generation == 0 || hour.live), "{hours:?}");
+        }
+    }
+    let seen = tokio::time::timeout(Duration::from_secs(60), reader).await.unwrap().unwrap();
+    assert_eq!(seen.len(), 120);
+    // Compacted as a whole: the manifest names the generation, and nothing beside it.
+    let hours = compacted(&site, 120).await;
+    for hour in &hours {
+        let files: Vec<String> = hour.files.iter().map(|file| file.key.clone()).collect();
+        let there = ports.live.as_ref().unwrap().read(&hour.table, hour.hour).await.unwrap().unwrap();
+        assert_eq!((there.files, hour.garbage.is_empty()), (files, false));
+        let live = layout::live_table(&hour.table);
+        let place = ports.catalog.location(&live, hour.hour).await.unwrap();
+        assert_eq!(place, Some(layout::live(&hour.table, hour.hour)));
+    }
+    site.node.stop().await;
+    let report = verify(&ports, &Scope::default()).await.unwrap();
+    assert!(report.ok && report.findings.is_empty(), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_let_go_while_the_manifest_names_it() {
+    let site = Site::start_on(|ports, dir| Ports { live: Some(live(dir)), ..ports }).await;
+    let shared = site.node.shared.clone();
+    let store = shared.ports.live.clone().unwrap();
+    let hour = "2026-11-21T07".parse().unwrap();
+    let mut compactor = Compactor::new(shared, "events".to_owned(), hour);
+    let mut state = HourState { live: true, ..HourState::new("events", hour) };
+    state.garbage = vec!["old".to_owned()];
+    assert!(compactor.is_let_go(&state).await.unwrap(), "there is no manifest");
+    let mut there = None;
+    for (files, lets_go) in [(["old"], false), (["new"], true), (["old"], false)] {
+        let files = files.map(str::to_owned).to_vec();
+        there = store.write(("events", hour), files, there.as_ref()).await.unwrap();
+        assert_eq!(compactor.is_let_go(&state).await.unwrap(), lets_go, "it is read each time");
+    }
+    site.node.stop().await;
 }

@@ -68,6 +68,7 @@ impl Site {
             dead_letters: Arc::new(EmbeddedQueues::open(dir).unwrap().queue("dead-letters")),
             catalog: Arc::new(EmbeddedCatalog::open(dir, objects.root()).unwrap()),
             objects: Arc::new(objects),
+            live: None,
         };
         let stream = Arc::new(EmbeddedStream::open(dir, "events", 1, Duration::from_secs(3_600)).unwrap());
         let streams = BTreeMap::from([("events".to_owned(), stream_settings(stream, None))]);

@@ -99,6 +99,9 @@ pub struct HourState {
     pub late_generations: u32,
     /// Where the catalog looks.
     pub catalog: CatalogState,
+    /// Its partition of the live table is registered: whoever owns the hour keeps the manifest, whatever the configuration says by now.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub live: bool,
     /// Replaced files and absorbed inputs, to be deleted after the grace.
     pub garbage: Vec<String>,
 }
@@ -137,6 +140,7 @@ impl HourState {
             complete: false,
             late_generations: 0,
             catalog: CatalogState::default(),
+            live: false,
             garbage: Vec::new(),
         }
     }
@@ -202,7 +206,8 @@ mod tests {
         let mut old =
             serde_json::to_value(HourState::new("events", "2026-11-21T07".parse().unwrap())).unwrap();
         old.as_object_mut().unwrap().remove("duplicates");
+        assert!(old.get("live").is_none(), "as before, where no table is live");
         let hour: HourState = serde_json::from_value(old).unwrap();
-        assert!(hour.balances() && hour.dedupe.is_none());
+        assert!(hour.balances() && hour.dedupe.is_none() && !hour.live);
     }
 }

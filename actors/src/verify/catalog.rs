@@ -48,7 +48,7 @@ pub(super) async fn check(
 }
 
 /// The hours that the catalog knows of a table; none when it does not know the table.
-async fn registered(ports: &Ports, table: &str) -> Result<BTreeSet<Hour>, Failure> {
+pub(super) async fn registered(ports: &Ports, table: &str) -> Result<BTreeSet<Hour>, Failure> {
     match ports.catalog.registered(table).await {
         Err(failure) if failure.class == Class::Rejected => Ok(BTreeSet::new()),
         outcome => outcome,

@@ -27,6 +27,10 @@ pub enum Kind {
     Misplaced,
     /// The catalog knows a partition that no document names.
     Stray,
+    /// The manifest of a live table does not agree with the documents.
+    Stale,
+    /// A live table does not show an hour that is older than the table is. Its rows are in the hourly table.
+    Unshown,
     /// No document lists an object, and nobody can list it any more. Costs space, and nothing else.
     Orphan,
     /// No document lists an object, and its name explains nothing.
@@ -48,15 +52,18 @@ impl Kind {
             Kind::Unregistered => "unregistered",
             Kind::Misplaced => "misplaced",
             Kind::Stray => "stray",
+            Kind::Stale => "stale",
+            Kind::Unshown => "unshown",
             Kind::Orphan => "orphan",
             Kind::Unknown => "unknown",
             Kind::Unread => "unread",
         }
     }
 
-    /// Whether the lake is whole all the same: crashes leave orphans, and the sweeper deletes them.
+    /// Whether the lake is whole all the same: crashes leave orphans, and the sweeper deletes them; and what is not shown live is
+    /// shown by the hour.
     pub fn is_harmless(self) -> bool {
-        self == Kind::Orphan
+        matches!(self, Kind::Orphan | Kind::Unshown)
     }
 
     /// Whether rows may be missing or double, or it is not known: then no orphan is deleted, it may be what is missing.
@@ -107,6 +114,13 @@ pub enum Action {
         /// The hour.
         hour: Hour,
     },
+    /// Writes the manifest of an hour anew, and shows the hour in the live table.
+    Show {
+        /// The table.
+        table: String,
+        /// The hour.
+        hour: Hour,
+    },
     /// Deletes an object that no document lists.
     Delete {
         /// The object.
@@ -129,6 +143,9 @@ impl fmt::Display for Action {
             ),
             Action::Point { table, hour } => {
                 write!(f, "point the catalog at the present generation of {table}/{hour}")
+            }
+            Action::Show { table, hour } => {
+                write!(f, "write the manifest of {table}/{hour} anew, and show the hour in the live table")
             }
             Action::Delete { .. } => f.write_str("delete the object"),
         }
@@ -184,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_kind_is_called_the_same_in_json_and_in_words() {
-        for kind in [Kind::Missing, Kind::RolledBack, Kind::Misplaced, Kind::Orphan, Kind::Unread] {
+        for kind in [Kind::Missing, Kind::RolledBack, Kind::Misplaced, Kind::Unshown, Kind::Orphan] {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
         }
     }
@@ -194,11 +211,12 @@ mod tests {
         let (table, hour) = ("events".to_owned(), "2026-11-21T07".parse().unwrap());
         let delete = Action::Delete { key: "a".into() };
         let point = Action::Point { table: table.clone(), hour };
+        let show = Action::Show { table: table.clone(), hour };
         let rebuild = Action::Rebuild { table, hour, damaged: "a".into() };
         let unlist = Action::Unlist { shard: "z".into(), number: 9, key: "z".into() };
-        let mut actions = vec![delete.clone(), point.clone(), rebuild.clone(), unlist.clone()];
+        let mut actions = vec![delete.clone(), show.clone(), point.clone(), rebuild.clone(), unlist.clone()];
         actions.sort();
-        assert_eq!(actions, [unlist, rebuild, point, delete]);
+        assert_eq!(actions, [unlist, rebuild, point, show, delete]);
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! files.rs    Parquet files against what is recorded        letters.rs   files of dead letters, edits and parked events
 //! catalog.rs  the catalog against the documents             objects.rs   what no document lists
 //! schemas.rs  registered schemas                            raw.rs       records as they were received, against their commits
-//! duplicates.rs  ids that count twice, lists of duplicates
+//! duplicates.rs  ids that count twice, lists of duplicates  live.rs  live tables against the documents
 //! finding.rs  what is found                                 repair/      what can be done about it
 //! ```
 
@@ -20,6 +20,7 @@ mod files;
 pub mod finding;
 mod late;
 mod letters;
+mod live;
 mod objects;
 mod raw;
 pub mod repair;
@@ -132,6 +133,7 @@ pub async fn verify(ports: &Ports, scope: &Scope) -> Result<Report, Failure> {
     schemas::check(ports, &survey.listed, &mut report).await?;
     raw::check(ports, scope, &survey.world, &mut report).await?;
     catalog::check(ports, scope, &survey.world, &mut report).await?;
+    live::check(ports, scope, &survey.world, &mut report).await?;
     objects::account(survey, &mut report);
     report.ok = report.findings.iter().all(|finding| finding.kind.is_harmless());
     Ok(report)

@@ -43,6 +43,12 @@ pub trait Catalog: Send + Sync + Debug {
     /// Creates the table, or adds the columns it lacks. A column that is there becomes wider where the engine can do that.
     async fn ensure_table(&self, table: &str, columns: &SchemaRef) -> Result<(), Failure>;
 
+    /// The same for a table whose partitions are folders of manifests: texts that name one file a line. `folder` is where all of them
+    /// lie. By default it is a table like any other.
+    async fn ensure_manifests(&self, table: &str, _folder: &str, columns: &SchemaRef) -> Result<(), Failure> {
+        self.ensure_table(table, columns).await
+    }
+
     /// Why an existing table cannot have `columns`, with what to do: a type that the engine does not change. `None` when it can.
     async fn unfit(&self, _table: &str, _columns: &SchemaRef) -> Result<Option<String>, Failure> {
         Ok(None)

@@ -1,4 +1,4 @@
-//! The documents port: small JSON state objects changed only by compare-and-set.
+//! The documents port: small JSON state objects (and the manifests of live tables) changed only by compare-and-set.
 
 use std::fmt::Debug;
 

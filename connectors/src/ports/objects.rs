@@ -1,4 +1,6 @@
 //! The objects port: immutable blobs under names, created if absent, never overwritten.
+//!
+//! The manifests of live tables, which lie among the objects, are written through the documents port instead: they change.
 
 use std::fmt::Debug;
 use std::ops::Range;

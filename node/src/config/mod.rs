@@ -5,6 +5,7 @@ mod check;
 mod destination;
 mod environment;
 mod functions;
+mod live;
 mod model;
 mod places;
 mod problem;
@@ -25,6 +26,7 @@ use toml::de::DeTable;
 pub use check::check;
 pub use destination::{Destination, LaneStart, OnOutage, OnUnknown, Retry};
 pub use functions::Ruled;
+pub use live::Live;
 pub use model::{
     Alarms, Athena, Backend, Cluster, Collector, Compression, Config, DeadLetters, Documents, Fields, Flush,
     Intake, Lake, Memory, Ops, PartitionBy, ReadBy, Schedule, StartAt, Stream, TimeField, loopback,

@@ -9,6 +9,7 @@ use shardmill_connectors::Millis;
 use shardmill_connectors::batches::{Cron, Format, Pattern};
 
 use super::destination::Destination;
+use super::live::Live;
 use super::places::Places;
 use super::table_settings::{Dedupe, TableSettings};
 use super::tables::Table;
@@ -191,6 +192,8 @@ pub struct Lake {
     pub raw: bool,
     /// How tables are de-duplicated that do not say themselves; default `none`.
     pub dedupe: Dedupe,
+    /// Which tables have a live one beside them (aws).
+    pub live: Live,
 }
 
 /// How Parquet pages are compressed.
@@ -350,6 +353,7 @@ impl Default for Lake {
             layout: None,
             raw: false,
             dedupe: Dedupe::None,
+            live: Live::default(),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::model::{
 };
 use super::reader::{Section, Setting};
 use super::{Period, Secret, Size};
-use super::{destination, schedule, stream, table_settings, tables};
+use super::{destination, live, schedule, stream, table_settings, tables};
 
 impl Setting for Period {
     const EXAMPLE: &'static str = "\"60s\", \"15m\", \"1h\" or \"400d\"";
@@ -102,6 +102,7 @@ pub(super) fn config(mut root: Section<'_>) -> Config {
     if backend == Backend::Aws {
         needed_on_aws(&config, &root);
     }
+    live::check(&config, &root);
     root.finish();
     config
 }
@@ -163,6 +164,7 @@ fn lake(mut section: Section<'_>, backend: Backend) -> Lake {
         layout: section.text("layout"),
         raw: section.flag("raw").unwrap_or(defaults.raw),
         dedupe: table_settings::dedupe(&mut section).unwrap_or(defaults.dedupe),
+        live: live::read(&mut section),
     };
     section.finish();
     lake

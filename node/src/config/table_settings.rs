@@ -31,6 +31,8 @@ pub struct TableSettings {
     pub keep: Option<Period>,
     /// The columns that get Bloom filters.
     pub bloom: BTreeSet<String>,
+    /// Whether it has a live table beside it; default: as `[lake]` says.
+    pub live: Option<bool>,
 }
 
 /// Shorter than this, no hour would be compacted before it is over.
@@ -70,6 +72,7 @@ pub(super) fn read(
             dedupe: dedupe(&mut section),
             keep: keep(&mut section),
             bloom: bloom::read(&mut section),
+            live: section.flag("live"),
         };
         section.finish();
         (name, settings)

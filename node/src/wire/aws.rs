@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use shardmill_actors::live::Live;
 use shardmill_actors::patience;
 use shardmill_actors::shared::{Ports, StreamSettings};
 use shardmill_cluster::membership::{About, Settings};
@@ -14,7 +15,7 @@ use shardmill_connectors::aws::kinesis::{self, FanOut, KinesisStream};
 use shardmill_connectors::aws::s3::{self, S3Documents, S3Objects, S3Place};
 use shardmill_connectors::aws::session::Place;
 use shardmill_connectors::aws::sqs::SqsQueue;
-use shardmill_connectors::ports::{Objects, Queue, RawFiles, Stream, TextFile, TextObject};
+use shardmill_connectors::ports::{Documents, Objects, Queue, RawFiles, Stream, TextFile, TextObject};
 use tokio::sync::watch;
 
 use super::peers::Departed;
@@ -53,6 +54,7 @@ struct Stores {
     objects: Arc<S3Objects>,
     dead_letters: SqsQueue,
     catalog: AthenaCatalog,
+    live: Live,
     home: Home,
     root: String,
 }
@@ -73,6 +75,7 @@ impl Stores {
         let state = place("documents.url", config.documents.url.as_deref());
         let (Some(lake), Some(state)) = (lake, state) else { return Err(problems) };
         let root = config.lake.url.clone().unwrap_or_default().trim_end_matches('/').to_owned();
+        let manifests = S3Documents::new(session, lake.clone(), s3::Options::default());
         let objects = Arc::new(S3Objects::new(session, lake, s3::Options::default()));
         let queue = config.dead_letters.queue.clone().unwrap_or_default();
         Ok(Stores {
@@ -80,10 +83,18 @@ impl Stores {
             dead_letters: SqsQueue::new(session, queue, objects.clone() as Arc<dyn Objects>),
             catalog: AthenaCatalog::new(session, athena_options(config, &root)),
             objects,
+            live: live(config, Arc::new(manifests), &root),
             home: Home { place: state },
             root,
         })
     }
+}
+
+/// Manifests of live tables, which lie with the lake's objects and are changed like documents.
+fn live(config: &Config, texts: Arc<dyn Documents>, root: &str) -> Live {
+    let config::Live { on, every } = config.lake.live;
+    let by_table = config.live_by_table();
+    Live { texts, root: root.to_owned(), by_default: on, by_table, every: every.0 }
 }
 
 fn athena_options(config: &Config, root: &str) -> athena::Options {
@@ -122,6 +133,7 @@ pub(super) async fn open(config: &Config) -> Result<Opened, Vec<Problem>> {
         dead_letters: Arc::new(stores.dead_letters),
         catalog: Arc::new(stores.catalog),
         objects: stores.objects,
+        live: Some(stores.live),
     });
     let home = super::Home::Documents(stores.home);
     Ok(Opened { ports, streams, intakes, schedules, redrives, root: stores.root, home })

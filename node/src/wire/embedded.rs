@@ -88,6 +88,7 @@ fn ports(dir: &Path) -> Result<Ports, Failure> {
         dead_letters: Arc::new(EmbeddedQueues::open(dir)?.queue("dead-letters")),
         catalog: Arc::new(EmbeddedCatalog::open(dir, objects.root())?),
         objects: Arc::new(objects),
+        live: None,
     })
 }
 

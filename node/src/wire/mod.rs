@@ -21,6 +21,7 @@ use shardmill_actors::cluster::Cluster;
 use shardmill_actors::destination::{self, Destinations};
 use shardmill_actors::intake::Intakes;
 use shardmill_actors::lane::LaneGauges;
+use shardmill_actors::live::Live;
 use shardmill_actors::redrives::Redrives;
 use shardmill_actors::schedules::Schedules;
 use shardmill_actors::shared::{Control, LakeSettings, Memory, Ports, Schedule, StreamSettings};
@@ -218,13 +219,15 @@ pub async fn shared(config: &Config, stores: &Stores) -> Result<(Shared, Hold, A
     };
     let view = hold.membership.view();
     let documents = view.calls().counted(stores.ports.documents.clone());
+    let counted = |live: Live| Live { texts: view.calls().counted(live.texts), ..live };
+    let live = stores.ports.live.clone().map(counted);
     let cluster = Cluster::new(documents.clone(), view.clone(), told);
     let transport = place.open(&cluster, &me).await?;
     departed.follow(&transport, view.clone());
     let memory = Memory::new(config.memory.limit.0);
     let shared = Shared {
         me,
-        ports: Ports { documents, ..stores.ports.clone() },
+        ports: Ports { documents, live, ..stores.ports.clone() },
         streams: Arc::new(stores.streams.clone()),
         lake: Arc::new(lake(config)),
         schedule: match config.backend {

@@ -46,6 +46,7 @@ const PURE: &[&str] = &[
     "actors/src/supervision/decide.rs",
     "actors/src/supervision/strategy.rs",
     "actors/src/hour/plan.rs",
+    "actors/src/live/plan.rs",
     "actors/src/schedules/plan.rs",
     "actors/src/state/shard.rs",
     "actors/src/state/hour.rs",

@@ -10,6 +10,7 @@ mod aws_intake;
 mod aws_kinesis;
 mod aws_kinesis_consumer;
 mod aws_kinesis_fan_out;
+mod aws_live;
 mod aws_redrive;
 mod aws_s3;
 mod aws_schedules;

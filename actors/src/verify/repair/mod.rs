@@ -6,6 +6,7 @@
 
 mod point;
 pub(crate) mod rebuild;
+mod show;
 mod unlist;
 
 use std::sync::Arc;
@@ -93,6 +94,7 @@ async fn apply(ports: &Ports, tools: &Tools, action: &Action) -> Result<(), Fail
             rebuild::rebuild(ports, tools, (table, *hour), damaged).await
         }
         Action::Point { table, hour } => point::point(ports, table, *hour).await,
+        Action::Show { table, hour } => show::show(ports, tools, table, *hour).await,
         // Names are never used twice, and what is once beyond everybody's reach stays so.
         Action::Delete { key } => ports.objects.delete(key).await,
     }

@@ -17,6 +17,7 @@ use shardmill_connectors::setsum::Tally;
 use uuid::Uuid;
 
 use super::{Tools, passed_on, point};
+use crate::live::anew;
 use crate::shared::Ports;
 use crate::state::HourState;
 use crate::state::hour::{CatalogState, GenerationFile};
@@ -145,18 +146,29 @@ pub(crate) async fn commit(
     show(ports, cell, next).await
 }
 
-/// Points the catalog at the generation of `next`, and records that.
+/// Points the catalog at the generation of `next`, has the manifest of a live table name it, and records that: the grace begins.
 ///
 /// # Errors
 /// What the stores raise.
 pub(crate) async fn show(ports: &Ports, cell: &mut Cell<HourState>, next: HourState) -> Result<(), Failure> {
     point::point(ports, &next.table, next.hour).await?;
+    name(ports, &next).await?;
     let catalog = CatalogState { location: next.location(), switched_at: Some(Millis::now()) };
     match cell.replace(HourState { catalog, ..next }).await {
         // A node has taken the hour, and says the same to the catalog.
         Err(failure) if failure.class == Class::Fenced => Ok(()),
         outcome => outcome,
     }
+}
+
+/// Has the manifest of a live table name a generation.
+async fn name(ports: &Ports, state: &HourState) -> Result<(), Failure> {
+    let Some(live) = ports.live.as_ref().filter(|_| state.live) else { return Ok(()) };
+    if let Some(file) = state.files.first() {
+        let reader = parquet::open(ports.objects.clone(), &file.key).await?;
+        live.fit(ports.catalog.as_ref(), &state.table, reader.schema()).await?;
+    }
+    anew::anew(ports, live, &state.table, state.hour).await.map(drop)
 }
 
 /// Merges `sources` into files that hold exactly the rows recorded of the hour; any others are deleted again.

@@ -30,16 +30,45 @@ pub(super) fn create_database(database: &str) -> String {
     format!("CREATE DATABASE IF NOT EXISTS {}", name(database))
 }
 
-/// `CREATE EXTERNAL TABLE` for Parquet files, partitioned by the hour.
-pub(super) fn create_table(table: &str, columns: &SchemaRef, location: &str) -> Result<String, String> {
+/// What lies in the folders of a table's partitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Folders {
+    /// Parquet files.
+    Files,
+    /// Texts that name Parquet files, one a line: how Athena was taught to read Delta Lake.
+    /// <https://docs.delta.io/2.2.0/presto-integration.html>
+    Manifests,
+}
+
+impl Folders {
+    /// How a table says so.
+    fn clause(self) -> &'static str {
+        match self {
+            Folders::Files => "STORED AS PARQUET",
+            Folders::Manifests => {
+                "ROW FORMAT SERDE 'org.apache.hadoop.hive.ql.io.parquet.serde.ParquetHiveSerDe'\n\
+                 STORED AS INPUTFORMAT 'org.apache.hadoop.hive.ql.io.SymlinkTextInputFormat'\n\
+                 OUTPUTFORMAT 'org.apache.hadoop.hive.ql.io.HiveIgnoreKeyTextOutputFormat'"
+            }
+        }
+    }
+}
+
+/// `CREATE EXTERNAL TABLE`, partitioned by the hour, for Parquet files that lie in the partitions' folders or are named there.
+pub(super) fn create_table(
+    table: &str,
+    columns: &SchemaRef,
+    (folders, location): (Folders, &str),
+) -> Result<String, String> {
     let columns = definitions(data(columns))?;
     let partitions: Vec<String> = PARTITION.iter().map(|key| format!("{} string", name(key))).collect();
     Ok(format!(
-        "CREATE EXTERNAL TABLE IF NOT EXISTS {} (\n  {}\n)\nPARTITIONED BY ({})\nSTORED AS PARQUET\nLOCATION {}\n\
+        "CREATE EXTERNAL TABLE IF NOT EXISTS {} (\n  {}\n)\nPARTITIONED BY ({})\n{}\nLOCATION {}\n\
          TBLPROPERTIES ('classification' = 'parquet')",
         name(table),
         columns.join(",\n  "),
         partitions.join(", "),
+        folders.clause(),
         text(location)
     ))
 }
@@ -233,9 +262,23 @@ mod tests {
         let wanted = "CREATE EXTERNAL TABLE IF NOT EXISTS `web` (\n  `username` string,\n  `_subsequence` bigint\n)\n\
                       PARTITIONED BY (`year` string, `month` string, `day` string, `hour` string)\nSTORED AS PARQUET\n\
                       LOCATION 's3://b/o\\'s/'\nTBLPROPERTIES ('classification' = 'parquet')";
-        assert_eq!(create_table("web", &columns, "s3://b/o's/").unwrap(), wanted);
+        assert_eq!(create_table("web", &columns, (Folders::Files, "s3://b/o's/")).unwrap(), wanted);
         let odd: SchemaRef = Arc::new(Schema::new(vec![Field::new("n", DataType::Null, true)]));
-        assert_eq!(create_table("web", &odd, "s3://b/").unwrap_err(), "column n: Athena has no Null");
+        let refused = create_table("web", &odd, (Folders::Files, "s3://b/")).unwrap_err();
+        assert_eq!(refused, "column n: Athena has no Null");
+    }
+
+    #[test]
+    fn a_table_of_manifests_reads_the_files_they_name_as_parquet() {
+        let columns: SchemaRef = Arc::new(Schema::new(vec![Field::new("a", DataType::Utf8, true)]));
+        let wanted = "CREATE EXTERNAL TABLE IF NOT EXISTS `web_live` (\n  `a` string\n)\n\
+                      PARTITIONED BY (`year` string, `month` string, `day` string, `hour` string)\n\
+                      ROW FORMAT SERDE 'org.apache.hadoop.hive.ql.io.parquet.serde.ParquetHiveSerDe'\n\
+                      STORED AS INPUTFORMAT 'org.apache.hadoop.hive.ql.io.SymlinkTextInputFormat'\n\
+                      OUTPUTFORMAT 'org.apache.hadoop.hive.ql.io.HiveIgnoreKeyTextOutputFormat'\n\
+                      LOCATION 's3://b/live/web/'\nTBLPROPERTIES ('classification' = 'parquet')";
+        let told = create_table("web_live", &columns, (Folders::Manifests, "s3://b/live/web/"));
+        assert_eq!(told.unwrap(), wanted);
     }
 
     #[test]

@@ -23,6 +23,7 @@ use async_trait::async_trait;
 use aws_sdk_athena::types::{ColumnInfo, ResultSet};
 use futures::{StreamExt, TryStreamExt};
 
+use self::ddl::Folders;
 pub use self::options::Options;
 use self::runner::Runner;
 use super::Session;
@@ -108,11 +109,16 @@ impl AthenaCatalog {
         }
     }
 
-    async fn create(&self, table: &str, columns: &SchemaRef) -> Result<BTreeSet<String>, Failure> {
+    async fn create(
+        &self,
+        table: &str,
+        columns: &SchemaRef,
+        (folders, place): (Folders, &str),
+    ) -> Result<BTreeSet<String>, Failure> {
         let options = self.options();
         self.runner.change("database", &ddl::create_database(&options.database), false).await?;
-        let location = options.url(&format!("tables/{table}"));
-        let sql = ddl::create_table(table, columns, &location).map_err(Failure::rejected)?;
+        let location = options.url(place);
+        let sql = ddl::create_table(table, columns, (folders, &location)).map_err(Failure::rejected)?;
         self.runner.change(&format!("table {table}"), &sql, true).await?;
         let unseen = || Failure::transient(format!("Athena does not show the table {table} yet"));
         self.columns(table).await?.ok_or_else(unseen)
@@ -134,6 +140,39 @@ impl AthenaCatalog {
                 }
             }
             Err(failure) => Err(failure),
+        }
+    }
+
+    /// Makes the table, or adds the columns it lacks.
+    async fn ensure(&self, table: &str, columns: &SchemaRef, place: (Folders, &str)) -> Result<(), Failure> {
+        if self.knows(table, columns) {
+            return Ok(());
+        }
+        let mut there = match self.columns(table).await? {
+            Some(there) => there,
+            None => self.create(table, columns, place).await?,
+        };
+        // Athena adds no columns of type date:
+        // https://docs.aws.amazon.com/athena/latest/ug/alter-table-add-columns.html
+        let date = |field: &&Field| *field.data_type() == DataType::Date32;
+        let (dates, others): (Vec<_>, Vec<_>) = lacking(columns, &there).into_iter().partition(date);
+        if !others.is_empty() {
+            there = self.add(table, &others).await?;
+        }
+        self.remember(table, Some(there.clone()));
+        if let Some(date) = dates.first() {
+            return Err(Failure::rejected(format!(
+                "table {table}: Athena cannot add the column {} of type date; make it a date-time, or drop the table in Athena \
+                 (the files stay) and it is made anew",
+                date.name()
+            )));
+        }
+        match lacking(columns, &there).first() {
+            None => Ok(()),
+            Some(lost) => Err(Failure::transient(format!(
+                "table {table}: the column {} was lost to another change of the table",
+                lost.name()
+            ))),
         }
     }
 
@@ -175,35 +214,11 @@ fn lacking<'a>(columns: &'a SchemaRef, there: &BTreeSet<String>) -> Vec<&'a Fiel
 #[async_trait]
 impl Catalog for AthenaCatalog {
     async fn ensure_table(&self, table: &str, columns: &SchemaRef) -> Result<(), Failure> {
-        if self.knows(table, columns) {
-            return Ok(());
-        }
-        let mut there = match self.columns(table).await? {
-            Some(there) => there,
-            None => self.create(table, columns).await?,
-        };
-        // Athena adds no columns of type date:
-        // https://docs.aws.amazon.com/athena/latest/ug/alter-table-add-columns.html
-        let date = |field: &&Field| *field.data_type() == DataType::Date32;
-        let (dates, others): (Vec<_>, Vec<_>) = lacking(columns, &there).into_iter().partition(date);
-        if !others.is_empty() {
-            there = self.add(table, &others).await?;
-        }
-        self.remember(table, Some(there.clone()));
-        if let Some(date) = dates.first() {
-            return Err(Failure::rejected(format!(
-                "table {table}: Athena cannot add the column {} of type date; make it a date-time, or drop the table in Athena \
-                 (the files stay) and it is made anew",
-                date.name()
-            )));
-        }
-        match lacking(columns, &there).first() {
-            None => Ok(()),
-            Some(lost) => Err(Failure::transient(format!(
-                "table {table}: the column {} was lost to another change of the table",
-                lost.name()
-            ))),
-        }
+        self.ensure(table, columns, (Folders::Files, &format!("tables/{table}"))).await
+    }
+
+    async fn ensure_manifests(&self, table: &str, folder: &str, columns: &SchemaRef) -> Result<(), Failure> {
+        self.ensure(table, columns, (Folders::Manifests, folder)).await
     }
 
     async fn unfit(&self, table: &str, columns: &SchemaRef) -> Result<Option<String>, Failure> {

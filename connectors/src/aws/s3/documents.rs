@@ -2,7 +2,8 @@
 //!
 //! An ETag tells contents apart, not writes: two writes of the same bytes may have the same. A compare-and-set could then
 //! take a later state for an earlier one. It cannot here, because the body of every document holds a write id that is drawn
-//! at random for every write (`cluster`'s cells), so that no two writes have the same bytes.
+//! at random for every write (`cluster`'s cells), so that no two writes have the same bytes. Manifests of live tables have none, and
+//! need none: what one names never comes back once another has been written over it.
 
 use async_trait::async_trait;
 use bytes::Bytes;

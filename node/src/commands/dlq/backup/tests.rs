@@ -27,6 +27,7 @@ impl Site {
             dead_letters: Arc::new(EmbeddedQueues::open(&folder).unwrap().queue("dead-letters")),
             catalog: Arc::new(EmbeddedCatalog::open(&folder, objects.root()).unwrap()),
             objects: Arc::new(objects),
+            live: None,
         };
         let letters: Vec<Letter> = (0..letters).map(letter).collect();
         let mut tally = Tally::default();

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::parse::{Pairs, Statement, TableName};
+use super::parse::{Made, Pairs, Statement, TableName};
 
 /// A table.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +18,8 @@ pub(super) struct Table {
     pub(super) location: String,
     /// Locations by the values of the keys.
     pub(super) partitions: BTreeMap<Vec<String>, String>,
+    /// What lies there names files, one a line.
+    pub(super) manifests: bool,
 }
 
 /// Tables by database and name.
@@ -37,8 +39,8 @@ impl Databases {
                 }
                 self.0.entry(name.clone()).or_default();
             }
-            Statement::CreateTable { name, unless_there, columns, keys, location } => {
-                let table = new_table(columns, keys, location)?;
+            Statement::CreateTable { name, unless_there, table } => {
+                let table = new_table(table)?;
                 let tables = self.tables(current, name)?;
                 if tables.contains_key(&name.table) && !unless_there {
                     return Err(format!(
@@ -84,7 +86,8 @@ fn no_database(name: &str) -> String {
     format!("{SEMANTIC} [Error 10072]: Database does not exist: {name}")
 }
 
-fn new_table(columns: &Pairs, keys: &Pairs, location: &str) -> Result<Table, String> {
+fn new_table(made: &Made) -> Result<Table, String> {
+    let Made { columns, keys, location, manifests } = made;
     for (index, (name, _)) in columns.iter().chain(keys).enumerate() {
         if columns.iter().chain(keys).take(index).any(|(other, _)| other == name) {
             return Err(format!("{SEMANTIC} [Error 10036]: Duplicate column name: {name}"));
@@ -95,6 +98,7 @@ fn new_table(columns: &Pairs, keys: &Pairs, location: &str) -> Result<Table, Str
         keys: keys.clone(),
         location: place(location)?,
         partitions: BTreeMap::new(),
+        manifests: *manifests,
     })
 }
 

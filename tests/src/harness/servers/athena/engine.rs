@@ -138,11 +138,11 @@ async fn read(table: &Table, files: &dyn Files) -> Result<Vec<RecordBatch>, Stri
     let schema = schema(table);
     let mut found = Vec::new();
     for (values, location) in &table.partitions {
-        for url in files.list(location).await? {
-            let name = url.strip_prefix(location.as_str()).unwrap_or(&url);
-            if name.is_empty() || name.split('/').any(|part| part.starts_with(['_', '.'])) {
-                continue;
-            }
+        let mut urls = visible(location, files).await?;
+        if table.manifests {
+            urls = named(&urls, files).await?;
+        }
+        for url in urls {
             let open =
                 |error: String| format!("HIVE_CANNOT_OPEN_SPLIT: Error opening Hive split {url}: {error}");
             let bytes = files.get(&url).await.map_err(open)?;
@@ -158,6 +158,27 @@ async fn read(table: &Table, files: &dyn Files) -> Result<Vec<RecordBatch>, Stri
         }
     }
     Ok(found)
+}
+
+/// The files below a location that are not hidden.
+async fn visible(location: &str, files: &dyn Files) -> Result<Vec<String>, String> {
+    let mut urls = files.list(location).await?;
+    urls.retain(|url| {
+        let name = url.strip_prefix(location).unwrap_or(url);
+        !name.is_empty() && !name.split('/').any(|part| part.starts_with(['_', '.']))
+    });
+    Ok(urls)
+}
+
+/// The files that manifests name, one a line. Each manifest is read once, for the whole query.
+async fn named(manifests: &[String], files: &dyn Files) -> Result<Vec<String>, String> {
+    let mut urls = Vec::new();
+    for manifest in manifests {
+        let text = files.get(manifest).await.map_err(|error| format!("HIVE_CANNOT_OPEN_SPLIT: {error}"))?;
+        let text = String::from_utf8(text.to_vec()).map_err(|error| format!("HIVE_BAD_DATA: {error}"))?;
+        urls.extend(text.lines().map(str::to_owned));
+    }
+    Ok(urls)
 }
 
 fn parquet(bytes: Bytes) -> Result<Vec<RecordBatch>, String> {

@@ -16,11 +16,21 @@ pub(super) struct TableName {
 /// Names with types, or keys with values.
 pub(super) type Pairs = Vec<(String, String)>;
 
+/// What a statement says of a table that it makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Made {
+    pub(super) columns: Pairs,
+    pub(super) keys: Pairs,
+    pub(super) location: String,
+    /// What lies in its folders names files, one a line.
+    pub(super) manifests: bool,
+}
+
 /// A statement other than a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Statement {
     CreateDatabase { name: String, unless_there: bool },
-    CreateTable { name: TableName, unless_there: bool, columns: Pairs, keys: Pairs, location: String },
+    CreateTable { name: TableName, unless_there: bool, table: Made },
     AddColumns { name: TableName, columns: Pairs },
     AddPartitions { name: TableName, unless_there: bool, partitions: Vec<(Pairs, Option<String>)> },
     DropPartition { name: TableName, if_there: bool, partition: Pairs },
@@ -154,7 +164,7 @@ impl Parser {
         let name = self.table()?;
         let columns = self.columns()?;
         let keys = if self.took(&["partitioned", "by"]) { self.columns()? } else { Vec::new() };
-        self.words(&["stored", "as", "parquet"])?;
+        let manifests = self.manifests()?;
         self.words(&["location"])?;
         let location = self.text()?;
         if self.took(&["tblproperties"]) {
@@ -164,7 +174,27 @@ impl Parser {
                 parser.text()
             })?;
         }
-        Ok(Statement::CreateTable { name, unless_there, columns, keys, location })
+        Ok(Statement::CreateTable { name, unless_there, table: Made { columns, keys, location, manifests } })
+    }
+
+    /// How the files of a table are found: they lie in its folders, or are named by what lies there.
+    fn manifests(&mut self) -> Result<bool, String> {
+        if self.took(&["stored", "as", "parquet"]) {
+            return Ok(false);
+        }
+        for (words, class) in [
+            (&["row", "format", "serde"][..], "org.apache.hadoop.hive.ql.io.parquet.serde.ParquetHiveSerDe"),
+            (&["stored", "as", "inputformat"], "org.apache.hadoop.hive.ql.io.SymlinkTextInputFormat"),
+            (&["outputformat"], "org.apache.hadoop.hive.ql.io.HiveIgnoreKeyTextOutputFormat"),
+        ] {
+            self.words(words)?;
+            if self.text()? != class {
+                return Err(format!(
+                    "FAILED: SemanticException Cannot find class: {class} is what is known here"
+                ));
+            }
+        }
+        Ok(true)
     }
 
     fn alter(&mut self) -> Result<Statement, String> {

@@ -1,7 +1,20 @@
 //! What the server refuses, as Athena does.
 
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{ArrayRef, Int64Array};
+use arrow::record_batch::RecordBatch;
+use bytes::Bytes;
+use datafusion::parquet::arrow::ArrowWriter;
+use shardmill_connectors::Failure;
+use shardmill_connectors::aws::athena::{AthenaCatalog, Options};
+use shardmill_connectors::ports::{Catalog, Snapshot};
+
+use super::Athena;
 use super::catalog::Databases;
-use super::files::{Files, FolderFiles};
+use super::files::{Files, FolderFiles, MemoryFiles};
 use super::parse::parse;
 
 const TABLE: &str = "CREATE EXTERNAL TABLE t (`a` string, b decimal(10,2), `_c` array<string>) \
@@ -50,6 +63,12 @@ fn what_athena_refuses_is_refused() {
         (vec!["SHOW PARTITIONS t u"], "expecting <EOF>"),
         (vec!["DESCRIBE FORMATTED t PARTITION (year='2026', hour='07')"], "Partition not found"),
         (vec!["DROP TABLE t", "SHOW PARTITIONS t"], "Table not found"),
+        (
+            vec![
+                "CREATE EXTERNAL TABLE u (a string) ROW FORMAT SERDE 'org.openx.data.jsonserde.JsonSerDe' LOCATION 's3://b/u/'",
+            ],
+            "Cannot find class",
+        ),
     ];
     for (statements, wanted) in cases {
         let refused = run(&statements).unwrap_err();
@@ -98,4 +117,45 @@ async fn files_of_a_folder_have_urls() {
     assert!(files.list("s3://b/lake/t/g2/").await.unwrap().is_empty());
     assert_eq!(files.get("s3://b/lake/t/g1/part").await.unwrap(), "rows");
     assert!(files.get("s3://b/lake/t/g1/none").await.is_err());
+}
+
+fn numbers(range: Range<i64>) -> RecordBatch {
+    RecordBatch::try_from_iter([("n", Arc::new(Int64Array::from_iter_values(range)) as ArrayRef)]).unwrap()
+}
+
+fn file(range: Range<i64>) -> Bytes {
+    let (batch, mut out) = (numbers(range), Vec::new());
+    let mut writer = ArrowWriter::try_new(&mut out, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    out.into()
+}
+
+async fn count(catalog: &AthenaCatalog) -> Result<i64, Failure> {
+    let answer = catalog.query("SELECT count(*) AS n FROM t_live", &Snapshot::default()).await?;
+    let column = answer.batches[0].column(0).as_any().downcast_ref::<Int64Array>().unwrap().clone();
+    Ok(column.value(0))
+}
+
+#[tokio::test]
+async fn a_table_of_manifests_has_the_rows_of_the_files_they_name_and_no_others() {
+    let files = Arc::new(MemoryFiles::default());
+    let server = Athena::start(files.clone()).await.unwrap();
+    let options = Options { look: Duration::from_millis(5), ..Options::new("acme", "s3://b/lake") };
+    let catalog = AthenaCatalog::new(&server.session(), options);
+    let hour = "2026-11-21T07".parse().unwrap();
+    catalog.ensure_manifests("t_live", "live/t", &numbers(0..1).schema()).await.unwrap();
+    catalog.set_location("t_live", hour, "live/t/seven").await.unwrap();
+    assert_eq!(catalog.location("t_live", hour).await.unwrap().as_deref(), Some("live/t/seven"));
+    assert_eq!(count(&catalog).await.unwrap(), 0, "nothing is there yet");
+    for (name, range) in [("g1/part", 0..3), ("s1", 3..5), ("s2", 5..6)] {
+        files.put(&format!("s3://b/lake/{name}"), file(range));
+    }
+    for (named, rows) in [(&["g1/part", "s1"][..], 5), (&["g1/part", "s1", "s2"], 6), (&["g1/part"], 3)] {
+        let text: String = named.iter().map(|name| format!("s3://b/lake/{name}\n")).collect();
+        files.put("s3://b/lake/live/t/seven/manifest", text.into());
+        assert_eq!(count(&catalog).await.unwrap(), rows, "{named:?}");
+    }
+    files.put("s3://b/lake/live/t/seven/manifest", "s3://b/lake/gone\n".into());
+    assert!(count(&catalog).await.unwrap_err().detail.contains("HIVE_CANNOT_OPEN_SPLIT"));
 }

@@ -18,6 +18,8 @@ use crate::state::hour::{CatalogState, GenerationFile};
 use crate::state::{Absorbed, HourState, Segment};
 use crate::testing::stores;
 
+mod live;
+
 /// Everybody is dead, or nobody.
 #[derive(Debug)]
 struct Dead(bool);
