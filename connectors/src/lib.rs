@@ -28,6 +28,7 @@ pub mod schema;
 pub mod setsum;
 pub mod standardise;
 pub mod units;
+pub mod uuids;
 
 pub use clock::Millis;
 pub use failure::{Class, Failure};

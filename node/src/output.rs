@@ -11,7 +11,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
 use serde_json::Value;
-use shardmill_connectors::Failure;
+use shardmill_connectors::{Failure, uuids};
 
 /// How rows are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -29,12 +29,14 @@ fn unprintable(error: impl std::fmt::Display) -> Failure {
     Failure::rejected(format!("the rows cannot be printed: {error}"))
 }
 
-/// Rows in `format`, ending with a line break.
+/// Rows in `format`, ending with a line break. UUIDs that are kept as bytes are shown as text.
 pub fn rows(schema: &SchemaRef, batches: &[RecordBatch], format: Format) -> Result<String, Failure> {
+    let readable: Result<Vec<RecordBatch>, _> = batches.iter().map(uuids::readable).collect();
+    let (schema, batches) = (uuids::readable_schema(schema), readable.map_err(unprintable)?);
     let bytes = match format {
-        Format::Table => return table_of_rows(schema, batches),
-        Format::Json => json_of_rows(batches)?,
-        Format::Csv => csv_of_rows(schema, batches)?,
+        Format::Table => return table_of_rows(&schema, &batches),
+        Format::Json => json_of_rows(&batches)?,
+        Format::Csv => csv_of_rows(&schema, &batches)?,
     };
     String::from_utf8(bytes).map_err(unprintable)
 }
@@ -155,7 +157,7 @@ pub fn show(json: bool, shown: &Value, columns: &[&str]) -> Result<(), Failure> 
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{Float64Array, StringArray};
+    use arrow::array::{ArrayRef, FixedSizeBinaryArray, Float64Array, StringArray};
     use arrow::datatypes::{DataType, Field, Schema};
     use serde_json::json;
 
@@ -178,6 +180,20 @@ mod tests {
         assert_eq!(json, json!([{"name": "a,\"b", "n": 1.5}, {"name": null, "n": 2.0}]));
         assert_eq!(print(Format::Csv), "name,n\n\"a,\"\"b\",1.5\n,2.0\n");
         assert!(print(Format::Table).ends_with("2 rows\n"));
+    }
+
+    #[test]
+    fn uuids_kept_as_bytes_are_shown_as_text_in_every_format() {
+        let values = [Some([0x5a; 16]), None].into_iter();
+        let ids = FixedSizeBinaryArray::try_from_sparse_iter_with_size(values, 16).unwrap();
+        let batch = RecordBatch::try_from_iter([("id", Arc::new(ids) as ArrayRef)]).unwrap();
+        let print = |format| rows(&batch.schema(), std::slice::from_ref(&batch), format).unwrap();
+        let text = "5a5a5a5a-5a5a-5a5a-5a5a-5a5a5a5a5a5a";
+        let json: Value = serde_json::from_str(&print(Format::Json)).unwrap();
+        assert_eq!(json, json!([{"id": text}, {"id": null}]));
+        assert_eq!(print(Format::Csv), format!("id\n{text}\n\"\"\n"));
+        assert!(print(Format::Table).contains(text));
+        assert_eq!(rows(&batch.schema(), &[], Format::Csv).unwrap(), "id\n");
     }
 
     #[test]

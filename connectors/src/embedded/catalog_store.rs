@@ -202,6 +202,7 @@ mod tests {
             Field::new("at", utc, true),
             Field::new("tags", list, true),
             Field::new("price", DataType::Decimal128(18, 2), true),
+            Field::new("order_id", crate::uuids::COLUMN, true),
         ]));
         store.ensure_table("t", &first).await.unwrap();
         assert_eq!(store.columns("t").await.unwrap(), Some(first.clone()));
@@ -211,8 +212,8 @@ mod tests {
         ]));
         store.ensure_table("t", &other).await.unwrap();
         let columns = store.columns("t").await.unwrap().unwrap();
-        assert_eq!(columns.fields().len(), 5);
-        assert_eq!((columns.field(0), columns.field(4)), (first.field(0), other.field(0)));
+        assert_eq!(columns.fields().len(), 6);
+        assert_eq!((columns.field(0), columns.field(5)), (first.field(0), other.field(0)));
         assert_eq!(store.tables().await.unwrap(), ["t"]);
         assert_eq!(store.columns("unknown").await.unwrap(), None);
     }

@@ -18,7 +18,7 @@ use super::groups::{self, Counting, Group};
 use super::ids::{Collecting, Packed, Run};
 use super::origin::Origins;
 use super::write::{Compression, WriteOptions};
-use super::{CHECKSUM, GROUPS, IDS, ROWS, SETSUM, checksum, dictionaries, filters};
+use super::{CHECKSUM, GROUPS, IDS, ROWS, SETSUM, checksum, columns, dictionaries, filters};
 use crate::clock::Millis;
 use crate::failure::Failure;
 use crate::setsum::Tally;
@@ -63,8 +63,7 @@ impl Encoder {
     ) -> Result<Self, Failure> {
         let meta = meta.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
         let properties = properties(options).set_key_value_metadata(Some(meta)).build();
-        let writer =
-            ArrowWriter::try_new(Sink::default(), schema.clone(), Some(properties)).map_err(wrong)?;
+        let writer = columns::writer(Sink::default(), &schema, properties).map_err(wrong)?;
         let (file, _) = writer.into_serialized_writer().map_err(wrong)?;
         let most = Most { rows: options.row_group_rows.max(1), bytes: options.row_group_bytes.max(1) };
         Ok(Encoder {
@@ -274,7 +273,7 @@ impl Open {
             properties = properties.set_column_dictionary_enabled(column, false);
         }
         // The library hands out column writers with a file only.
-        let writer = ArrowWriter::try_new(std::io::sink(), schema.clone(), Some(properties.build()));
+        let writer = columns::writer(std::io::sink(), schema, properties.build());
         let (_, factory) = writer.and_then(ArrowWriter::into_serialized_writer).map_err(wrong)?;
         let columns = factory.create_column_writers(0).map_err(wrong)?;
         Ok(Open { columns, rows: 0, counting: Counting::default() })

@@ -6,6 +6,7 @@
 
 mod checked;
 mod checksum;
+mod columns;
 mod copied;
 mod dictionaries;
 mod encoder;

@@ -7,10 +7,11 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use serde_json::value::RawValue;
 
 use super::format::Format;
-use super::node::Node;
+use super::node::{Node, Storage};
 use super::source::{Place, Source};
 use super::types::Types;
 use crate::json::Object;
+use crate::uuids;
 
 /// The column of the fields a schema does not name.
 pub const EXTRA: &str = "extra";
@@ -34,6 +35,8 @@ pub enum ColumnKind {
     Time,
     /// Days.
     Date,
+    /// UUIDs, as 16 bytes.
+    Uuid,
     /// Any other value, as the JSON text that was received.
     Json,
 }
@@ -48,14 +51,17 @@ impl ColumnKind {
             ColumnKind::Boolean => DataType::Boolean,
             ColumnKind::Time => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
             ColumnKind::Date => DataType::Date32,
+            ColumnKind::Uuid => uuids::COLUMN,
         }
     }
 
-    fn of(node: &Node) -> ColumnKind {
+    /// That of a property's column.
+    pub(super) fn of(node: &Node) -> ColumnKind {
         match node.types.map(Types::essential) {
             Some(Types::STRING) => match node.format {
                 Some(Format::DateTime) => ColumnKind::Time,
                 Some(Format::Date) => ColumnKind::Date,
+                Some(Format::Uuid) if node.storage == Some(Storage::Bytes) => ColumnKind::Uuid,
                 _ => ColumnKind::Text,
             },
             Some(Types::INTEGER) => ColumnKind::Integer,

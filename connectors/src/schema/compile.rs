@@ -54,6 +54,7 @@ fn keyword<'a>(source: &mut Source<'a>, node: &mut Node, (name, value): (&str, &
         "additionalProperties" => node.shape.additional = additional(source, value, place),
         "x-column" => node.column = keywords::column(source, value, place),
         "x-from-string" => node.from_string = keywords::from_string(source, value, place),
+        "x-storage" => node.storage = keywords::storage(source, value, place),
         "$schema" => keywords::dialect(source, value, place),
         "$id" | "title" | "description" | "$comment" => {
             source.string(value, place.key(name));

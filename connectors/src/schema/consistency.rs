@@ -2,7 +2,8 @@
 
 use serde_json::value::RawValue;
 
-use super::node::{Additional, Bound, Node, Side};
+use super::columns::ColumnKind;
+use super::node::{Additional, Bound, Node, Side, Storage};
 use super::source::{Place, Role, Source};
 use super::types::Types;
 use crate::json::Object;
@@ -17,6 +18,7 @@ pub(crate) fn check<'a>(source: &mut Source<'a>, node: &Node, written: Written<'
     lengths(source, node, written, place);
     bounds(source, node, written, place);
     constants(source, node, written, place);
+    storage(source, node, written, place);
 }
 
 fn slice<'a>((object, text): Written<'_, 'a>, key: &str) -> &'a str {
@@ -76,5 +78,22 @@ fn constants<'a>(source: &mut Source<'a>, node: &Node, written: Written<'_, 'a>,
             let message = format!("no value of `{key}` is of {}", types.rule());
             source.report(slice(written, key), place.key(key), message, "correct the values or the type");
         }
+    }
+}
+
+/// A storage that the column cannot have. What is wrong with its type or its format is told already.
+fn storage<'a>(source: &mut Source<'a>, node: &Node, written: Written<'_, 'a>, place: &Place) {
+    let Some(storage) = node.storage else { return };
+    let is_wrong = |key: &str, understood: bool| !understood && written.0.get(key).is_some();
+    if is_wrong("type", node.types.is_some()) || is_wrong("format", node.format.is_some()) {
+        return;
+    }
+    let (fits, message) = match (storage, ColumnKind::of(node)) {
+        (Storage::Bytes, kind) => (kind == ColumnKind::Uuid, "only UUIDs can be kept as bytes"),
+        (Storage::Text, kind) => (kind == ColumnKind::Text, "only strings are kept as text"),
+    };
+    if !fits {
+        let fix = "write \"type\": \"string\" and \"format\": \"uuid\" beside it, or remove `x-storage`";
+        source.report(slice(written, "x-storage"), place.key("x-storage"), message, fix);
     }
 }

@@ -38,6 +38,7 @@ fn athena(kind: &DataType) -> &'static str {
         DataType::Boolean => "boolean",
         DataType::Timestamp(..) => "timestamp",
         DataType::Date32 => "date",
+        DataType::FixedSizeBinary(_) => "binary",
         _ => "string",
     }
 }
@@ -51,11 +52,12 @@ mod tests {
         let schema = TableSchema::load(
             r#"{"type":"object","properties":{
                 "userName":{"type":"string"},"n":{"type":"integer"},"x":{"type":"number"},"b":{"type":"boolean"},
-                "t":{"type":"string","format":"date-time"},"d":{"type":"string","format":"date"},"o":{}}}"#,
+                "t":{"type":"string","format":"date-time"},"d":{"type":"string","format":"date"},"o":{},
+                "u":{"type":"string","format":"uuid","x-storage":"bytes"},"v":{"type":"string","format":"uuid"}}}"#,
         )
         .unwrap();
         let wanted = "CREATE EXTERNAL TABLE IF NOT EXISTS `web` (\n  `username` string,\n  `n` bigint,\n  `x` double,\n  \
-                      `b` boolean,\n  `t` timestamp,\n  `d` date,\n  `o` string,\n  `extra` string,\n  `_stream` string,\n  \
+                      `b` boolean,\n  `t` timestamp,\n  `d` date,\n  `o` string,\n  `u` binary,\n  `v` string,\n  `extra` string,\n  `_stream` string,\n  \
                       `_shard` string,\n  `_sequence` string,\n  `_subsequence` bigint,\n  `_arrived_at` timestamp\n)\n\
                       PARTITIONED BY (`year` string, `month` string, `day` string, `hour` string)\n\
                       STORED AS PARQUET\nLOCATION 's3://b/o\\'s/'";

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use super::compile::DEEPEST;
 use super::constant::Constant;
 use super::format::Format;
-use super::node::{Bound, ConstantRule, Side};
+use super::node::{Bound, ConstantRule, Side, Storage};
 use super::number::{Decimal, Integer, integer};
 use super::pattern::compile;
 use super::source::{Place, Role, Source};
@@ -189,4 +189,23 @@ pub(crate) fn from_string<'a>(source: &mut Source<'a>, value: &'a RawValue, plac
         return None;
     }
     source.boolean(value, place.key("x-from-string"))
+}
+
+/// `x-storage`, of a property of the root only.
+pub(crate) fn storage<'a>(source: &mut Source<'a>, value: &'a RawValue, place: &Place) -> Option<Storage> {
+    let key = place.key("x-storage");
+    if place.role != Role::Column {
+        let message = "`x-storage` is about the column of a top-level property";
+        source.report(value.get(), key, message, "remove it here");
+        return None;
+    }
+    match source.string(value, key.clone())?.as_str() {
+        "text" => Some(Storage::Text),
+        "bytes" => Some(Storage::Bytes),
+        other => {
+            let fix = "write \"text\" (what holds without it), or \"bytes\" for UUIDs as 16 bytes";
+            source.report(value.get(), key, format!("`{other}` is no storage"), fix);
+            None
+        }
+    }
 }

@@ -36,6 +36,17 @@ pub(crate) struct Node {
     pub(crate) column: Option<String>,
     /// `x-from-string`.
     pub(crate) from_string: Option<bool>,
+    /// `x-storage`.
+    pub(crate) storage: Option<Storage>,
+}
+
+/// How a column keeps strings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Storage {
+    /// As they are.
+    Text,
+    /// UUIDs as 16 bytes.
+    Bytes,
 }
 
 /// Which of the two keywords a list of constants came from.

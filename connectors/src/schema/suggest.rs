@@ -3,7 +3,7 @@
 use crate::nearest::misspelt;
 
 /// Every keyword that is.
-const KEYWORDS: [&str; 27] = [
+const KEYWORDS: [&str; 28] = [
     "type",
     "properties",
     "required",
@@ -21,6 +21,7 @@ const KEYWORDS: [&str; 27] = [
     "additionalProperties",
     "x-column",
     "x-from-string",
+    "x-storage",
     "$schema",
     "$id",
     "title",

@@ -15,6 +15,9 @@ fn check(schema: &TableSchema, event: &str) -> Result<(), Rejection> {
     schema.check(&Object::parse(event.as_bytes()).unwrap())
 }
 
+/// One that is kept as 16 bytes.
+const UUID: &str = r#"{"type":"string","format":"uuid","x-storage":"bytes"}"#;
+
 /// Property `a`, its value, and the rejection's field and rule if there is one.
 type Case = (&'static str, &'static str, Option<(&'static str, &'static str)>);
 
@@ -76,6 +79,28 @@ const KEYWORDS: &[Case] = &[
     (r#"{"type":"string","format":"date"}"#, r#""2020-02-30""#, Some(("/a", "format date"))),
     (r#"{"type":"string","format":"date"}"#, r#""2020-02-29""#, None),
     (r#"{"type":"string","format":"uuid"}"#, r#""x""#, Some(("/a", "format uuid"))),
+    (UUID, r#""2eb8aa08-aa98-11ea-b4aa-73b441d16380""#, None),
+    (UUID, r#""2EB8AA08-AA98-11EA-B4AA-73B441D16380""#, None),
+    (UUID, r#""\u0032eb8aa08-aa98-11ea-b4aa-73b441d16380""#, None),
+    (UUID, r#""2eb8aa08aa9811eab4aa73b441d16380""#, Some(("/a", "format uuid"))),
+    (UUID, r#""{2eb8aa08-aa98-11ea-b4aa-73b441d16380}""#, Some(("/a", "format uuid"))),
+    (UUID, r#""2eb8aa08-aa98-11ea-b4ga-73b441d16380""#, Some(("/a", "format uuid"))),
+    (UUID, r#""""#, Some(("/a", "format uuid"))),
+    (UUID, r#""\ud800""#, Some(("/a", "valid Unicode"))),
+    (UUID, "7", Some(("/a", "type string"))),
+    (UUID, "null", Some(("/a", "type string"))),
+    (r#"{"type":["string","null"],"format":"uuid","x-storage":"bytes"}"#, "null", None),
+    (
+        r#"{"type":["string","null"],"format":"uuid","x-storage":"bytes","x-from-string":true}"#,
+        r#""NA""#,
+        None,
+    ),
+    (
+        r#"{"type":"string","format":"uuid","x-storage":"bytes","pattern":"^2"}"#,
+        r#""3eb8aa08-aa98-11ea-b4aa-73b441d16380""#,
+        Some(("/a", "pattern ^2")),
+    ),
+    (r#"{"type":"string","format":"uuid","x-storage":"text"}"#, r#""x""#, Some(("/a", "format uuid"))),
     (r#"{"format":"email"}"#, r#""x""#, Some(("/a", "format email"))),
     (r#"{"format":"email"}"#, "1", None),
     (r#"{"type":"array","items":{"type":"integer"}}"#, "[1,2.0]", None),
@@ -164,6 +189,11 @@ const REFUSED: &[(&str, &[(&str, &str)])] = &[
         r#"{"type":"object","properties":{"a":{"items":{"x-from-string":true}}}}"#,
         &[("/properties/a/items/x-from-string", "columns")],
     ),
+    (
+        r#"{"type":"object","properties":{"a":{"items":{"type":"string","format":"uuid","x-storage":"bytes"}}}}"#,
+        &[("/properties/a/items/x-storage", "top-level")],
+    ),
+    (r#"{"type":"object","x-storage":"bytes"}"#, &[("/x-storage", "top-level")]),
     (r#"{"type":"object","properties":{"a":{},"A":{}}}"#, &[("/properties/A/x-column", "same column")]),
     (
         r#"{"type":"object","properties":{"b":{"x-column":"a"},"a":{}}}"#,
@@ -205,6 +235,16 @@ const REFUSED_PROPERTIES: &[(&str, &str)] = &[
     (r#"{"$schema":"https://example.com/of-our-own"}"#, "$schema"),
     (r#"{"deprecated":1}"#, "deprecated"),
     (r#"{"x-from-string":"yes"}"#, "x-from-string"),
+    (r#"{"type":"string","format":"uuid","x-storage":"binary"}"#, "x-storage"),
+    (r#"{"type":"string","format":"uuid","x-storage":16}"#, "x-storage"),
+    (r#"{"type":"string","x-storage":"bytes"}"#, "x-storage"),
+    (r#"{"type":"string","format":"date","x-storage":"bytes"}"#, "x-storage"),
+    (r#"{"type":["string","integer"],"format":"uuid","x-storage":"bytes"}"#, "x-storage"),
+    (r#"{"format":"uuid","x-storage":"bytes"}"#, "x-storage"),
+    (r#"{"type":"integer","x-storage":"bytes"}"#, "x-storage"),
+    (r#"{"type":"integer","x-storage":"text"}"#, "x-storage"),
+    (r#"{"type":"strnig","format":"uuid","x-storage":"bytes"}"#, "type"),
+    (r#"{"type":"string","format":"uuuid","x-storage":"bytes"}"#, "format"),
 ];
 
 #[test]
@@ -223,6 +263,30 @@ fn wrong_schemas_are_refused_with_all_their_problems() {
         let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
         assert_eq!(keys, [format!("/properties/a/{keyword}")], "{property}");
     }
+}
+
+#[test]
+fn what_a_storage_needs_is_told() {
+    let told = |property: &str| {
+        let text = format!(r#"{{"type":"object","properties":{{"a":{property}}}}}"#);
+        let problem = TableSchema::load(&text).unwrap_err().remove(0);
+        format!("{}; {}", problem.message, problem.fix)
+    };
+    let without = told(r#"{"type":"string","x-storage":"bytes"}"#);
+    assert!(without.starts_with("only UUIDs") && without.contains(r#""format": "uuid""#), "{without}");
+    let unknown = told(r#"{"type":"string","format":"uuid","x-storage":"binary"}"#);
+    assert!(unknown.starts_with("`binary` is no storage") && unknown.contains(r#""bytes""#), "{unknown}");
+    assert!(told(r#"{"type":"string","x-storag":"bytes"}"#).ends_with("write `x-storage`"));
+}
+
+#[test]
+fn uuids_are_text_unless_the_schema_says_bytes() {
+    let kind = |property: &str| with_a(property).columns()[0].kind;
+    assert_eq!(kind(r#"{"type":"string","format":"uuid"}"#), ColumnKind::Text);
+    assert_eq!(kind(r#"{"type":"string","format":"uuid","x-storage":"text"}"#), ColumnKind::Text);
+    assert_eq!(kind(UUID), ColumnKind::Uuid);
+    assert_eq!(*with_a(UUID).arrow().field(0).data_type(), crate::uuids::COLUMN);
+    assert_ne!(with_a(UUID).version(), with_a(r#"{"type":"string","format":"uuid"}"#).version());
 }
 
 #[test]

@@ -10,6 +10,7 @@ use crate::schema::number::{Integer, float, integer};
 use crate::schema::text::{boolean, decode, is_nullish, number};
 use crate::schema::types::{Kind, Types};
 use crate::schema::{Column, ColumnKind, UNICODE};
+use crate::uuids;
 
 /// The value of one column in one row.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +24,7 @@ pub(crate) enum Cell<'a> {
     Time(i64),
     /// Days since the epoch.
     Date(i32),
+    Uuid([u8; 16]),
 }
 
 impl<'a> Cell<'a> {
@@ -40,6 +42,7 @@ impl<'a> Cell<'a> {
             Cell::Boolean(truth) => Cell::Boolean(truth),
             Cell::Time(micros) => Cell::Time(micros),
             Cell::Date(days) => Cell::Date(days),
+            Cell::Uuid(bytes) => Cell::Uuid(bytes),
         })
     }
 }
@@ -77,6 +80,7 @@ fn checked<'a>(node: &Node, kind: ColumnKind, raw: &'a str) -> Result<Cell<'a>, 
         }
         ColumnKind::Time => moment(node, raw)?,
         ColumnKind::Date => day(node, raw)?,
+        ColumnKind::Uuid => uuid(node, raw)?,
     };
     node.check_constants(raw)?;
     Ok(cell)
@@ -125,6 +129,11 @@ fn moment(node: &Node, raw: &str) -> Result<Cell<'static>, Rejection> {
 fn day(node: &Node, raw: &str) -> Result<Cell<'static>, Rejection> {
     let days = time::date(&string(node, raw)?);
     days.map(Cell::Date).ok_or_else(|| Rejection::of(Format::Date.rule(), raw))
+}
+
+fn uuid(node: &Node, raw: &str) -> Result<Cell<'static>, Rejection> {
+    let bytes = uuids::parse(&string(node, raw)?);
+    bytes.map(Cell::Uuid).ok_or_else(|| Rejection::of(Format::Uuid.rule(), raw))
 }
 
 fn wrong_type(node: &Node, raw: &str) -> Rejection {

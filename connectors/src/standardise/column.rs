@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, BooleanBufferBuilder, Date32Array, Float64Array, Int64Array, StringArray,
-    TimestampMicrosecondArray,
+    ArrayRef, BooleanArray, BooleanBufferBuilder, Date32Array, FixedSizeBinaryArray, Float64Array,
+    Int64Array, StringArray, TimestampMicrosecondArray,
 };
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 
 use super::cell::Cell;
+
+/// Bytes of a UUID.
+const UUID: i32 = 16;
 
 /// A column under construction. All start without any capacity: most columns of most shards' open hours stay small. A row without
 /// a value costs nothing until a later row has one, or the end.
@@ -40,6 +43,8 @@ enum Values {
     Boolean(Vec<bool>),
     Time(Vec<i64>),
     Date(Vec<i32>),
+    /// As numbers that lie in memory as the bytes do.
+    Uuid(Vec<i128>),
 }
 
 impl Column {
@@ -63,6 +68,7 @@ impl Column {
             (Values::Number(values), Cell::Number(value)) => values.push(*value),
             (Values::Boolean(values), Cell::Boolean(value)) => values.push(*value),
             (Values::Date(values), Cell::Date(value)) => values.push(*value),
+            (Values::Uuid(values), Cell::Uuid(bytes)) => values.push(i128::from_ne_bytes(*bytes)),
             _ => return,
         }
         self.is_there();
@@ -112,6 +118,7 @@ impl Column {
             Values::Number(values) => values.reserve_exact(rows),
             Values::Boolean(values) => values.reserve_exact(rows),
             Values::Date(values) => values.reserve_exact(rows),
+            Values::Uuid(values) => values.reserve_exact(rows),
         }
     }
 
@@ -129,6 +136,7 @@ impl Column {
             Values::Number(values) => values.resize(rows, 0.0),
             Values::Boolean(values) => values.resize(rows, false),
             Values::Date(values) => values.resize(rows, 0),
+            Values::Uuid(values) => values.resize(rows, 0),
         }
         self.len = rows;
     }
@@ -155,6 +163,9 @@ impl Column {
                 Arc::new(TimestampMicrosecondArray::try_new(values.into(), nulls)?.with_timezone("UTC"))
             }
             Values::Date(values) => Arc::new(Date32Array::try_new(values.into(), nulls)?),
+            Values::Uuid(values) => {
+                Arc::new(FixedSizeBinaryArray::try_new(UUID, Buffer::from_vec(values), nulls)?)
+            }
         })
     }
 
@@ -178,6 +189,7 @@ impl Values {
             DataType::Boolean => Values::Boolean(Vec::new()),
             DataType::Date32 => Values::Date(Vec::new()),
             DataType::Timestamp(..) => Values::Time(Vec::new()),
+            DataType::FixedSizeBinary(UUID) => Values::Uuid(Vec::new()),
             _ => Values::Text(Vec::new(), Vec::new()),
         }
     }
@@ -197,6 +209,7 @@ impl Values {
             Values::Number(values) => values.capacity() * 8,
             Values::Boolean(values) => values.capacity(),
             Values::Date(values) => values.capacity() * 4,
+            Values::Uuid(values) => values.capacity() * 16,
         }
     }
 }

@@ -19,6 +19,9 @@ const NODES: &[&str] = &[
     r#"{"type":"string","pattern":"^[a-z]+$"}"#,
     r#"{"type":"string","enum":["a","é","\"","1"]}"#,
     r#"{"type":["string","null"],"format":"uuid"}"#,
+    r#"{"type":["string","null"],"format":"uuid","x-storage":"bytes"}"#,
+    r#"{"type":"string","format":"uuid","x-storage":"bytes","pattern":"^2"}"#,
+    r#"{"type":["string","null"],"format":"uuid","x-storage":"bytes","x-from-string":true}"#,
     r#"{"type":["string","null"],"format":"email"}"#,
     r#"{"type":["string","null"],"format":"date-time"}"#,
     r#"{"type":["string","null"],"format":"date-time","x-from-string":true}"#,
@@ -108,6 +111,11 @@ const VALUES: &[&str] = &[
     "1541105830796",
     "\"1541105830\"",
     "\"2eb8aa08-aa98-11ea-b4aa-73b441d16380\"",
+    "\"2EB8AA08-AA98-11EA-B4AA-73B441D16380\"",
+    "\"\\u0032eb8aa08-aa98-11ea-b4aa-73b441d16380\"",
+    "\"ffffffff-ffff-ffff-ffff-ffffffffffff\"",
+    "\"2eb8aa08aa9811eab4aa73b441d16380\"",
+    "\"2eb8aa08-aa98-11ea-b4ga-73b441d16380\"",
     "\"joe@example.com\"",
     "[]",
     "{}",
@@ -269,6 +277,29 @@ fn what_producers_write_is_read_fast() {
     let events: Vec<String> = (0..100).map(event).collect();
     let fast = compare(&TableSchema::builtin(), events.iter().map(String::as_bytes)).unwrap();
     assert_eq!(fast, 100);
+}
+
+#[test]
+fn uuids_kept_as_bytes_are_read_fast() {
+    let property = r#"{"type":["string","null"],"format":"uuid","x-storage":"bytes"}"#;
+    let text = format!(r#"{{"type":"object","properties":{{"a":{property},"b":{property}}}}}"#);
+    let schema = Arc::new(TableSchema::load(&text).unwrap());
+    let event = |n: usize| match n % 4 {
+        0 => "{}".to_owned(),
+        1 => format!(r#"{{"b":null,"a":"{n:08X}-aa98-11EA-b4aa-73b441d16380"}}"#),
+        2 => format!(
+            r#"{{"a":"{n:08x}-aa98-11ea-b4aa-73b441d16380","b":"{n:08x}-0000-0000-0000-000000000000"}}"#
+        ),
+        _ => format!(r#"{{"b":"{n:08x}-aa98-11ea-b4aa-73b441d1638\u0030"}}"#),
+    };
+    let events: Vec<String> = (0..100).map(event).collect();
+    assert_eq!(compare(&schema, events.iter().map(String::as_bytes)).unwrap(), 100);
+    let wrong = [r#"{"a":"2eb8aa08aa9811eab4aa73b441d16380"}"#, r#"{"a":"","b":null}"#, r#"{"b":7}"#];
+    assert_eq!(
+        compare(&schema, wrong.map(str::as_bytes)).unwrap(),
+        0,
+        "what is refused is explained elsewhere"
+    );
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanBuilder, Date32Builder, Float64Builder, Int64Builder, StringBuilder,
-    TimestampMicrosecondBuilder,
+    ArrayRef, BooleanBuilder, Date32Builder, FixedSizeBinaryBuilder, Float64Builder, Int64Builder,
+    StringBuilder, TimestampMicrosecondBuilder,
 };
 use arrow::datatypes::DataType;
 use arrow::record_batch::RecordBatch;
@@ -58,6 +58,7 @@ enum Builder {
     Boolean(BooleanBuilder),
     Time(TimestampMicrosecondBuilder),
     Date(Date32Builder),
+    Uuid(FixedSizeBinaryBuilder),
 }
 
 impl Builder {
@@ -68,6 +69,7 @@ impl Builder {
             DataType::Boolean => Builder::Boolean(BooleanBuilder::new()),
             DataType::Date32 => Builder::Date(Date32Builder::new()),
             DataType::Timestamp(..) => Builder::Time(TimestampMicrosecondBuilder::new().with_timezone("UTC")),
+            DataType::FixedSizeBinary(16) => Builder::Uuid(FixedSizeBinaryBuilder::new(16)),
             _ => Builder::Text(StringBuilder::new()),
         }
     }
@@ -86,6 +88,8 @@ impl Builder {
             (Builder::Time(column), _) => column.append_null(),
             (Builder::Date(column), Cell::Date(days)) => column.append_value(days),
             (Builder::Date(column), _) => column.append_null(),
+            (Builder::Uuid(column), Cell::Uuid(bytes)) => column.append_value(bytes).unwrap(),
+            (Builder::Uuid(column), _) => column.append_null(),
         }
     }
 
@@ -97,6 +101,7 @@ impl Builder {
             Builder::Boolean(column) => Arc::new(column.finish()),
             Builder::Time(column) => Arc::new(column.finish()),
             Builder::Date(column) => Arc::new(column.finish()),
+            Builder::Uuid(column) => Arc::new(column.finish()),
         }
     }
 }

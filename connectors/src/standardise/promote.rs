@@ -167,6 +167,7 @@ mod tests {
     use crate::parquet::unify;
     use crate::record::Origin;
     use crate::standardise::Rows;
+    use crate::uuids;
 
     fn schema(properties: Value) -> Arc<TableSchema> {
         let text = json!({"type": "object", "properties": properties}).to_string();
@@ -235,6 +236,25 @@ mod tests {
             moves,
             Moves { moved: counts(&[("coupon", 2), ("n", 1)]), kept: counts(&[("coupon", 1), ("n", 1)]) }
         );
+    }
+
+    #[test]
+    fn uuids_move_into_columns_that_keep_them_as_bytes() {
+        let property = json!({"type": ["string", "null"], "format": "uuid", "x-storage": "bytes"});
+        let (old, new) = (schema(json!({})), schema(json!({"id": property})));
+        let events = [
+            json!({"id": "2EB8AA08-aa98-11ea-b4aa-73b441d16380"}),
+            json!({"id": "none"}),
+            json!({}),
+            json!({"id": null}),
+        ];
+        let (batch, moves) = promoted(&old, &new, &events);
+        let ids = uuids::readable(&batch).unwrap();
+        let text = |text: &str| Some(text.to_owned());
+        let wanted = [text("2eb8aa08-aa98-11ea-b4aa-73b441d16380"), None, None, None];
+        assert_eq!(texts(&ids, "id"), wanted);
+        assert_eq!(texts(&batch, "extra"), [None, text(r#"{"id":"none"}"#), None, None]);
+        assert_eq!((moves.moved["id"], moves.kept["id"]), (2, 1));
     }
 
     #[test]

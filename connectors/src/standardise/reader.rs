@@ -240,6 +240,7 @@ impl<'r> Reading<'r> {
             Cell::Boolean(truth) => Some(Slot::Other(Cell::Boolean(truth))),
             Cell::Time(micros) => Some(Slot::Other(Cell::Time(micros))),
             Cell::Date(days) => Some(Slot::Other(Cell::Date(days))),
+            Cell::Uuid(bytes) => Some(Slot::Other(Cell::Uuid(bytes))),
         })
     }
 

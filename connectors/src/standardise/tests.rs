@@ -18,7 +18,8 @@ const SCHEMA: &str = r#"{"type":"object","required":["id"],"properties":{
     "at":{"type":["string","null"],"format":"date-time","x-column":"happened_at"},
     "day":{"type":["string","null"],"format":"date","x-column":"on_day"},
     "any":{},
-    "s":{"type":["integer","null"],"x-from-string":true}}}"#;
+    "s":{"type":["integer","null"],"x-from-string":true},
+    "u":{"type":["string","null"],"format":"uuid","x-storage":"bytes"}}}"#;
 
 fn schema() -> Arc<TableSchema> {
     Arc::new(TableSchema::load(SCHEMA).unwrap())
@@ -66,6 +67,8 @@ fn values_become_typed_cells() {
         ("any", "null", ""),
         ("s", r#""15""#, "15"),
         ("s", r#""NULL""#, ""),
+        ("u", r#""2EB8aa08-aa98-11ea-b4aa-73b441d16380""#, "2eb8aa08aa9811eab4aa73b441d16380"),
+        ("u", "null", ""),
     ];
     for (property, value, wanted) in table {
         let batch = one(&format!(r#"{{"id":"i","{property}":{value}}}"#));
@@ -87,7 +90,7 @@ fn every_row_carries_its_origin() {
     let arrived = batch.column_by_name("_arrived_at").unwrap().as_primitive::<TimestampMicrosecondType>();
     assert_eq!(arrived.value(0), 1_500_000);
     assert!(batch.column_by_name("extra").unwrap().is_null(0));
-    for name in ["n", "x", "b", "happened_at", "on_day", "any", "s"] {
+    for name in ["n", "x", "b", "happened_at", "on_day", "any", "s", "u"] {
         assert!(batch.column_by_name(name).unwrap().is_null(0), "{name}");
     }
     assert!(batch.column_by_name("x").unwrap().as_primitive_opt::<Float64Type>().is_some());
@@ -130,14 +133,20 @@ fn the_builtin_table_takes_a_segment_call() {
 }
 
 fn member() -> impl Strategy<Value = (String, Value)> {
-    let key = prop_oneof!["id|n|x|b|at|day|any|s", ".{0,6}"];
+    let key = prop_oneof!["id|n|x|b|at|day|any|s|u", ".{0,6}"];
     let value = prop_oneof![
         Just(json!(null)),
         any::<bool>().prop_map(|truth| json!(truth)),
         (-2000i64..2000).prop_map(|number| json!(number)),
         (-2000i32..2000).prop_map(|eighths| json!(f64::from(eighths) / 8.0)),
         ".{0,12}".prop_map(|text| json!(text)),
-        prop::sample::select(vec!["2020-01-01", "2020-01-01T00:00:00Z", "15"]).prop_map(|text| json!(text)),
+        prop::sample::select(vec![
+            "2020-01-01",
+            "2020-01-01T00:00:00Z",
+            "15",
+            "2eb8aa08-aa98-11ea-b4aa-73b441d16380"
+        ])
+        .prop_map(|text| json!(text)),
         ".{0,4}".prop_map(|text| json!({ text: [1, {"a": null}] })),
     ];
     (key, value)

@@ -28,25 +28,25 @@ fn wrong(name: &str, schema: &TableSchema) -> Option<(String, String)> {
         let known: Vec<&str> = columns.iter().filter(|c| takes(c)).map(|c| c.name.as_str()).collect();
         let fix = match nearest(name, known.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
-            None if known.is_empty() => "its schema has no column of strings or integers".to_owned(),
+            None if known.is_empty() => "its schema has no column of strings, integers or UUIDs".to_owned(),
             None => format!("one of {}", known.join(", ")),
         };
         return Some((format!("the table has no column `{name}`"), fix));
     };
     let holds = match column.kind {
-        ColumnKind::Text | ColumnKind::Integer => return None,
+        ColumnKind::Text | ColumnKind::Integer | ColumnKind::Uuid => return None,
         ColumnKind::Boolean => "truth values: every row group has both",
         ColumnKind::Number => "doubles, which are looked for in ranges",
         ColumnKind::Time => "times, which are looked for in ranges",
         ColumnKind::Date => "days, of which an hour has few",
         ColumnKind::Json => "JSON text, which is not looked for as a whole",
     };
-    let fix = "leave it out: a filter finds ids, in columns of strings or integers";
+    let fix = "leave it out: a filter finds ids, in columns of strings, integers or UUIDs";
     Some((format!("the column `{name}` holds {holds}"), fix.to_owned()))
 }
 
 fn takes(column: &Column) -> bool {
-    matches!(column.kind, ColumnKind::Text | ColumnKind::Integer)
+    matches!(column.kind, ColumnKind::Text | ColumnKind::Integer | ColumnKind::Uuid)
 }
 
 impl Config {

@@ -37,3 +37,4 @@ mod schedules;
 mod support;
 mod tables;
 mod telemetry;
+mod uuids;

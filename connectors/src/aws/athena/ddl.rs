@@ -192,7 +192,9 @@ pub(super) fn hive_type(kind: &DataType) -> Option<String> {
         DataType::Float64 => "double".to_owned(),
         DataType::Date32 => "date".to_owned(),
         DataType::Timestamp(..) => "timestamp".to_owned(),
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "binary".to_owned(),
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
+            "binary".to_owned()
+        }
         DataType::Decimal128(precision, scale) if *scale >= 0 => format!("decimal({precision},{scale})"),
         DataType::List(item) => format!("array<{}>", hive_type(item.data_type())?),
         _ => return None,
@@ -243,6 +245,7 @@ mod tests {
             (DataType::Decimal128(18, 2), Some("decimal(18,2)")),
             (DataType::Decimal128(18, -2), None),
             (DataType::Binary, Some("binary")),
+            (DataType::FixedSizeBinary(16), Some("binary")),
             (list(DataType::Int64), Some("array<bigint>")),
             (list(DataType::Null), None),
             (DataType::UInt64, None),

@@ -25,6 +25,7 @@ use object_store::local::LocalFileSystem;
 use self::provider::LakeTable;
 use crate::failure::Failure;
 use crate::ports::{QueryResult, Snapshot};
+use crate::uuids;
 
 /// What one query may hold in memory before it spills or fails.
 const MEMORY: usize = 1 << 30;
@@ -117,6 +118,10 @@ fn readable(error: &DataFusionError, lake: &Snapshot) -> Failure {
         let known = if tables.is_empty() { "none yet".to_owned() } else { tables.join(", ") };
         let text = text.replace("datafusion.public.", "");
         return Failure::rejected(format!("{text}; the tables are: {known}"));
+    }
+    if text.contains(&uuids::COLUMN.to_string()) {
+        let hint = "UUIDs that are kept as bytes are compared with X'…', their 32 digits without dashes";
+        return Failure::rejected(format!("{text}; {hint}"));
     }
     Failure::rejected(text)
 }

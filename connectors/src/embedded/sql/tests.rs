@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{
+    ArrayRef, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
+};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::util::display::array_value_to_string;
 use parquet::arrow::ArrowWriter;
@@ -14,6 +16,7 @@ use super::query;
 use crate::failure::{Class, Failure};
 use crate::hour::Hour;
 use crate::ports::{LakeFile, Snapshot};
+use crate::uuids;
 
 struct Lake {
     root: TempDir,
@@ -31,6 +34,12 @@ fn write(root: &Path, hour: &str, columns: Vec<(&str, ArrayRef)>) -> LakeFile {
     writer.write(&batch).unwrap();
     writer.close().unwrap();
     LakeFile { hour, key, bytes: path.metadata().unwrap().len() }
+}
+
+/// UUIDs each of whose bytes is the same.
+fn uuids_of(values: &[u8]) -> ArrayRef {
+    let values = values.iter().map(|value| [*value; 16]);
+    Arc::new(FixedSizeBinaryArray::try_from_iter(values).unwrap())
 }
 
 fn text(values: &[&str]) -> ArrayRef {
@@ -219,33 +228,68 @@ async fn a_file_that_is_gone_is_worth_another_attempt() {
     assert_eq!(lake.run("SELECT * FROM events").await.unwrap_err().class, Class::Transient);
 }
 
-#[tokio::test]
-async fn a_lookup_leaves_out_row_groups_whose_bloom_filter_does_not_have_the_value() {
-    let lake = lake();
-    let key = &lake.snapshot.tables["events"].1[0].key;
-    let path = lake.root.path().join(key);
-    let columns: Vec<(&str, ArrayRef)> = vec![("userId", text(&["a", "m", "z"]))];
-    let batch = RecordBatch::try_from_iter(columns).unwrap();
-    let file = std::fs::File::create(&path).unwrap();
+/// A lake of one file, whose only column has Bloom filters; where the first of them lies in it.
+fn filtered(column: ArrayRef) -> (Lake, std::ops::Range<usize>) {
+    let Lake { root, mut snapshot } = lake();
+    let schema = Schema::new(vec![Field::new("id", column.data_type().clone(), true)]);
+    let batch = RecordBatch::try_from_iter([("id", column)]).unwrap();
+    let file = snapshot.tables["events"].1[0].clone();
+    let path = root.path().join(&file.key);
     let properties = WriterProperties::builder().set_bloom_filter_enabled(true).build();
-    let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();
+    let written = std::fs::File::create(&path).unwrap();
+    let mut writer = ArrowWriter::try_new(written, batch.schema(), Some(properties)).unwrap();
     writer.write(&batch).unwrap();
     let footer = writer.close().unwrap();
-    let mut snapshot = lake.snapshot.clone();
-    let (schema, files) = &snapshot.tables["events"];
-    let file = LakeFile { bytes: path.metadata().unwrap().len(), ..files[0].clone() };
-    let table = (schema.clone(), vec![file]);
-    snapshot.tables.insert("events".to_owned(), table);
-    let lake = Lake { snapshot, ..lake };
-    let sql = "SELECT \"userId\" FROM events WHERE \"userId\" = 'm'";
+    let file = LakeFile { bytes: path.metadata().unwrap().len(), ..file };
+    snapshot.tables.insert("events".to_owned(), (Arc::new(schema), vec![file]));
+    let filter = footer.row_group(0).column(0);
+    let (start, length) = (filter.bloom_filter_offset().unwrap(), filter.bloom_filter_length().unwrap());
+    let (start, length) = (start as usize, length as usize);
+    // Without its header.
+    (Lake { root, snapshot }, start + length % 32..start + length)
+}
+
+#[tokio::test]
+async fn a_lookup_leaves_out_row_groups_whose_bloom_filter_does_not_have_the_value() {
+    let (lake, filter) = filtered(text(&["a", "m", "z"]));
+    let sql = "SELECT id FROM events WHERE id = 'm'";
     assert_eq!(lake.lines(sql).await, ["m"]);
 
     // Only who looks at the filter believes one that says there is nothing.
-    let filter = footer.row_group(0).column(0);
-    let (start, length) = (filter.bloom_filter_offset().unwrap(), filter.bloom_filter_length().unwrap());
-    let end = start as usize + length as usize;
+    let path = lake.root.path().join(&lake.snapshot.tables["events"].1[0].key);
     let mut bytes = std::fs::read(&path).unwrap();
-    bytes[end - (length as usize / 32 * 32)..end].fill(0); // behind its header
+    bytes[filter].fill(0);
     std::fs::write(&path, bytes).unwrap();
     assert_eq!(lake.lines(sql).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn uuids_kept_as_bytes_are_values_like_others() {
+    let (lake, _) = filtered(uuids_of(&[9, 1, 5, 1]));
+    let ids = async |sql: &str| {
+        let result = query(lake.root.path(), sql, &lake.snapshot).await.unwrap();
+        assert_eq!(*result.schema.field(0).data_type(), uuids::COLUMN);
+        let firsts = result.batches.iter().flat_map(|batch| {
+            let column: &FixedSizeBinaryArray = batch.column(0).as_any().downcast_ref().unwrap();
+            column.iter().map(|id| id.unwrap()[0]).collect::<Vec<_>>()
+        });
+        firsts.collect::<Vec<u8>>()
+    };
+    assert_eq!(ids("SELECT id FROM events ORDER BY id").await, [1, 1, 5, 9]);
+    assert_eq!(ids("SELECT id FROM events GROUP BY id ORDER BY id DESC").await, [9, 5, 1]);
+    let (one, nine) = ("01".repeat(16), "09".repeat(16));
+    let five = format!("SELECT id FROM events WHERE id = X'{}'", "05".repeat(16));
+    assert_eq!(ids(&five).await, [5]);
+    let two = format!("SELECT DISTINCT id FROM events WHERE id IN (X'{one}', X'{nine}') ORDER BY id");
+    assert_eq!(ids(&two).await, [1, 9]);
+    let more = format!("SELECT id FROM events WHERE id > X'{one}' ORDER BY id");
+    assert_eq!(ids(&more).await, [5, 9]);
+    assert_eq!(lake.lines("SELECT count(DISTINCT id), count(*) FROM events").await, ["3|4"]);
+    for wrong in [
+        "SELECT * FROM events WHERE id = '01010101-0101-0101-0101-010101010101'",
+        "SELECT CAST(id AS varchar) FROM events",
+    ] {
+        let told = lake.refused(wrong).await;
+        assert!(told.contains("compared with X'…'"), "{told}");
+    }
 }

@@ -3,12 +3,12 @@
 use std::ops::Range;
 
 use arrow::datatypes::SchemaRef;
-use parquet::arrow::ArrowSchemaConverter;
 use parquet::basic::CompressionCodec;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::schema::types::SchemaDescriptor;
 
 use crate::failure::Failure;
+use crate::parquet::columns;
 use crate::parquet::encoder;
 use crate::parquet::filters;
 use crate::parquet::read::FileReader;
@@ -29,7 +29,7 @@ impl Target {
     /// For a new file with the columns `schema`.
     pub(super) fn new(schema: &SchemaRef, compression: Compression) -> Result<Self, Failure> {
         let wrong = |error| Failure::crashed(format!("columns that Parquet cannot hold: {error}"));
-        let columns = ArrowSchemaConverter::new().convert(schema).map_err(wrong)?;
+        let columns = columns::columns(schema).map_err(wrong)?;
         let codec = encoder::codec(compression).into();
         Ok(Target { schema: schema.clone(), columns, codec })
     }

@@ -59,6 +59,9 @@ fn moved(found: &mut Found, at: &str, old: &TableSchema, column: &Column) {
 }
 
 fn retyped(at: &str, (was, is): (&Column, &Column)) -> Change {
+    if let (ColumnKind::Text, ColumnKind::Uuid) | (ColumnKind::Uuid, ColumnKind::Text) = (was.kind, is.kind) {
+        return stored(at, (was, is));
+    }
     let pointer = format!("{at}/type");
     let message = format!("the column `{}` held {} and holds {} now", is.name, name(was.kind), name(is.kind));
     let Some(advice) = widening(was.kind, is.kind) else {
@@ -67,6 +70,16 @@ fn retyped(at: &str, (was, is): (&Column, &Column)) -> Change {
             .fix("keep the type, and give what is new a property of another name");
     };
     Change::revision(pointer, "a wider type", message).fix(advice)
+}
+
+/// The same values in another form.
+fn stored(at: &str, (was, is): (&Column, &Column)) -> Change {
+    let message = format!("the column `{}` held {} and holds {} now", is.name, name(was.kind), name(is.kind));
+    let rule = "a column keeps texts or bytes for good: no engine reads the one as the other";
+    Change::model(format!("{at}/x-storage"), rule, message).fix(format!(
+        "keep the storage; or put the property into a new column with `x-column`, and query both: rows of before stay in `{}`",
+        was.name
+    ))
 }
 
 /// What to know of a column that becomes wider; `None` when it does not.
@@ -110,6 +123,7 @@ fn name(kind: ColumnKind) -> &'static str {
         ColumnKind::Boolean => "booleans",
         ColumnKind::Time => "moments",
         ColumnKind::Date => "days",
+        ColumnKind::Uuid => "UUIDs as bytes",
         ColumnKind::Json => "JSON text",
     }
 }

@@ -9,6 +9,8 @@
 //! | revision | a type that became wider (integer, double, string), a constraint that became looser, a property that is gone or moved to another column |
 //! | model | everything else: a type or a constraint that became narrower, a property that must be there now |
 //!
+//! Text and bytes of the same UUIDs are two types, neither wider than the other.
+//!
 //! A property that is gone breaks nobody: its column stays, null in new rows, and events that still have it keep it in `extra`.
 
 mod columns;

@@ -94,6 +94,30 @@ fn each_rule_has_its_class_and_its_place() {
 }
 
 #[test]
+fn texts_and_bytes_are_no_columns_of_each_other() {
+    let uuid = |more: &[(&str, &str)]| {
+        let mut node = json!({"type": "string", "format": "uuid"});
+        more.iter().for_each(|(keyword, value)| node[*keyword] = json!(value));
+        json!({ "a": node })
+    };
+    let (text, bytes) = (uuid(&[]), uuid(&[("x-storage", "bytes")]));
+    for (old, new) in [(&text, &bytes), (&bytes, &text)] {
+        assert_eq!(found(old, new), [(Class::Model, "/properties/a/x-storage".to_owned())]);
+        let change = changes(&schema(old, &[]), &schema(new, &[])).remove(0);
+        assert!(change.message.contains("UUIDs as bytes") && change.fix.contains("x-column"), "{change:?}");
+        assert_eq!(clashes(&schema(old, &[]), &schema(new, &[])), [change]);
+    }
+    assert_eq!(found(&text, &uuid(&[("x-storage", "text")])), [], "what holds anyway may be said");
+    assert_eq!(found(&of("string"), &bytes)[0], (Class::Model, "/properties/a/x-storage".to_owned()));
+    assert_eq!(found(&of("integer"), &bytes)[0], (Class::Model, "/properties/a/type".to_owned()));
+
+    // The way out that it tells.
+    let beside = uuid(&[("x-storage", "bytes"), ("x-column", "a_bytes")]);
+    assert_eq!(found(&text, &beside), [(Class::Revision, "/properties/a/x-column".to_owned())]);
+    assert_eq!(clashes(&schema(&text, &[]), &schema(&beside, &[])), []);
+}
+
+#[test]
 fn nested_values_are_compared_at_their_place() {
     let with = |inner: Value| json!({"o": {"type": "object", "properties": {"list": {"type": "array", "items": inner}}}});
     let changed = found(&with(json!({"type": "integer"})), &with(json!({"type": "string"})));

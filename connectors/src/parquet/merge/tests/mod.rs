@@ -4,6 +4,7 @@ mod copies;
 mod damage;
 mod duplicates;
 mod filters;
+mod uuids;
 
 use std::collections::BTreeSet;
 
@@ -172,6 +173,7 @@ impl Drawn {
         match self.columns {
             1 => columns.push(("price", Arc::new(Int32Array::from_iter_values(numbers())))),
             2 => columns.push(("price", Arc::new(Int64Array::from_iter_values(numbers().map(i64::from))))),
+            4 => columns.push(("uuid", uuids::ids(self.numbers.iter().map(|n| (n % 3 > 0).then_some(*n))))),
             3 => columns.insert(
                 0,
                 ("note", Arc::new(StringArray::from_iter(numbers().map(|n| (n % 2 > 0).then_some("odd"))))),

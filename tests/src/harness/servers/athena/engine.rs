@@ -222,9 +222,12 @@ fn conform(
 fn same_kind(file: &DataType, table: &DataType) -> bool {
     let text = |kind: &DataType| matches!(kind, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
     let time = |kind: &DataType| matches!(kind, DataType::Timestamp(..));
+    // Trino reads arrays of a fixed length as varbinary.
+    let bytes = |kind: &DataType| matches!(kind, DataType::Binary | DataType::FixedSizeBinary(_));
     file == table
         || (text(file) && text(table))
         || (time(file) && time(table))
+        || (bytes(file) && bytes(table))
         || (file.is_integer() && table.is_integer())
         || (file.is_nested() && table.is_nested())
 }
