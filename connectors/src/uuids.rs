@@ -46,13 +46,17 @@ pub fn readable_schema(schema: &SchemaRef) -> SchemaRef {
 /// # Errors
 /// Never, but that the types of Arrow know nothing of it.
 pub fn readable(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let column = |column: &ArrayRef| match column.as_fixed_size_binary_opt() {
-        Some(uuids) if *column.data_type() == COLUMN => Arc::new(texts(uuids)) as ArrayRef,
-        _ => Arc::clone(column),
-    };
-    let columns = batch.columns().iter().map(column).collect();
+    let columns = batch.columns().iter().map(readable_column).collect();
     let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     RecordBatch::try_new_with_options(readable_schema(&batch.schema()), columns, &rows)
+}
+
+/// A column, UUIDs in it as texts.
+pub fn readable_column(column: &ArrayRef) -> ArrayRef {
+    match column.as_fixed_size_binary_opt() {
+        Some(uuids) if *column.data_type() == COLUMN => Arc::new(texts(uuids)),
+        _ => Arc::clone(column),
+    }
 }
 
 fn texts(uuids: &FixedSizeBinaryArray) -> StringArray {

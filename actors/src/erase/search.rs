@@ -8,6 +8,7 @@ use shardmill_connectors::erasure::RowSieve;
 use shardmill_connectors::failure::{Class, Failure};
 use shardmill_connectors::layout;
 use shardmill_connectors::parquet::{self, sift};
+use shardmill_connectors::uuids;
 
 use super::whom::Whom;
 use super::{Left, Report};
@@ -85,7 +86,8 @@ async fn rows(ports: &Ports, (whom, sieve): (&Whom, &RowSieve), key: &str) -> Re
     let (mut batches, mut mentions) = (file.batches(None)?, 0);
     while let Some(batch) = batches.next().await? {
         let mentioned = |column: &arrow::array::ArrayRef| {
-            let texts = column.as_any().downcast_ref::<arrow::array::StringArray>();
+            let texts = uuids::readable_column(column);
+            let texts = texts.as_any().downcast_ref::<arrow::array::StringArray>();
             texts.is_some_and(|texts| texts.iter().flatten().any(|text| whom.is_mentioned(text.as_bytes())))
         };
         mentions += u64::from(batch.columns().iter().any(mentioned));

@@ -14,6 +14,7 @@ use crate::parquet::Origins;
 use crate::parquet::origin::{ARRIVED_AT, COLUMNS};
 use crate::parquet::sift::Sieve;
 use crate::schema::{EXTRA, TableSchema};
+use crate::uuids;
 
 /// The columns that properties have, where a schema has named them otherwise.
 #[derive(Debug, Clone, Default)]
@@ -85,8 +86,12 @@ impl RowSieve {
         for field in term.fields() {
             for place in self.places(&field, batch.schema_ref()) {
                 let texts = texts(batch, place.column)?;
+                // Bytes do not tell in which case the digits of a UUID were sent.
+                let is_uuid = *batch.column(place.column).data_type() == uuids::COLUMN;
                 for (row, mark) in marks.iter_mut().enumerate().filter(|(row, _)| texts.is_valid(*row)) {
-                    *mark |= self.is(term, texts.value(row), place.within.as_deref());
+                    let text = texts.value(row);
+                    *mark |= self.is(term, text, place.within.as_deref())
+                        || (is_uuid && self.is(term, &text.to_ascii_uppercase(), None));
                 }
             }
         }
@@ -131,7 +136,7 @@ impl Sieve for RowSieve {
 
 /// A column as texts; numbers in the spelling that they are compared in.
 fn texts(batch: &RecordBatch, column: usize) -> Result<StringArray, String> {
-    let column = batch.column(column);
+    let column = &uuids::readable_column(batch.column(column));
     let text = cast(column, &DataType::Utf8).map_err(|error| format!("a column is no text: {error}"))?;
     let texts = text.as_any().downcast_ref::<StringArray>().ok_or("a column is no text")?;
     match column.data_type().is_floating() {
@@ -156,6 +161,7 @@ mod tests {
     fn meant(conditions: &[&str], until: i64, events: &[Value]) -> Vec<bool> {
         let schema = r#"{"type": "object", "properties": {
             "userId": {"type": "string", "x-column": "customer"}, "n": {"type": "number"}, "mixed": {},
+            "anonymousId": {"type": "string", "format": "uuid", "x-storage": "bytes"},
             "context": {"type": "object"}}}"#;
         let schema = Arc::new(TableSchema::load(schema).unwrap());
         let mut rows = Rows::new(schema.clone());
@@ -183,7 +189,8 @@ mod tests {
         let events = [
             json!({"userId": "u1", "n": 7, "context": {"email": "a@b"}, "mixed": "u1"}),
             json!({"userId": "u2", "n": 7.5, "context": {"Email": "a@b"}, "mixed": 7, "session": {"id": 3}}),
-            json!({"user_id": "u1", "context": {}, "mixed": {"x": "u1"}}),
+            json!({"user_id": "u1", "context": {}, "mixed": {"x": "u1"},
+                "anonymousId": "2EB8AA08-AA98-11EA-B4AA-73B441D16380"}),
         ];
         for (conditions, rows) in [
             (&["user_id = u1"][..], [true, false, true]),
@@ -195,6 +202,9 @@ mod tests {
             (&["mixed = 7"], [false, true, false]),
             (&["/session/id = 3"], [false, true, false]),
             (&["_shard = 0"], [false, false, false]),
+            (&["anonymous_id = 2eb8aa08-aa98-11ea-b4aa-73b441d16380"], [false, false, true]),
+            (&["anonymousId = 2EB8AA08-AA98-11EA-B4AA-73B441D16380"], [false, false, true]),
+            (&["anonymousId = 3eb8aa08-aa98-11ea-b4aa-73b441d16380"], [false, false, false]),
             (&["nothing = u1"], [false, false, false]),
         ] {
             assert_eq!(meant(conditions, 9, &events), rows, "{conditions:?}");
