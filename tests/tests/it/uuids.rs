@@ -42,7 +42,7 @@ fn id(of: usize) -> String {
 }
 
 fn order(id: &str, at: Millis) -> Value {
-    json!({"messageId": id, "timestamp": at.to_string(), "basket": id.to_lowercase()})
+    json!({"messageId": id, "timestamp": at.to_string(), "basket": uuids::parse(id).map(|_| id.to_lowercase())})
 }
 
 /// What a file calls the column, and the filters of its row groups.
