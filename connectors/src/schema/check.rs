@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use serde_json::value::RawValue;
 
+use super::constant::Constant;
 use super::node::{Additional, Bound, Node, Shape, Side};
 use super::number::{Decimal, float};
 use super::text::decode;
@@ -20,7 +21,7 @@ impl Node {
         self.check_type(raw)?;
         self.check_constants(raw)?;
         match Kind::of(raw) {
-            Kind::Number => self.check_bounds(raw),
+            Kind::Number if !self.bounds.is_empty() => self.check_bounds(raw, float(raw)),
             Kind::String if self.constrains_strings() => {
                 let text = decode(raw).ok_or_else(|| Rejection::of(UNICODE, raw))?;
                 self.check_text(&text)?;
@@ -55,16 +56,15 @@ impl Node {
 
     /// `enum` and `const`.
     pub(crate) fn check_constants(&self, raw: &str) -> Result<(), Rejection> {
-        match self.constants.iter().find(|(_, allowed)| !allowed.iter().any(|constant| constant.equals(raw)))
-        {
+        match self.constants.iter().find(|(_, allowed)| !Constant::is_among(allowed, raw)) {
             Some((rule, _)) => Err(Rejection::of(rule.name(), raw)),
             None => Ok(()),
         }
     }
 
-    /// The bounds of a number.
-    pub(crate) fn check_bounds(&self, raw: &str) -> Result<(), Rejection> {
-        match self.bounds.iter().find(|bound| !bound.holds(raw)) {
+    /// The bounds of a number, which was read as the double `nearest` to it; `None` when it is beyond doubles.
+    pub(crate) fn check_bounds(&self, raw: &str, nearest: Option<f64>) -> Result<(), Rejection> {
+        match self.bounds.iter().find(|bound| !bound.holds(raw, nearest)) {
             Some(bound) => Err(Rejection::of(bound.rule.clone(), raw)),
             None => Ok(()),
         }
@@ -73,7 +73,11 @@ impl Node {
     /// Length and pattern of a string.
     pub(crate) fn check_text(&self, text: &str) -> Result<(), Rejection> {
         let broken = |rule: String| Err(Rejection::of(rule, "\""));
-        if self.min_length.is_some() || self.max_length.is_some() {
+        // A character has one to four bytes: often that is enough to know.
+        let (fewest, most) = (text.len().div_ceil(4) as u64, text.len() as u64);
+        if self.min_length.is_some_and(|least| fewest < least)
+            || self.max_length.is_some_and(|max| most > max)
+        {
             let length = text.chars().count() as u64;
             if let Some(least) = self.min_length.filter(|least| length < *least) {
                 return broken(format!("minLength {least}"));
@@ -144,10 +148,10 @@ impl Additional {
 
 impl Bound {
     /// Whether a number, as JSON text, keeps to it.
-    fn holds(&self, raw: &str) -> bool {
+    fn holds(&self, raw: &str, nearest: Option<f64>) -> bool {
         // Rounding to doubles keeps the order, so two that differ decide; only equal ones need their digits compared.
         let rounded =
-            float(raw).and_then(|number| number.partial_cmp(&self.nearest)).filter(|order| order.is_ne());
+            nearest.and_then(|number| number.partial_cmp(&self.nearest)).filter(|order| order.is_ne());
         let order = rounded.unwrap_or_else(|| Decimal::parse(raw).cmp(&self.limit));
         match self.side {
             Side::AtLeast => order != Ordering::Less,

@@ -104,7 +104,8 @@ fn whole(node: &Node, raw: &str) -> Result<Cell<'static>, Rejection> {
         return Err(wrong_type(node, raw));
     }
     match integer(raw) {
-        Integer::Exact(number) => node.check_bounds(raw).map(|()| Cell::Integer(number)),
+        #[allow(clippy::cast_precision_loss)] // the nearest double is what is asked for
+        Integer::Exact(number) => node.check_bounds(raw, Some(number as f64)).map(|()| Cell::Integer(number)),
         Integer::Beyond => Err(Rejection::of("64-bit integer", raw)),
         Integer::Fraction => Err(wrong_type(node, raw)),
     }
@@ -115,7 +116,7 @@ fn double(node: &Node, raw: &str) -> Result<Cell<'static>, Rejection> {
         return Err(wrong_type(node, raw));
     }
     let number = float(raw).ok_or_else(|| Rejection::of("64-bit number", raw))?;
-    node.check_bounds(raw).map(|()| Cell::Number(number))
+    node.check_bounds(raw, Some(number)).map(|()| Cell::Number(number))
 }
 
 fn moment(node: &Node, raw: &str) -> Result<Cell<'static>, Rejection> {
