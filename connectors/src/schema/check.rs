@@ -92,6 +92,13 @@ impl Node {
         }
     }
 
+    /// Whether a string keeps to every rule that there can be for one.
+    pub(crate) fn takes(&self, text: &str) -> bool {
+        self.check_text(text).is_ok()
+            && self.check_format(text).is_ok()
+            && self.constants.iter().all(|(_, allowed)| Constant::has(allowed, text))
+    }
+
     /// The format of a string.
     pub(crate) fn check_format(&self, text: &str) -> Result<(), Rejection> {
         match self.format.filter(|format| !format.holds(text)) {

@@ -43,15 +43,18 @@ impl Constant {
     /// Whether the value with this raw JSON text equals one of the constants: strings and numbers are read once for all of them.
     pub(crate) fn is_among(constants: &[Constant], raw: &str) -> bool {
         match Kind::of(raw) {
-            Kind::String => decode(raw).is_some_and(|text| {
-                constants.iter().any(|one| matches!(one, Constant::String(constant) if *constant == text))
-            }),
+            Kind::String => decode(raw).is_some_and(|text| Constant::has(constants, &text)),
             Kind::Number => {
                 let number = Decimal::parse(raw);
                 constants.iter().any(|one| matches!(one, Constant::Number(constant) if *constant == number))
             }
             _ => constants.iter().any(|constant| constant.equals(raw)),
         }
+    }
+
+    /// Whether a string equals one of the constants.
+    pub(crate) fn has(constants: &[Constant], text: &str) -> bool {
+        constants.iter().any(|one| matches!(one, Constant::String(constant) if constant == text))
     }
 
     /// Whether the value with this raw JSON text equals the constant. Looks no deeper than the constant is.

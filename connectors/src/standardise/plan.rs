@@ -27,6 +27,8 @@ pub(super) struct Member {
 pub(super) enum How {
     /// A string or null, nothing else is asked.
     Text,
+    /// A string or null; of a string length, pattern, format and constants are asked.
+    Ruled,
     /// JSON text of one of these types, nothing else is asked.
     Json(Types),
     /// Everything the schema says.
@@ -78,6 +80,9 @@ fn how(node: &Node, column: &Column) -> How {
     let plain = !node.never && node.constants.is_empty() && !node.constrains_strings();
     match column.kind {
         ColumnKind::Text if plain => How::Text,
+        ColumnKind::Text if !node.never && node.types.is_none_or(|types| types.has(Types::STRING)) => {
+            How::Ruled
+        }
         ColumnKind::Json
             if plain && node.bounds.is_empty() && node.items.is_none() && node.shape.is_open() =>
         {

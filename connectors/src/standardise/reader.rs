@@ -203,12 +203,20 @@ impl<'r> Reading<'r> {
             return None;
         }
         let first = scanner.peek()?;
-        let slot = match self.plan.members.get(place)?.how {
-            How::Text if first == b'"' => {
+        let how = self.plan.members.get(place)?.how;
+        let slot = match how {
+            How::Text | How::Ruled if first == b'"' => {
                 let inside = scanner.string()?;
-                match inside.escaped {
-                    false => Slot::Text(inside.from, inside.to),
-                    true => self.decoded(decode(self.text.get(inside.from - 1..inside.to + 1)?)?),
+                let text = match inside.escaped {
+                    false => Cow::Borrowed(self.text.get(inside.from..inside.to)?),
+                    true => decode(self.text.get(inside.from - 1..inside.to + 1)?)?,
+                };
+                if how == How::Ruled {
+                    self.schema.root().shape.properties.get(place)?.1.takes(&text).then_some(())?;
+                }
+                match text {
+                    Cow::Borrowed(_) => Slot::Text(inside.from, inside.to),
+                    decoded => self.decoded(decoded),
                 }
             }
             How::Json(types) if first != b'n' && is_of(types, first) => {
