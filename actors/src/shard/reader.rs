@@ -115,8 +115,8 @@ impl Reader {
         let full = payload * 2 >= self.reserve || fetched.records.len() == limit.records;
         self.reserve = match full {
             true => (self.reserve * 2).min(self.parts.shared.memory.fetch_bytes),
-            // What was left of a page is little, and says nothing of the next.
-            false if fetched.behind_ms > 0 => self.reserve,
+            // Away from the tip little comes only where it was left of a page before, which says nothing of the next.
+            false if !fetched.records.is_empty() && fetched.complete_until.is_none() => self.reserve,
             false => SMALL,
         };
         self.count(&fetched, payload as u64);
