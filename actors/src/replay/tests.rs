@@ -19,11 +19,14 @@ use shardmill_connectors::setsum::Tally;
 use super::*;
 use crate::dead_letters::selection::Status;
 use crate::dead_letters::targets::Configured;
-use crate::dead_letters::{DeadIndex, Letter, Selection, Settlement, announce, letter, record};
+use crate::dead_letters::{
+    DeadIndex, Letter, Selection, Settlement, announce, announce_owed, letter, record,
+};
 use crate::standardise::{ByName, Tables};
 use crate::state::shard::LakeCommit;
 use crate::state::{DeadFile, Manifest, RawFile, ShardState};
 use crate::testing::{ThirdParty, settings, stream_settings};
+use crate::world::Reader;
 
 const MINUTE: i64 = 60_000;
 
@@ -374,4 +377,23 @@ async fn a_destination_gets_what_is_meant_for_it_and_the_lake_nothing() {
     assert_eq!(site.run(&third, false).await.dead_letters, 20);
     let open = Selection::default().find(&site.ports).await.unwrap();
     assert!(open.len() == 20 && open.iter().all(|found| found.letter.redrives == 2), "{open:?}");
+}
+
+#[tokio::test]
+async fn letters_that_a_killed_replay_owes_are_announced_once() {
+    let site = Site::new();
+    site.commit(&[bad(2, at()), bad(3, at())]).await;
+    site.run(&whole(), false).await;
+    assert_eq!(site.announced().await, 2);
+    // As if it had been killed behind its manifest: nothing knows of the letters but that.
+    let named = site.sources().await.remove(0).dead_letters.unwrap();
+    let entry = layout::documents::dead_letters(&named.key);
+    let document = site.ports.documents.read(&entry).await.unwrap().unwrap();
+    site.ports.documents.delete(&entry, &document.tag).await.unwrap();
+    let world = Reader::default().read(site.ports.documents.as_ref()).await.unwrap();
+    for _ in 0..2 {
+        announce_owed(&site.ports, &world).await.unwrap();
+        assert_eq!(site.announced().await, 4, "each of the two once more, then never again");
+    }
+    assert_eq!(Selection::default().find(&site.ports).await.unwrap().len(), 2);
 }

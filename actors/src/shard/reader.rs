@@ -113,12 +113,8 @@ impl Reader {
         share.resize(cost as u64);
         let payload: usize = fetched.records.iter().map(|record| record.data.len()).sum();
         let full = payload * 2 >= self.reserve || fetched.records.len() == limit.records;
-        self.reserve = match full {
-            true => (self.reserve * 2).min(self.parts.shared.memory.fetch_bytes),
-            // Away from the tip little comes only where it was left of a page before, which says nothing of the next.
-            false if !fetched.records.is_empty() && fetched.complete_until.is_none() => self.reserve,
-            false => SMALL,
-        };
+        let rest = !fetched.records.is_empty() && fetched.complete_until.is_none();
+        self.reserve = reservation(self.reserve, (full, rest), self.parts.shared.memory.fetch_bytes);
         self.count(&fetched, payload as u64);
         if fetched.trimmed && lost::is_possible(&self.parts, &self.place).await {
             self.lost = Some(Lost::between(&self.parts, None, &self.place, fetched.records.first()));
@@ -157,6 +153,16 @@ impl Reader {
                 gauge.steady.take_in(elapsed, (records_per_s, bytes_per_s));
             }
         });
+    }
+}
+
+/// What the next fetch reserves after one that was full, or that brought only what a page before had left over: that is little, and
+/// says nothing of the next.
+fn reservation(now: usize, (full, rest): (bool, bool), most: usize) -> usize {
+    match (full, rest) {
+        (true, _) => (now * 2).min(most),
+        (false, true) => now,
+        (false, false) => SMALL,
     }
 }
 
@@ -260,5 +266,25 @@ impl Reader {
             return Err(Failure::crashed("the lake writer is gone"));
         }
         Ok(Next::Again)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reservation_grows_with_full_fetches_and_shrinks_at_the_tip_alone() {
+        let most = 10 * SMALL;
+        let after =
+            |now, seen: &[(bool, bool)]| seen.iter().fold(now, |now, seen| reservation(now, *seen, most));
+        assert_eq!(after(SMALL, &[(true, true), (true, true)]), 4 * SMALL);
+        assert_eq!(after(SMALL, &[(true, true); 9]), most);
+        assert_eq!(
+            after(most, &[(true, true), (false, true), (true, true)]),
+            most,
+            "what was left of a page"
+        );
+        assert_eq!(after(most, &[(false, false)]), SMALL);
     }
 }
