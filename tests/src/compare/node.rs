@@ -12,6 +12,8 @@ use crate::harness::{Node, Setup};
 pub(super) const MEMORY: &str = "512MiB";
 /// How long a node may take for its work.
 const PATIENCE: Duration = Duration::from_secs(1_800);
+/// The metric that counts what shards have given.
+const RECORDS_READ: &str = "shardmill_records_read_total";
 /// Between two looks: rare enough to cost the node nothing that shows.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -31,36 +33,29 @@ impl Measured {
 
     /// Waits until it has read so many records, committed or not.
     pub(super) async fn has_read(&self, records: u64) -> Result<(), String> {
-        // What is being committed shows up in the documents a little later.
-        self.until("read", &["read", "uncommitted"], |sum| sum >= records).await
+        in_time("read", async {
+            while self.node.metric(RECORDS_READ).await? < records {
+                tokio::time::sleep(LOOK).await;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Has it commit what it has read, and waits until nothing is left. (Documents tell so later, and waiting for that would
     /// only be paid for by the account.)
     pub(super) async fn has_committed(&self) -> Result<(), String> {
         self.node.tell("flush", &json!({})).await?;
-        self.until("committed", &["uncommitted"], |sum| sum == 0).await
-    }
-
-    /// Waits until figures of its shards come to a sum.
-    async fn until(&self, what: &str, figures: &[&str], enough: impl Fn(u64) -> bool) -> Result<(), String> {
-        let wait = async {
+        in_time("committed", async {
             loop {
                 let shards = self.node.ask("shards").await?;
-                let rows = shards.as_array().into_iter().flatten();
-                let sum: u64 = rows
-                    .flat_map(|shard| figures.iter().filter_map(move |figure| shard[*figure].as_u64()))
-                    .sum();
-                if enough(sum) {
+                if shards.as_array().into_iter().flatten().all(|shard| shard["uncommitted"] == 0) {
                     return Ok(());
                 }
                 tokio::time::sleep(LOOK).await;
             }
-        };
-        let told: Result<(), String> = tokio::time::timeout(PATIENCE, wait)
-            .await
-            .map_err(|_| format!("not everything was {what} within {} s", PATIENCE.as_secs()))?;
-        told
+        })
+        .await
     }
 
     /// Stops it; its account.
@@ -69,4 +64,11 @@ impl Measured {
         let told = std::fs::read(&self.account).map_err(|error| format!("no account: {error}"))?;
         Account::read(&told)
     }
+}
+
+/// Waits for something, but not for ever.
+async fn in_time(what: &str, wait: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+    tokio::time::timeout(PATIENCE, wait)
+        .await
+        .map_err(|_| format!("not everything was {what} within {} s", PATIENCE.as_secs()))?
 }

@@ -52,6 +52,13 @@ pub enum Peer {
         /// The data directory
         data: PathBuf,
     },
+    /// A whole Kinesis stream to Parquet files in S3, plainly; a peer, not our side
+    Copy {
+        /// The stream
+        stream: String,
+        /// The bucket
+        bucket: String,
+    },
     /// Kinesis and Athena for the comparison of streams; ends with its standard input
     Servers {
         /// Where S3 is
@@ -73,6 +80,9 @@ pub async fn peer(work: Peer) -> Result<(), String> {
         }
         Peer::Compact { folder, into } => compact(&folder, &into).await,
         Peer::Fill { events, data } => filled::fill(&events, &data).await,
+        Peer::Copy { stream, bucket } => {
+            shardmill_peer_plain::copy(TableSchema::builtin().arrow().clone(), &stream, &bucket).await
+        }
         Peer::Servers { storage } => servers::be(&storage).await,
     }
 }

@@ -1,5 +1,5 @@
-//! From a server that speaks Kinesis' protocol to committed segments in one that speaks S3's: a node, and three Python programs
-//! that do as much of it as one would write by hand. All read the same stream from its beginning; each has a bucket of its own.
+//! From a server that speaks Kinesis' protocol to committed segments in one that speaks S3's: a node, a plain program in Rust and
+//! three in Python that do as much of it as one would write by hand. All read the same stream from its beginning; each has a bucket of its own.
 //!
 //! ```text
 //! events ── fill ──▶ ferrokinesis ──▶ a side, measured ──▶ ministack ── fetched, to be asked ──▶ DuckDB
@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use self::bucket::Bucket;
 use self::ours::Ours;
 use self::servers::Servers;
+pub(super) use self::theirs::PLAIN;
 use self::theirs::Theirs;
 use super::account::{Account, Meter};
 use super::agree::{Files, Questions};
@@ -57,10 +58,13 @@ pub(super) async fn run(
         folder: folder.clone(),
     };
     sides.push(Box::new(Beside { side: node, servers: servers.clone(), bucket: ours }));
-    for (name, script) in theirs::PEERS {
+    for (name, script) in std::iter::once(PLAIN).chain(theirs::PEERS) {
         let bucket = Bucket::create(&servers, &script.replace('_', "-"), "rows/").await?;
         buckets.push((name, bucket.clone()));
-        let peer = Theirs::new(name, script, meter, (&servers, events, &bucket));
+        let peer = match (name, script) {
+            PLAIN => Theirs::plain(meter, (&servers, &bucket))?,
+            _ => Theirs::new(name, script, meter, (&servers, events, &bucket)),
+        };
         sides.push(Box::new(Beside { side: peer, servers: servers.clone(), bucket }));
     }
     let done = turns::take("stream", events.count, &sides, rounds).await?;
