@@ -17,6 +17,8 @@ use crate::supervision::{Next, Worker};
 
 /// How long it waits for a lane that wants something.
 const IDLE: Duration = Duration::from_millis(250);
+/// How often it looks whether there is a lane by now.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long a fetch waits for records: a lane that was detached near the tip must not wait longer than an attached one.
 const POLL: Duration = Duration::from_millis(50);
 /// Records in a batch, at most.
@@ -72,6 +74,10 @@ impl CatchUp {
 #[async_trait]
 impl Worker for CatchUp {
     async fn step(&mut self) -> Result<Next, Failure> {
+        if self.parts.feed.has_no_lane() {
+            self.cursor = None;
+            return Ok(Next::After(LOOK));
+        }
         let Some(from) = self.parts.feed.furthest_back() else {
             self.cursor = None;
             let _ = tokio::time::timeout(IDLE, self.parts.feed.wanted()).await;

@@ -28,6 +28,8 @@ const RECORDS: usize = 5_000;
 const SMALL: usize = 64 << 10;
 /// How often a cautious reader looks whether its batch is committed.
 const AWAIT: Duration = Duration::from_millis(20);
+/// How often the writer is told that nothing has come.
+const TELL: Duration = Duration::from_secs(1);
 /// What a record costs beside its payload, at least; see `Record::cost`.
 const BESIDE: usize = 200;
 
@@ -42,6 +44,8 @@ pub struct Reader {
     /// Bytes the next fetch may bring.
     reserve: usize,
     ended: bool,
+    /// When a batch was passed on last.
+    passed: Option<Instant>,
     /// What the stream trimmed, until it is told.
     lost: Option<Lost>,
     /// While cautious: what was fetched and is not opened yet.
@@ -73,6 +77,7 @@ impl Reader {
             place,
             reserve: SMALL,
             ended: false,
+            passed: None,
             lost: None,
             unopened: None,
             wish: None,
@@ -190,6 +195,9 @@ impl Worker for Reader {
         if let Some(batch) = self.unopened.take() {
             return self.open_with_caution(batch).await;
         }
+        if let Some(rest) = self.cursor.as_ref().and_then(|cursor| cursor.rests()) {
+            return Ok(Next::After(rest));
+        }
         let look = |state: &ShardState| (state.caution.limit(), state.caution.is_hopeless());
         let (caution, hopeless) = self.parts.ledger.with(look).await;
         let asked = Instant::now();
@@ -256,9 +264,19 @@ impl Reader {
         self.hand_on(batch).await
     }
 
+    /// The writer need not hear more often that there is nothing than it commits that.
+    fn tell_every(&self) -> Duration {
+        TELL.min(self.parts.shared.schedule.idle_commit / 4)
+    }
+
     /// Offers a batch to the lanes and passes it to the writer.
     async fn hand_on(&mut self, batch: Batch) -> Result<Next, Failure> {
         self.ended = batch.ended;
+        let tells_nothing = batch.records.is_empty() && !batch.ended;
+        if tells_nothing && self.passed.is_some_and(|passed| passed.elapsed() < self.tell_every()) {
+            return Ok(Next::Again);
+        }
+        self.passed = Some(Instant::now());
         let batch = Arc::new(batch);
         self.parts.feed.offer(&batch);
         // The writer may be busy: waiting here is what stops the reading.

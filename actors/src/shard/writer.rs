@@ -33,6 +33,8 @@ use crate::trace::Links;
 
 /// How long the writer listens for a batch before it looks at its clock.
 const TICK: Duration = Duration::from_millis(200);
+/// The same while it holds nothing.
+const QUIET: Duration = Duration::from_millis(500);
 /// Above this share of the node's builder budget, the writer commits what it holds.
 const CROWDED_PERCENT: u64 = 75;
 /// Records standardised before other tasks get their turn.
@@ -317,7 +319,8 @@ impl Worker for Writer {
         if let Some((batch, from)) = self.partial.take() {
             self.take_in(batch, from).await;
         } else {
-            match tokio::time::timeout(TICK, self.receive.recv()).await {
+            let tick = if self.open.is_empty() { QUIET } else { TICK };
+            match tokio::time::timeout(tick, self.receive.recv()).await {
                 Ok(Some(batch)) => {
                     tip = batch.records.is_empty();
                     self.take_in(batch, 0).await;

@@ -103,6 +103,12 @@ pub trait ShardReader: Send + Debug {
     /// Fetches the next records. Waits up to `wait` for some when there are none (long poll). After a failure the cursor
     /// stands where it stood.
     async fn next(&mut self, limit: Limit, wait: Duration) -> Result<Fetched, Failure>;
+
+    /// How long another look would come too soon: this one asks for records, and there were none just now. `None`: it may be asked
+    /// at once, and waits by itself.
+    fn rests(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// A sharded stream.

@@ -162,6 +162,11 @@ impl Feed {
         level && inner.slots.get(lane).is_some_and(|slot| slot.queue.is_empty())
     }
 
+    /// Whether nothing is delivered from this shard.
+    pub fn has_no_lane(&self) -> bool {
+        self.inner().slots.is_empty()
+    }
+
     /// The place furthest back among the lanes that the catch-up should read for now. One where it has just found nothing
     /// lets others go first: a lane whose beginning is still to come must not keep them waiting.
     pub fn furthest_back(&self) -> Option<Place> {

@@ -17,7 +17,7 @@ use crate::record::ShardId;
 const CALLS: usize = 5;
 /// A second, and what the network may push two calls together.
 const WINDOW: Duration = Duration::from_millis(1_050);
-/// Bytes a shard gives in a second.
+/// Bytes a shard gives in [`WINDOW`].
 const BYTES: f64 = (2 << 20) as f64;
 
 /// When calls were made, and when what they brought is paid for.
@@ -25,6 +25,12 @@ const BYTES: f64 = (2 << 20) as f64;
 struct Meter {
     calls: VecDeque<Instant>,
     paid: Option<Instant>,
+}
+
+/// What `bytes` use up of a shard's allowance.
+#[allow(clippy::cast_precision_loss)] // far below 2^52 bytes
+fn price(bytes: usize) -> Duration {
+    WINDOW.mul_f64(bytes as f64 / BYTES)
 }
 
 impl Meter {
@@ -45,12 +51,11 @@ impl Meter {
         self.calls.push_back(now);
     }
 
-    /// Counts what a call brought.
-    #[allow(clippy::cast_precision_loss)] // far below 2^52 bytes
-    fn brought(&mut self, now: Instant, bytes: usize) {
-        if bytes > 0 {
-            let from = self.paid.map_or(now, |paid| paid.max(now));
-            self.paid = Some(from + Duration::from_secs_f64(bytes as f64 / BYTES));
+    /// Counts what the last call brought. The shard has paid it out when the call began: how long an answer was on its way uses up
+    /// nothing.
+    fn brought(&mut self, bytes: usize) {
+        if let Some(begun) = self.calls.back().filter(|_| bytes > 0) {
+            self.paid = Some(self.paid.map_or(*begun, |paid| paid.max(*begun)) + price(bytes));
         }
     }
 }
@@ -124,7 +129,7 @@ impl Turn<'_> {
 
     /// Counts what it brought.
     pub(super) fn brought(&mut self, bytes: usize) {
-        self.0.brought(Instant::now(), bytes);
+        self.0.brought(bytes);
     }
 }
 
@@ -178,18 +183,30 @@ mod tests {
     fn bytes_are_paid_for_before_the_next_read() {
         let start = Instant::now();
         let mut meter = Meter::default();
+        meter.brought(1 << 20);
+        assert_eq!(meter.ready(), None, "no call");
         meter.call(start);
-        meter.brought(start, 10 << 20);
-        assert_eq!(meter.ready().unwrap() - start, Duration::from_secs(5), "the pause after 10 MiB");
+        meter.brought(10 << 20);
+        assert_eq!(meter.ready().unwrap() - start, WINDOW * 5, "the pause after 10 MiB");
         let later = start + Duration::from_secs(60);
-        meter.brought(later, 1 << 20);
-        assert_eq!(
-            meter.ready().unwrap() - later,
-            Duration::from_millis(500),
-            "what was saved up does not count"
-        );
-        meter.brought(later, 0);
-        assert_eq!(meter.ready().unwrap() - later, Duration::from_millis(500));
+        meter.call(later);
+        meter.brought(1 << 20);
+        assert_eq!(meter.ready().unwrap() - later, WINDOW / 2, "what was saved up does not count");
+        meter.brought(0);
+        assert_eq!(meter.ready().unwrap() - later, WINDOW / 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shard_read_without_a_pause_gives_all_it_may_however_long_answers_take() {
+        let (pace, start) = (Pace::default(), Instant::now());
+        for _ in 0..20 {
+            let mut turn = pace.turn().await;
+            turn.begin().await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            turn.brought(1 << 20);
+        }
+        pace.turn().await.begin().await;
+        assert_eq!(start.elapsed(), WINDOW * 10);
     }
 
     #[tokio::test(start_paused = true)]
@@ -218,11 +235,11 @@ mod tests {
         turn.brought(4 << 20);
         drop(turn);
         two.turn().await.begin().await;
-        assert_eq!(start.elapsed().as_secs(), 2);
+        assert_eq!(start.elapsed(), WINDOW * 2);
         for _ in 0..5 {
             one.iterator().await;
         }
-        assert_eq!(start.elapsed().as_secs(), 2, "iterators are counted apart");
+        assert_eq!(start.elapsed(), WINDOW * 2, "iterators are counted apart");
         two.iterator().await;
         assert_eq!(start.elapsed().as_secs(), 3);
     }

@@ -265,7 +265,10 @@ impl KinesisReader {
         self.rest = (!more).then(|| Instant::now() + self.stream.options.idle);
         let seen = self.cursor.seen_until();
         let (records, trimmed) = self.cursor.take(page);
-        self.waiting.extend(records);
+        match self.waiting.is_empty() {
+            true => self.waiting = records.into(),
+            false => self.waiting.extend(records),
+        }
         self.trimmed |= trimmed;
         if self.cursor.seen_until() > seen {
             self.push.iter_mut().for_each(Push::put_off_look);
@@ -277,13 +280,18 @@ impl KinesisReader {
 
     /// What is there to be told, within the limit.
     fn hand_out(&mut self, limit: Limit) -> Fetched {
-        let mut records: Vec<Record> = Vec::new();
         let mut bytes = 0;
-        while records.is_empty() || (records.len() < limit.records && bytes < limit.bytes) {
-            let Some(record) = self.waiting.pop_front() else { break };
-            bytes += record.data.len();
-            records.push(record);
-        }
+        let fits =
+            self.waiting.iter().take(limit.records.max(1)).enumerate().take_while(|(place, record)| {
+                let fits = *place == 0 || bytes < limit.bytes;
+                bytes += record.data.len();
+                fits
+            });
+        let count = fits.count();
+        let records: Vec<Record> = match count == self.waiting.len() {
+            true => std::mem::take(&mut self.waiting).into(),
+            false => self.waiting.drain(..count).collect(),
+        };
         let emptied = self.waiting.is_empty();
         Fetched {
             complete_until: self.cursor.seen_until().filter(|_| self.at_tip && emptied),
@@ -319,6 +327,11 @@ impl ShardReader for KinesisReader {
             }
         }
         Ok(self.hand_out(limit))
+    }
+
+    fn rests(&self) -> Option<Duration> {
+        let rest = self.rest.filter(|_| self.push.is_none() && !self.has_news())?;
+        Some(rest.saturating_duration_since(Instant::now())).filter(|rest| !rest.is_zero())
     }
 }
 
