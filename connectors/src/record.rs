@@ -16,9 +16,20 @@ use crate::clock::Millis;
 pub type ShardId = Arc<str>;
 
 /// A sequence number: a decimal integer of up to 129 digits (Kinesis' form), ordered as a number. Of a raw file: its version.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Sequence(CompactString);
+
+/// Kinesis' numbers are too long to be held without a block of memory; whoever follows a shard uses its own again and again.
+impl Clone for Sequence {
+    fn clone(&self) -> Self {
+        Sequence(self.0.clone())
+    }
+
+    fn clone_from(&mut self, other: &Self) {
+        self.0.clone_from(&other.0);
+    }
+}
 
 impl Sequence {
     /// Its decimal digits, without leading zeros.
@@ -76,12 +87,23 @@ impl fmt::Display for Sequence {
 }
 
 /// A place in one shard: ordered by sequence number, then by place within an aggregated record.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Position {
     /// The record's sequence number.
     pub sequence: Sequence,
     /// The user record's index within an aggregated record; 0 for a plain one.
     pub subsequence: u64,
+}
+
+impl Clone for Position {
+    fn clone(&self) -> Self {
+        Position { sequence: self.sequence.clone(), subsequence: self.subsequence }
+    }
+
+    fn clone_from(&mut self, other: &Self) {
+        self.sequence.clone_from(&other.sequence);
+        self.subsequence = other.subsequence;
+    }
 }
 
 impl fmt::Display for Position {

@@ -10,7 +10,7 @@ use shardmill_connectors::clock::Millis;
 use shardmill_connectors::crash;
 use shardmill_connectors::hour::Hour;
 use shardmill_connectors::ports::Start;
-use shardmill_connectors::record::{Position, Record, ShardId};
+use shardmill_connectors::record::{Origin, Position, Record, ShardId};
 use shardmill_connectors::setsum::Tally;
 use shardmill_connectors::standardise::Rejection;
 
@@ -41,6 +41,8 @@ pub struct Open {
     invalid_tally: Tally,
     read: Tally,
     position: Option<Position>,
+    /// Of a record before, to be that of the next: its stream and its shard are the same.
+    origin: Option<Origin>,
     watermark: Option<Millis>,
     ended: bool,
     since: Option<Instant>,
@@ -122,7 +124,7 @@ impl Open {
         if keeps && !self.raw.has_room(Hour::of(record.arrived_at)) {
             return false;
         }
-        let origin = standardise::origin(context.stream, context.shard, record);
+        let origin = self.origin_of(context, record);
         let arrived = Arrived::new(&record.data, &origin);
         let identity = arrived.identity;
         let outcome = self.row(context, arrived);
@@ -132,28 +134,44 @@ impl Open {
         match outcome {
             Ok(false) => return false,
             Ok(true) => {}
-            Err(Refusal { table, rejection }) => {
-                let letter = Letter::lake(Refused {
-                    stream: context.stream,
-                    table: &table.name,
-                    origin,
-                    key: &record.key,
-                    data: &record.data,
-                    rejection,
-                    redrives: 0,
-                    at: context.at,
-                });
-                self.invalid_bytes += record.data.len() + 600;
-                self.invalid.push(letter);
-                self.invalid_tally.insert(identity);
-            }
+            Err(refusal) => self.refuse(context, (record, &origin), refusal),
         }
+        self.origin = Some(origin);
         self.set_aside |= context.set_aside;
         self.read.insert(identity);
         self.links.note(record.trace.as_deref());
-        self.position = Some(record.position.clone());
+        match &mut self.position {
+            Some(position) => position.clone_from(&record.position),
+            position => *position = Some(record.position.clone()),
+        }
         self.since.get_or_insert_with(Instant::now);
         true
+    }
+
+    /// The origin of a record.
+    fn origin_of(&mut self, context: Context<'_>, record: &Record) -> Origin {
+        let Some(mut origin) = self.origin.take() else {
+            return standardise::origin(context.stream, context.shard, record);
+        };
+        origin.sequence.clone_from(&record.position.sequence);
+        Origin { subsequence: record.position.subsequence, arrived_at: record.arrived_at, ..origin }
+    }
+
+    /// Keeps a record that is no row.
+    fn refuse(&mut self, context: Context<'_>, (record, origin): (&Record, &Origin), refusal: Refusal) {
+        let Refusal { table, rejection } = refusal;
+        self.invalid_tally.insert(origin.identity());
+        self.invalid_bytes += record.data.len() + 600;
+        self.invalid.push(Letter::lake(Refused {
+            stream: context.stream,
+            table: &table.name,
+            origin: origin.clone(),
+            key: &record.key,
+            data: &record.data,
+            rejection,
+            redrives: 0,
+            at: context.at,
+        }));
     }
 
     /// Whether the record is a row now; `false` when another builder would have to be opened.

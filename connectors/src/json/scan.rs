@@ -11,7 +11,7 @@ const DEEPEST: u32 = u64::BITS;
 /// Reads one JSON text from its beginning.
 #[derive(Debug, Clone)]
 pub(crate) struct Scanner<'a> {
-    text: &'a str,
+    text: &'a [u8],
     at: usize,
 }
 
@@ -26,18 +26,23 @@ pub(crate) struct Inside {
 
 impl<'a> Scanner<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
+        Scanner::of_bytes(text.as_bytes())
+    }
+
+    /// A reader of what should be UTF-8: whoever takes a string out of it has to look.
+    pub(crate) fn of_bytes(text: &'a [u8]) -> Self {
         Scanner { text, at: 0 }
     }
 
     #[inline]
     fn rest(&self) -> &'a [u8] {
-        self.text.as_bytes().get(self.at..).unwrap_or_default()
+        self.text.get(self.at..).unwrap_or_default()
     }
 
     /// The next byte that is no white space; it stands next.
     #[inline]
     pub(crate) fn peek(&mut self) -> Option<u8> {
-        match *self.text.as_bytes().get(self.at)? {
+        match *self.text.get(self.at)? {
             byte @ 0x21.. => Some(byte),
             _ => self.peek_behind_space(),
         }
@@ -46,7 +51,7 @@ impl<'a> Scanner<'a> {
     #[cold]
     fn peek_behind_space(&mut self) -> Option<u8> {
         loop {
-            match *self.text.as_bytes().get(self.at)? {
+            match *self.text.get(self.at)? {
                 b' ' | b'\n' | b'\r' | b'\t' => self.at += 1,
                 byte => return Some(byte),
             }
@@ -95,19 +100,29 @@ impl<'a> Scanner<'a> {
         let mut at = from;
         let mut escaped = false;
         loop {
-            at += plain(self.text.as_bytes().get(at..)?);
-            match *self.text.as_bytes().get(at)? {
+            at += plain(self.text.get(at..)?);
+            match *self.text.get(at)? {
                 b'"' => {
                     self.at = at + 1;
                     return Some(Inside { from, to: at, escaped });
                 }
                 b'\\' => {
                     escaped = true;
-                    at += escape(self.text.as_bytes().get(at + 1..)?)?;
+                    at += escape(self.text.get(at + 1..)?)?;
                 }
                 _ => return None, // a control character
             }
         }
+    }
+
+    /// What stands between the quote that is next and the one behind it, when that is all there is to a string: it holds no
+    /// escapes, and whoever asks refuses control characters.
+    #[inline]
+    pub(crate) fn quoted(&mut self) -> Option<&'a [u8]> {
+        let inside = self.rest().strip_prefix(b"\"")?;
+        let length = memchr::memchr(b'"', inside)?;
+        self.at += length + 2;
+        inside.get(..length)
     }
 
     #[inline]

@@ -194,10 +194,29 @@ impl Cursor {
             Place::After(position) if raw.sequence == position.sequence => Some(position.subsequence),
             _ => None,
         };
-        self.place = Place::After(Position { sequence: raw.sequence.clone(), subsequence: WHOLE });
-        taken.extend(
-            user_records(raw).filter(|record| above.is_none_or(|above| record.position.subsequence > above)),
-        );
+        self.stand_behind(&raw.sequence);
+        match kpl::take_apart(&raw.data) {
+            Some(users) => {
+                let records =
+                    (0..).zip(users).map(|(subsequence, user)| user_record(&raw, subsequence, user));
+                taken.extend(
+                    records.filter(|record| above.is_none_or(|above| record.position.subsequence > above)),
+                );
+            }
+            None if above.is_none() => taken.push(plain(raw)),
+            None => {}
+        }
+    }
+
+    /// Nothing of a record is still to be taken.
+    fn stand_behind(&mut self, sequence: &Sequence) {
+        match &mut self.place {
+            Place::After(position) => {
+                position.sequence.clone_from(sequence);
+                position.subsequence = WHOLE;
+            }
+            place => *place = Place::After(Position { sequence: sequence.clone(), subsequence: WHOLE }),
+        }
     }
 
     /// Whether the time that was asked for lies before what is retained, and there was something to retain. Told once.
@@ -220,18 +239,19 @@ impl Cursor {
     }
 }
 
-/// The user records in a record.
-fn user_records(raw: Raw) -> impl Iterator<Item = Record> {
+/// A record that is no aggregate.
+fn plain(raw: Raw) -> Record {
     let Raw { sequence, arrived_at, key, data } = raw;
-    let parts = match kpl::take_apart(&data) {
-        Some(users) => users.into_iter().map(|user| (user.key, user.data)).collect(),
-        None => vec![(key, data)],
-    };
-    (0..).zip(parts).map(move |(subsequence, (key, data))| Record {
-        position: Position { sequence: sequence.clone(), subsequence },
-        key,
-        arrived_at,
-        data,
+    Record { position: Position { sequence, subsequence: 0 }, key, arrived_at, data, trace: None }
+}
+
+/// A user record out of an aggregate.
+fn user_record(raw: &Raw, subsequence: u64, user: kpl::UserRecord) -> Record {
+    Record {
+        position: Position { sequence: raw.sequence.clone(), subsequence },
+        key: user.key,
+        arrived_at: raw.arrived_at,
+        data: user.data,
         trace: None,
-    })
+    }
 }
