@@ -8,41 +8,92 @@ use super::read::FileReader;
 use super::verify::scan_groups;
 use crate::failure::Failure;
 
-/// The identities of late rows that have no row in the result yet.
-#[derive(Debug, Default)]
-pub(super) struct Absent(HashSet<u128>);
+/// The part of all identities that a pass is about. Identities are hashes: parts are about as large as each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Part {
+    number: u64,
+    of: u64,
+}
+
+impl Part {
+    /// All parts, such that of `rows` identities no more than `most` are in one: by a sixteenth fewer are expected, since no
+    /// part is exactly as large as it should be.
+    pub(super) fn all(rows: u64, most: u64) -> impl Iterator<Item = Part> {
+        let of = if rows <= most { 1 } else { rows / (most - most / 16).max(1) + 1 };
+        (0..of).map(move |number| Part { number, of })
+    }
+
+    /// Whether it is the first.
+    pub(super) fn is_first(self) -> bool {
+        self.number == 0
+    }
+
+    fn takes(self, identity: u128) -> bool {
+        self.of == 1 || (identity >> 64) as u64 % self.of == self.number
+    }
+}
+
+/// A bucket of the table of identities: itself, and a byte of the table's own.
+const BUCKET: u64 = size_of::<u128>() as u64 + 1;
+
+/// How many identities fit into a table of at most so many bytes: seven eighths of its buckets, whose number is a power of two.
+pub(super) fn fitting(bytes: u64) -> u64 {
+    let buckets = 1 << (bytes / BUCKET).max(16).ilog2();
+    buckets / 8 * 7
+}
+
+/// The identities of late rows, those of one part, that have no row in the result yet.
+#[derive(Debug)]
+pub(super) struct Absent {
+    held: HashSet<u128>,
+    part: Part,
+}
 
 impl Absent {
+    /// None yet, of this part. There is room for `most` before the table grows, which would double it.
+    pub(super) fn new(part: Part, most: u64) -> Self {
+        Absent { held: HashSet::with_capacity(usize::try_from(most).unwrap_or_default()), part }
+    }
+
     /// Takes in the identities of a late file, and tells `suspects` where its rows lie.
     pub(super) async fn collect(
         &mut self,
         late: &FileReader,
-        suspects: &mut Suspects,
+        mut suspects: Option<&mut Suspects>,
     ) -> Result<(), Failure> {
         let all = (0..late.row_groups()).collect();
         let each = |origins: &Origins| {
-            self.0.extend(origins.identities());
-            suspects.look(origins);
+            self.held.extend(origins.identities().filter(|identity| self.part.takes(*identity)));
+            if let Some(suspects) = &mut suspects {
+                suspects.look(origins);
+            }
         };
         scan_groups(late, all, Some(&IDENTITY), each).await
     }
 
     /// Strikes out what these row groups of `present`, a file of the result, hold already.
     pub(super) async fn strike(&mut self, present: &FileReader, groups: Vec<usize>) -> Result<(), Failure> {
-        if self.0.is_empty() || groups.is_empty() {
+        if self.held.is_empty() || groups.is_empty() {
             return Ok(());
         }
         let strike = |origins: &Origins| {
             for identity in origins.identities() {
-                self.0.remove(&identity);
+                self.held.remove(&identity);
             }
         };
         scan_groups(present, groups, Some(&IDENTITY), strike).await
     }
 
-    /// Whether a row is in no file and in no row that was asked about before. From now on it is.
-    pub(super) fn admit(&mut self, identity: u128) -> bool {
-        self.0.remove(&identity)
+    /// Whether a row is there already: in a file, or in a row that was asked about before. It is from now on. Rows of other
+    /// parts are not known.
+    pub(super) fn repeats(&mut self, identity: u128) -> bool {
+        self.part.takes(identity) && !self.held.remove(&identity)
+    }
+
+    /// Turns to the next part; nothing is known of it yet.
+    pub(super) fn turn_to(&mut self, part: Part) {
+        self.held.clear();
+        self.part = part;
     }
 }
 
@@ -102,9 +153,12 @@ impl Suspects {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::parquet::groups::Counting;
     use crate::parquet::testing::rows;
+    use crate::record::identity;
 
     fn origins(numbers: &[(&str, u32)]) -> Origins {
         Origins::of(&rows(&numbers.iter().map(|(shard, n)| ("s", *shard, *n)).collect::<Vec<_>>())).unwrap()
@@ -130,5 +184,26 @@ mod tests {
         assert_eq!((suspects.of(0), suspects.of(2)), (vec![], vec![0, 1]));
         suspects.look(&origins(&[("b", 7), ("a", 9)]));
         assert_eq!(suspects.of(0), [0, 1]);
+    }
+
+    proptest! {
+        #[test]
+        fn every_identity_is_of_one_part_and_no_part_is_too_large(rows in 0u64..100_000, most in 1u64..50_000) {
+            let parts: Vec<Part> = Part::all(rows, most).collect();
+            prop_assert_eq!(parts.len() == 1, rows <= most);
+            prop_assert!(rows <= most || rows / parts.len() as u64 <= (most - most / 16).max(1));
+            for n in 0..50u32 {
+                let identity = identity("s", "a", &n.to_string(), 0);
+                prop_assert_eq!(parts.iter().filter(|part| part.takes(identity)).count(), 1);
+            }
+        }
+
+        #[test]
+        fn a_table_takes_no_more_than_it_may(bytes in 17u64 * 16..(1 << 24)) {
+            let held: HashSet<u128> = HashSet::with_capacity(fitting(bytes) as usize);
+            // Whoever puts more into it than fits makes it twice as large.
+            prop_assert!(held.capacity() as u64 == fitting(bytes));
+            prop_assert!((fitting(bytes) / 7 * 8) * BUCKET <= bytes);
+        }
     }
 }

@@ -8,11 +8,12 @@
 //! the row groups that hold one are encoded anew, without it.
 //!
 //! ```text
-//! sources.rs  inputs, opened and judged     duplicates.rs  which rows have the id of an earlier one
-//! plan.rs     what is done with each        list.rs        ... and the list of them
-//! run.rs      doing it                      runs.rs        the ids of all inputs, sorted
-//! output.rs   the files that are made       sides.rs       ... and read side by side
-//! fit.rs      what can be copied            drops.rs       rows that are dropped, a bit each
+//! sources.rs   inputs, opened and judged     duplicates.rs  which rows have the id of an earlier one
+//! plan.rs      what is done with each        list.rs        ... and the list of them
+//! repeated.rs  late rows that are there      runs.rs        the ids of all inputs, sorted
+//! run.rs       carrying the plan out         sides.rs       ... and read side by side
+//! output.rs    the files that are made       drops.rs       rows that are dropped, a bit each
+//! fit.rs       what can be copied
 //! ```
 
 mod drops;
@@ -21,6 +22,7 @@ mod fit;
 mod list;
 mod output;
 mod plan;
+mod repeated;
 mod run;
 mod runs;
 mod sides;
@@ -38,6 +40,7 @@ use self::output::{Output, RunOfIds};
 use self::run::Merging;
 use self::runs::Runs;
 use self::sources::{Role, Sources};
+use super::late;
 use super::origin::ByShard;
 use super::write::{Summary, WriteOptions};
 use crate::failure::{Class, Failure};
@@ -168,27 +171,48 @@ pub fn dedupe_bytes(rows: u64) -> u64 {
     (128 << 20) + rows / 5
 }
 
-/// Memory in bytes that the identities of `rows` late rows take, at most, until it is known which are there already.
+/// Memory in bytes that finding out which of `rows` late rows are there already takes beyond the room of the row groups that
+/// are encoded later, at most.
+///
+/// Identities are held before the first row group is, and take three quarters of the room of four. What stays of the rows is a bit for
+/// each that is dropped, three while a set of them grows, and half a bit for counting them.
 pub fn late_bytes(rows: u64) -> u64 {
-    // A table of 16-byte hashes grows by doubling.
-    48 * rows
+    rows / 2
 }
 
-/// Merges the inputs into new files. Holds what is encoded of one row group, some pieces of what is copied, footers, and the
-/// identities of the late rows ([`late_bytes`]); where ids count, [`dedupe_bytes`] more.
+/// What a merge holds at a time.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    /// Bytes fetched together.
+    piece: u64,
+    /// Identities of late rows.
+    identities: u64,
+}
+
+impl Bounds {
+    fn of(options: &WriteOptions) -> Self {
+        let identities = late::fitting(3 * options.row_group_bytes as u64);
+        Bounds { piece: options.piece(), identities }
+    }
+}
+
+/// Merges the inputs into new files. Holds what is encoded of one row group, some pieces of what is copied, footers, and before that
+/// as many identities of late rows as take three row groups' room, with some bits ([`late_bytes`]); where ids count,
+/// [`dedupe_bytes`] more.
 pub async fn merge(request: MergeRequest) -> Result<Merged, MergeError> {
-    let piece = request.options.piece();
-    merge_in_pieces(request, piece).await
+    let bounds = Bounds::of(&request.options);
+    merge_within(request, bounds).await
 }
 
-/// The same; `piece` bytes are fetched together.
-async fn merge_in_pieces(mut request: MergeRequest, piece: u64) -> Result<Merged, MergeError> {
+/// The same, within these bounds.
+async fn merge_within(mut request: MergeRequest, bounds: Bounds) -> Result<Merged, MergeError> {
+    let piece = bounds.piece;
     let sources = Sources::open(&request).await?;
     // Whoever merges may not know the table's configuration: rows that are encoded anew keep the filters they had.
     request.options.bloom.append(&mut sources.filtered());
     let target = sources.target(request.options.compression, piece).await?;
     let ways = sources.plan(&target, &request.options, &[]);
-    let drops = sources.repeated(&ways, &request.objects, piece).await?;
+    let drops = sources.repeated(&ways, &request.objects, bounds).await?;
     let work = Work { request: &request, piece, target, sources, drops };
     let Some(dedupe) = &request.dedupe else { return work.write(None).await };
     let mut runs = Runs::new(request.objects.clone(), dedupe.clone(), work.target.schema());

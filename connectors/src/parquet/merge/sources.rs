@@ -14,10 +14,7 @@ use super::{Input, MergeError, MergeRequest, blame};
 use crate::failure::Failure;
 use crate::parquet::filters;
 use crate::parquet::groups::{self, Group};
-use crate::parquet::late::{Absent, Suspects};
-use crate::parquet::origin::{IDENTITY, Origins};
 use crate::parquet::read::{FileReader, open};
-use crate::parquet::verify::scan_groups;
 use crate::parquet::write::{Compression, WriteOptions};
 use crate::parquet::{checked, unify};
 use crate::ports::Objects;
@@ -67,7 +64,7 @@ impl Source {
     }
 
     /// The same, after every byte of it was found to be the one that was written.
-    async fn prove(&self, piece: u64) -> Result<FileReader, MergeError> {
+    pub(super) async fn prove(&self, piece: u64) -> Result<FileReader, MergeError> {
         let file = self.held(piece).await?;
         checked::check(file.port()).await.map_err(|failure| self.blame(failure))?;
         Ok(file)
@@ -96,7 +93,7 @@ impl Source {
 }
 
 /// All inputs, in the order of the result's rows; and the lists of what earlier merges dropped.
-pub(super) struct Sources(pub(super) Vec<Source>, Vec<Input>);
+pub(super) struct Sources(pub(super) Vec<Source>, pub(super) Vec<Input>);
 
 impl Sources {
     pub(super) async fn open(request: &MergeRequest) -> Result<Self, MergeError> {
@@ -142,70 +139,6 @@ impl Sources {
         });
         let facts: Vec<Facts<'_>> = facts.collect();
         plan(&facts, Large { rows, bytes })
-    }
-
-    /// Proves the bytes of all that is decoded, before anything is: those of what is copied are proven on their way. Answers
-    /// which rows of those that are sifted are there already, or were dropped before.
-    pub(super) async fn repeated(
-        &self,
-        ways: &[Way],
-        objects: &Arc<dyn Objects>,
-        piece: u64,
-    ) -> Result<Vec<Drops>, MergeError> {
-        let mut absent = self.absent(ways, piece).await?;
-        let mut drops: Vec<Drops> = self.0.iter().map(|_| Drops::default()).collect();
-        let sifted: Vec<usize> =
-            (0..ways.len()).filter(|number| ways.get(*number) == Some(&Way::Sift)).collect();
-        if sifted.is_empty() {
-            return Ok(drops);
-        }
-        for list in &self.1 {
-            let blame = |failure| blame(&list.key, failure);
-            let file = open(objects.clone(), &list.key).await.map_err(blame)?;
-            checked::check(file.port()).await.map_err(blame)?;
-            absent.strike(&file, (0..file.row_groups()).collect()).await.map_err(blame)?;
-        }
-        for number in sifted {
-            let (Some(source), Some(drops)) = (self.0.get(number), drops.get_mut(number)) else { continue };
-            let mut row = 0;
-            let each = |origins: &Origins| {
-                for identity in origins.identities() {
-                    if !absent.admit(identity) {
-                        drops.repeated.insert(row);
-                    }
-                    row += 1;
-                }
-            };
-            let all = (0..source.file.row_groups()).collect();
-            let scanned = scan_groups(&source.file, all, Some(&IDENTITY), each).await;
-            scanned.map_err(|failure| source.blame(failure))?;
-        }
-        Ok(drops)
-    }
-
-    /// The identities of rows that are sifted and in no other input; of those, only row groups are decoded that can hold one.
-    async fn absent(&self, ways: &[Way], piece: u64) -> Result<Absent, MergeError> {
-        let (mut absent, mut suspects) = (Absent::default(), Suspects::default());
-        let all = || self.0.iter().zip(ways).enumerate();
-        if ways.contains(&Way::Sift) {
-            for (number, (source, _)) in all().filter(|(_, (_, way))| **way != Way::Sift) {
-                for index in 0..source.file.row_groups() {
-                    let group = source.groups.as_ref().and_then(|groups| groups.get(index));
-                    suspects.add((number, index), group);
-                }
-            }
-        }
-        for (_, (source, way)) in all().filter(|(_, (_, way))| !matches!(way, Way::Splice(_))) {
-            let file = source.prove(piece).await?;
-            if *way == Way::Sift {
-                absent.collect(&file, &mut suspects).await.map_err(|failure| source.blame(failure))?;
-            }
-        }
-        for (number, (source, _)) in all().filter(|(_, (_, way))| **way != Way::Sift) {
-            let groups = suspects.of(number);
-            absent.strike(&source.file, groups).await.map_err(|failure| source.blame(failure))?;
-        }
-        Ok(absent)
     }
 }
 

@@ -98,7 +98,7 @@ async fn copied_row_groups_keep_their_filters_however_often_they_are_copied() {
     for folder in ["new", "newer"] {
         let options = WriteOptions { row_group_rows: 400, ..copying() };
         let request = MergeRequest { folder: folder.to_owned(), ..request(&objects, inputs, options) };
-        let merged = merge_in_pieces(request, 100).await.unwrap();
+        let merged = merge_within(request, pieces(100)).await.unwrap();
         assert_eq!((merged.files.len(), merged.files[0].encoded.len()), (1, 0));
         prove(&objects, &merged).await;
         assert_eq!(raw(&objects, &merged.files[0].key).await, was);
@@ -171,7 +171,7 @@ proptest! {
                 inputs.push(put(&objects, &format!("f{number}"), from..from + size, &options).await);
                 from += size;
             }
-            let merged = merge_in_pieces(request(&objects, [vec![], inputs, vec![]], options), piece).await.unwrap();
+            let merged = merge_within(request(&objects, [vec![], inputs, vec![]], options), pieces(piece)).await.unwrap();
             prove(&objects, &merged).await;
             for file in &merged.files {
                 tell_what_is_there(&objects, &file.key).await;

@@ -4,6 +4,7 @@ mod copies;
 mod damage;
 mod duplicates;
 mod filters;
+mod repeated;
 mod uuids;
 
 use std::collections::BTreeSet;
@@ -45,6 +46,11 @@ fn request(objects: &Arc<Memory>, inputs: [Vec<Input>; 3], options: WriteOptions
         dedupe: None,
         listed: Vec::new(),
     }
+}
+
+/// So many bytes are fetched together.
+fn pieces(piece: u64) -> Bounds {
+    Bounds { piece, ..Bounds::of(&WriteOptions::default()) }
 }
 
 fn origins_of(numbers: &[u32]) -> Vec<(&'static str, &'static str, u32)> {
@@ -209,7 +215,7 @@ async fn copying_is_decoding(files: [Vec<Drawn>; 3], copy_rows: usize, piece: u6
                 inputs[role].push(compressed_file(&objects, &key, &file.batch(), file.compression).await);
             }
         }
-        let merged = merge_in_pieces(request(&objects, inputs, options.clone()), piece).await.unwrap();
+        let merged = merge_within(request(&objects, inputs, options.clone()), pieces(piece)).await.unwrap();
         prove(&objects, &merged).await;
         if options.compression == Compression::None {
             assert!(merged.files.iter().all(|file| !file.encoded.is_empty() || file.summary.tally.rows == 0));
