@@ -314,7 +314,7 @@ pub const TREE: &[Row] = &[
     Row {
         kind: Kind::Hour,
         parent: Some(Kind::Hours),
-        // A step may be the merge of a large hour.
+        // A step may be the merge of a very large hour: what is limited is the time without an answer of a store.
         strategy: Strategy { backoff: backoff(500, 300, 60), limit: Some(seconds(1_800)), ..WORKER },
     },
     Row { kind: Kind::Intakes, parent: Some(Kind::Root), strategy: FIXED },

@@ -9,6 +9,7 @@ mod expire;
 mod live;
 pub mod plan;
 pub(crate) mod steps;
+mod watched;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,17 +24,19 @@ use shardmill_connectors::crash;
 use shardmill_connectors::failure::Failure;
 use shardmill_connectors::hour::Hour;
 use shardmill_connectors::layout;
+use shardmill_connectors::ports::Objects;
 use tracing::Instrument;
 
 use crate::shared::Shared;
 use crate::state::{HourState, ShardState};
 use crate::supervision::registry::View;
-use crate::supervision::{Body, ChildSpec, Next, Worker};
+use crate::supervision::{Body, ChildSpec, Next, Pulse, Worker};
 use crate::telemetry;
 use crate::tree::Kind;
 use crate::world::{Inputs, World};
 use live::{Keeping, Shown};
 use plan::{Facts, Step};
+use watched::Watched;
 
 /// How long a compactor sleeps at most before it looks again.
 const LOOK: Duration = Duration::from_secs(5);
@@ -76,6 +79,9 @@ pub struct Compactor {
     since: Millis,
     /// What it knows of the hour's manifest.
     keeping: Keeping,
+    /// Beats with every answer of `objects`.
+    pulse: Pulse,
+    objects: Arc<dyn Objects>,
 }
 
 impl Compactor {
@@ -83,7 +89,9 @@ impl Compactor {
         // Commands that came before are not for it: who waits for one asks again and again.
         let answered = shared.control.compactions();
         let (since, keeping) = (Millis::now(), Keeping::default());
-        Compactor { shared, table, hour, cell: None, answered, since, keeping }
+        let pulse = Pulse::default();
+        let objects = Arc::new(Watched::new(shared.ports.objects.clone(), pulse.clone()));
+        Compactor { shared, table, hour, cell: None, answered, since, keeping, pulse, objects }
     }
 
     /// The hour's document, taken for this node.
@@ -205,6 +213,10 @@ impl Worker for Compactor {
             }
             (step, _) => self.take_step(step, state, &inputs).await,
         }
+    }
+
+    fn pulse(&self) -> Option<Pulse> {
+        Some(self.pulse.clone())
     }
 
     async fn stop(&mut self) -> Result<(), Failure> {

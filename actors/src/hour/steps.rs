@@ -30,7 +30,8 @@ impl Compactor {
     ) -> Result<(), Failure> {
         // What nobody writes any more is finished as it was begun.
         let column = self.shared.dedupe_of(&self.table).unwrap_or_else(|| state.dedupe.clone());
-        let _room = self.shared.memory.merges.take(self.room(state, inputs, column.is_some())).await;
+        let room = self.room(state, inputs, column.is_some());
+        let _room = self.pulse.through(self.shared.memory.merges.take(room)).await;
         let mut quarantined = state.quarantined.clone();
         let merged = loop {
             match parquet::merge(self.request(state, inputs, &quarantined, column.clone())).await {
@@ -94,7 +95,7 @@ impl Compactor {
         let sound = |key: &str| !quarantined.iter().any(|file| file.key == key);
         let input = |key: &str, tally: Tally| Input { key: key.to_owned(), tally };
         MergeRequest {
-            objects: self.shared.ports.objects.clone(),
+            objects: self.objects.clone(),
             folder: layout::generation(&self.table, self.hour, generation, epoch, random),
             base: state.files.iter().map(|file| input(&file.key, file.tally)).collect(),
             segments: inputs
@@ -121,7 +122,7 @@ impl Compactor {
 
     /// Reads a written file back: its bytes, and the identities of the rows that were encoded.
     async fn prove(&self, file: &MergedFile) -> Result<(), Failure> {
-        let found = parquet::read_back(self.shared.ports.objects.clone(), file).await?;
+        let found = parquet::read_back(self.objects.clone(), file).await?;
         let (key, expected) = (&file.key, file.summary.tally);
         if found == expected {
             return Ok(());
@@ -132,7 +133,7 @@ impl Compactor {
     /// The same of the list of duplicates, if there is one.
     async fn prove_list(&self, merged: &Merged) -> Result<(), Failure> {
         let Some(list) = &merged.list else { return Ok(()) };
-        let found = parquet::deep(self.shared.ports.objects.clone(), &list.key).await?;
+        let found = parquet::deep(self.objects.clone(), &list.key).await?;
         let (key, dropped) = (&list.key, merged.duplicates);
         if found == dropped {
             return Ok(());
@@ -168,7 +169,7 @@ impl Compactor {
         let Some(file) = state.files.first() else {
             return Err(Failure::crashed("a generation without a file"));
         };
-        let reader = parquet::open(self.shared.ports.objects.clone(), &file.key).await?;
+        let reader = parquet::open(self.objects.clone(), &file.key).await?;
         Ok(reader.schema().clone())
     }
 
@@ -189,7 +190,7 @@ impl Compactor {
         }
         crash::point("hour.before-removal");
         for key in &state.garbage {
-            self.shared.ports.objects.delete(key).await?;
+            self.objects.delete(key).await?;
         }
         crash::point("hour.after-removal");
         self.take().await?.replace(HourState { garbage: Vec::new(), ..state.clone() }).await

@@ -6,7 +6,7 @@
 //! one such set of files to the next, a new generation included: a query reads it once, while it is planned.
 //!
 //! ```text
-//! hour/live.rs   the owner of an hour keeps its manifest        plan.rs   when it is written, decided
+//! hour/live/     the owner of an hour keeps its manifest        plan.rs   when it is written, decided
 //! anew.rs        the same where nobody owns the hour            mod.rs    the store of manifests
 //! ```
 //!

@@ -118,8 +118,8 @@ pub struct Strategy {
     pub intensity: Intensity,
     /// Who restarts with the child.
     pub scope: Scope,
-    /// How long the child may stand still while there is work: a step that does not end, or steps that change nothing. Then it has
-    /// crashed. `None`: others watch it.
+    /// How long the child may stand still while there is work: a step that does not end and whose pulse, if it has one, does not beat,
+    /// or steps that change nothing. Then it has crashed. `None`: others watch it.
     #[serde(serialize_with = "text_if_any")]
     pub limit: Option<Duration>,
 }

@@ -1,6 +1,7 @@
 //! A child: an actor that does one unit of work per step and never decides what a failure means.
 
 use std::fmt;
+use std::pin::pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,6 +9,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use shardmill_connectors::failure::Failure;
 use tokio::time::Instant;
 
+use super::pulse::Pulse;
 use super::stalls::Stalled;
 use super::supervisor::Message as SupervisorMessage;
 
@@ -31,6 +33,12 @@ pub trait Worker: Send + 'static {
     /// A number that changes when work gets done; `None` while there is none, or while what it waits for is known. A worker whose
     /// number stays the same for its row's limit has stalled.
     fn progress(&self) -> Option<u64> {
+        None
+    }
+
+    /// Beats whenever a step has come further, if steps tell: such a step is ended after its row's limit without a beat. Others
+    /// are after the limit.
+    fn pulse(&self) -> Option<Pulse> {
         None
     }
 
@@ -128,7 +136,7 @@ impl Actor for WorkerActor {
             Order::DeadLetter { turn, .. } if turn < state.turn => {}
             Order::DeadLetter { turn, failure } => {
                 state.turn = turn;
-                match within(state.limit, state.worker.dead_letter(&failure)).await? {
+                match within((state.limit, None), state.worker.dead_letter(&failure)).await? {
                     Ok(()) => {
                         // Said at once: a failure of the next unit must not be taken for one of this burial.
                         state.expected = false;
@@ -156,7 +164,8 @@ impl State {
             waiting.abort();
         }
         (self.turn, self.failed) = (turn, false);
-        let outcome = within(self.limit, self.worker.step()).await?;
+        let watched = (self.limit, self.worker.pulse());
+        let outcome = within(watched, self.worker.step()).await?;
         self.must_move()?;
         match outcome {
             Ok(next) => {
@@ -202,10 +211,22 @@ impl State {
     }
 }
 
-/// Runs one step, which may take `limit`.
-async fn within<T>(limit: Option<Duration>, step: impl Future<Output = T>) -> Result<T, Stalled> {
+/// Runs one step, which may take the limit: in all, or since its pulse has beaten last.
+async fn within<T>(
+    (limit, pulse): (Option<Duration>, Option<Pulse>),
+    step: impl Future<Output = T>,
+) -> Result<T, Stalled> {
     let Some(limit) = limit else { return Ok(step.await) };
-    tokio::time::timeout(limit, step).await.map_err(|_| Stalled { limit, within_a_step: true })
+    let (mut step, mut alive) = (pin!(step), Instant::now());
+    loop {
+        if let Ok(outcome) = tokio::time::timeout_at(alive + limit, &mut step).await {
+            return Ok(outcome);
+        }
+        match pulse.as_ref().map(Pulse::last).filter(|last| *last > alive) {
+            Some(last) => alive = last,
+            None => return Err(Stalled { limit, within_a_step: true }),
+        }
+    }
 }
 
 impl Drop for State {

@@ -14,7 +14,7 @@ use tokio::{sync::mpsc, time::Instant, time::sleep};
 
 use super::registry::Phase;
 use super::supervisor::{self, Message};
-use super::{Body, ChildSpec, Group, Next, Registry, Status, SupervisorHandle, Worker};
+use super::{Body, ChildSpec, Group, Next, Pulse, Registry, Status, SupervisorHandle, Worker};
 use crate::tree::Kind;
 
 /// What a scripted step does; after the script it waits for ever.

@@ -37,6 +37,46 @@ async fn a_group_that_does_not_open_is_a_failure_like_any_other() {
     assert_eq!(tree.phase("root/shard"), Some(Phase::Running));
 }
 
+/// Takes its time for the one step it has: beats so often, and then hangs.
+struct Slow {
+    beats: u32,
+    pulse: Pulse,
+}
+
+#[async_trait]
+impl Worker for Slow {
+    async fn step(&mut self) -> Result<Next, Failure> {
+        for _ in 0..self.beats {
+            sleep(limit(Kind::Hour) - Duration::from_secs(1)).await;
+            self.pulse.beat();
+        }
+        std::future::pending().await
+    }
+
+    fn pulse(&self) -> Option<Pulse> {
+        Some(self.pulse.clone())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_step_goes_on_while_its_pulse_beats_and_is_ended_after_the_limit_without() {
+    let made = Arc::new(AtomicUsize::new(0));
+    let counted = made.clone();
+    let make = move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+        let worker = Slow { beats: 5, pulse: Pulse::default() };
+        async move { Ok(Box::new(worker) as Box<dyn Worker>) }.boxed()
+    };
+    let body = Body::Worker(Arc::new(make));
+    let spec = ChildSpec { name: "hour".into(), kind: Kind::Hour, body, view: Arc::new(|| Value::Null) };
+    let tree = Tree::start(&[spec]).await;
+    // The last beat comes five seconds before five limits have passed.
+    sleep(limit(Kind::Hour) * 6 - Duration::from_secs(6)).await;
+    assert_eq!((made.load(Ordering::SeqCst), times(&tree, "root/hour")), (1, None));
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!((made.load(Ordering::SeqCst), times(&tree, "root/hour")), (2, Some(1)), "it hangs");
+}
+
 /// Steps as often as it likes and gets nothing done; what it says of its progress is the test's.
 struct Busy {
     steps: u64,

@@ -3,9 +3,9 @@
 //! "Earlier" is the order of the merge: the present generation, segments in their order, late inputs. Of the rows of one id the
 //! first stays, among those that are not dropped anyway because their identity is there already.
 //!
-//! In memory are: pieces of the runs, 32 MiB together; of each row that is dropped a bit and a half, 10 MB of 50 million rows;
-//! and a batch of duplicates whose two rows are looked up for the list, some 24 MiB. An hour in which very many rows are
-//! duplicates costs time, not memory: for each batch the origins of the row groups concerned are read again.
+//! In memory are: of each row that is dropped a bit and a half, 10 MB of 50 million rows; pieces of the runs, 32 MiB together, and
+//! 8 MiB of duplicates that are sorted; then pieces of those, as much, and a batch of them whose two rows are looked up for the
+//! list, some 70 MiB. An hour in which very many rows are duplicates costs time, not memory: see [`List`].
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -23,18 +23,15 @@ pub(super) async fn find(
     drops: &mut [Drops],
     mut list: List<'_>,
 ) -> Result<Option<Listed>, MergeError> {
-    match mark(runs, sources, drops, &mut list).await {
-        Ok(()) => list.finish(sources).await,
+    let listed = match mark(runs, drops, &mut list).await {
+        Ok(()) => list.write(sources).await,
         Err(error) => Err(error),
-    }
+    };
+    list.discard().await;
+    listed
 }
 
-async fn mark(
-    runs: &Runs,
-    sources: &[Source],
-    drops: &mut [Drops],
-    list: &mut List<'_>,
-) -> Result<(), MergeError> {
+async fn mark(runs: &Runs, drops: &mut [Drops], list: &mut List<'_>) -> Result<(), MergeError> {
     let mut all = runs.side_by_side(|_| true).await?;
     let mut first = None;
     while let Some(entry) = all.next().await? {
@@ -43,7 +40,7 @@ async fn mark(
         match first {
             Some((hash, kept)) if hash == entry.hash => {
                 of.duplicate.insert(row);
-                list.add(Pair { hash, kept, dropped: entry.at }, sources).await?;
+                list.add(Pair::new(hash, kept, entry.at)).await?;
             }
             _ => first = Some((entry.hash, entry.at)),
         }

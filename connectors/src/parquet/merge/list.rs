@@ -1,5 +1,10 @@
 //! The list of the rows that were dropped because an earlier row has their id: a Parquet file, whose rows have the identities of
 //! those that were dropped, so that it proves itself as all files do.
+//!
+//! Both rows of a pair are looked up. Pairs are found in the order of their ids, in which each lies anywhere in the hour: so they
+//! are sorted first, by the row that is dropped, and looked up a batch at a time, which memory forces. The rows that are dropped
+//! are then read in one pass over the inputs. So are those that stay wherever they lie in about the same order, which is how clients
+//! repeat what they sent. At worst, when ids repeat at random over the hour, each batch reads the origins of all row groups.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,20 +12,23 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, StringArray, UInt64Array};
 use arrow::compute::{concat_batches, take, take_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 
 use super::runs::Locus;
+use super::sides::Sides;
+use super::sorted::{self, Sorted};
 use super::sources::Source;
 use super::{Dedupe, Listed, MergeError};
 use crate::failure::Failure;
-use crate::parquet::ids::Ids;
+use crate::parquet::ids::{Entry, Ids};
 use crate::parquet::origin;
 use crate::parquet::unify;
 use crate::parquet::write::{FileWriter, WriteOptions};
 use crate::ports::Objects;
 use crate::schema;
 
-/// Pairs looked up together.
+/// Pairs looked up together: some 70 MiB, twice while what was found is put together included.
 const BATCH: usize = if cfg!(test) { 3 } else { 1 << 17 };
 
 /// The column with the hash of the id that both rows have.
@@ -28,12 +36,36 @@ const HASH: &str = "id_hash";
 /// The columns with the identity of the row that stayed, as those of [`origin::IDENTITY`].
 const KEPT: [&str; 4] = ["kept_stream", "kept_shard", "kept_sequence", "kept_subsequence"];
 
-/// A row that stays, and one that is dropped for it; numbers of [`Locus`].
-#[derive(Debug, Clone, Copy)]
+/// A row that stays, and one that is dropped for it; numbers of [`Locus`], which take 56 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Pair {
-    pub(super) hash: u128,
     pub(super) kept: u64,
     pub(super) dropped: u64,
+    /// The first 72 bits of the hash of the id that the runs say they have. The rows themselves must have the whole in common.
+    hash: u128,
+}
+
+/// Bits of a pair's hash.
+const HASH_BITS: u32 = 72;
+
+impl Pair {
+    pub(super) fn new(hash: u128, kept: u64, dropped: u64) -> Self {
+        Pair { kept, dropped, hash: first_bits(hash) }
+    }
+
+    /// As something that is sorted by the row that is dropped.
+    fn entry(self) -> Entry {
+        Entry { hash: u128::from(self.dropped) << HASH_BITS | self.hash, at: self.kept }
+    }
+
+    fn of(entry: Entry) -> Self {
+        let hash = entry.hash & ((1 << HASH_BITS) - 1);
+        Pair { kept: entry.at, dropped: (entry.hash >> HASH_BITS) as u64, hash }
+    }
+}
+
+fn first_bits(hash: u128) -> u128 {
+    hash >> (u128::BITS - HASH_BITS)
 }
 
 /// The column of the ids, and what they are in the result.
@@ -41,12 +73,12 @@ type IdColumn<'a> = (&'a str, Option<&'a DataType>);
 
 /// See the [module](self).
 pub(super) struct List<'a> {
-    objects: &'a dyn Objects,
+    objects: Arc<dyn Objects>,
     dedupe: &'a Dedupe,
     /// What the ids are in the result.
     id_type: Option<DataType>,
     options: WriteOptions,
-    pairs: Vec<Pair>,
+    pairs: Sorted,
     /// Present once something was listed.
     file: Option<FileWriter>,
 }
@@ -54,46 +86,55 @@ pub(super) struct List<'a> {
 impl<'a> List<'a> {
     /// An empty list, of ids that are of this type in the result.
     pub(super) fn new(
-        objects: &'a dyn Objects,
+        objects: Arc<dyn Objects>,
         (dedupe, id_type): (&'a Dedupe, Option<DataType>),
         options: &WriteOptions,
     ) -> Self {
         let options = WriteOptions { ids: None, bloom: BTreeSet::new(), ..options.clone() };
-        List { objects, dedupe, id_type, options, pairs: Vec::new(), file: None }
+        let pairs = Sorted::new(objects.clone(), format!("{}/pairs", dedupe.folder));
+        List { objects, dedupe, id_type, options, pairs, file: None }
     }
 
     /// Lists a row.
-    pub(super) async fn add(&mut self, pair: Pair, sources: &[Source]) -> Result<(), MergeError> {
-        self.pairs.push(pair);
-        if self.pairs.len() >= BATCH {
-            self.flush(sources).await?;
-        }
-        Ok(())
+    pub(super) async fn add(&mut self, pair: Pair) -> Result<(), Failure> {
+        self.pairs.push(pair.entry());
+        self.pairs.relieve().await
     }
 
-    /// Makes the list durable, if there is one.
-    pub(super) async fn finish(mut self, sources: &[Source]) -> Result<Option<Listed>, MergeError> {
-        self.flush(sources).await?;
-        let Some(file) = self.file else { return Ok(None) };
+    /// Looks up all pairs, and makes the list of them durable, if there are any.
+    pub(super) async fn write(&mut self, sources: &[Source]) -> Result<Option<Listed>, MergeError> {
+        self.pairs.finish().await?;
+        let sides = self.pairs.sides(sorted::piece(self.pairs.chunks())).await?;
+        let mut all = Sides::new(sides).await?;
+        let mut pairs = Vec::new();
+        while let Some(entry) = all.next().await? {
+            pairs.push(Pair::of(entry));
+            if pairs.len() >= BATCH {
+                self.flush(std::mem::take(&mut pairs), sources).await?;
+            }
+        }
+        self.flush(pairs, sources).await?;
+        let Some(file) = self.file.take() else { return Ok(None) };
         let summary = file.finish().await?;
         Ok(Some(Listed { key: self.dedupe.list(), summary }))
     }
 
+    /// Removes what was put aside.
+    pub(super) async fn discard(&self) {
+        self.pairs.discard().await;
+    }
+
     /// Looks up both rows of every pair, and writes what is found.
-    async fn flush(&mut self, sources: &[Source]) -> Result<(), MergeError> {
-        let pairs = std::mem::take(&mut self.pairs);
+    async fn flush(&mut self, pairs: Vec<Pair>, sources: &[Source]) -> Result<(), MergeError> {
         if pairs.is_empty() {
             return Ok(());
         }
-        let mut wanted: Vec<(u64, u128)> =
-            pairs.iter().flat_map(|pair| [(pair.kept, pair.hash), (pair.dropped, pair.hash)]).collect();
-        wanted.sort_unstable();
-        wanted.dedup();
-        let found = look_up(sources, (&self.dedupe.column, self.id_type.as_ref()), &wanted).await?;
-        let rows = rows(&pairs, &wanted, &found).map_err(|error| Failure::crashed(error.to_string()))?;
+        let found = Found::of(&pairs, sources, (&self.dedupe.column, self.id_type.as_ref())).await?;
+        found.agree(&pairs, sources)?;
+        let rows = found.rows(&pairs).map_err(|error| Failure::crashed(error.to_string()))?;
         if self.file.is_none() {
             let (key, schema) = (self.dedupe.list(), rows.schema());
-            let file = FileWriter::create(self.objects, &key, schema, &self.options, &[]).await?;
+            let file = FileWriter::create(self.objects.as_ref(), &key, schema, &self.options, &[]).await?;
             self.file = Some(file);
         }
         match &mut self.file {
@@ -103,70 +144,143 @@ impl<'a> List<'a> {
     }
 }
 
-/// The origins of these rows, which are in order. What a run says of a row is not believed: its id must have that hash.
-async fn look_up(
-    sources: &[Source],
-    column: IdColumn<'_>,
-    wanted: &[(u64, u128)],
-) -> Result<RecordBatch, MergeError> {
-    let schema = origins();
-    let mut found = Vec::new();
-    for of_input in wanted.chunk_by(|a, b| Locus::of(a.0).input == Locus::of(b.0).input) {
-        let input = of_input.first().map_or(0, |(at, _)| Locus::of(*at).input);
-        let source = sources.get(input).ok_or_else(|| Failure::crashed("a row of no input"))?;
-        let mut rest = of_input;
+/// What is known of rows that were looked up.
+struct Found {
+    /// Their loci, in order.
+    wanted: Vec<u64>,
+    /// The hashes of their ids.
+    hashes: Vec<Option<u128>>,
+    /// Their origins.
+    origins: RecordBatch,
+}
+
+impl Found {
+    /// The rows of these pairs.
+    async fn of(pairs: &[Pair], sources: &[Source], column: IdColumn<'_>) -> Result<Self, MergeError> {
+        let mut wanted: Vec<u64> = pairs.iter().flat_map(|pair| [pair.kept, pair.dropped]).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let mut looking = LookUp { column, schema: origins(), hashes: Vec::new(), found: Vec::new() };
+        for of_input in wanted.chunk_by(|a, b| Locus::of(*a).input == Locus::of(*b).input) {
+            let input = of_input.first().map_or(0, |at| Locus::of(*at).input);
+            let source = sources.get(input).ok_or_else(|| Failure::crashed("a row of no input"))?;
+            looking.in_input(source, of_input).await?;
+        }
+        let LookUp { schema, hashes, found, .. } = looking;
+        let origins = concat_batches(&schema, &found).map_err(|error| Failure::crashed(error.to_string()))?;
+        if origins.num_rows() != wanted.len() || hashes.len() != wanted.len() {
+            return Err(Failure::crashed("rows that were looked up are not there").into());
+        }
+        Ok(Found { wanted, hashes, origins })
+    }
+
+    fn place(&self, at: u64) -> usize {
+        self.wanted.partition_point(|locus| *locus < at)
+    }
+
+    fn hash(&self, at: u64) -> Option<u128> {
+        self.hashes.get(self.place(at)).copied().flatten()
+    }
+
+    /// What runs say of rows is not believed: both rows of a pair must have one id, and its hash must be that one.
+    fn agree(&self, pairs: &[Pair], sources: &[Source]) -> Result<(), MergeError> {
+        for pair in pairs {
+            let dropped = self.hash(pair.dropped);
+            let is_said = dropped.is_some_and(|hash| first_bits(hash) == pair.hash);
+            let liar = if is_said { pair.kept } else { pair.dropped };
+            if is_said && self.hash(pair.kept) == dropped {
+                continue;
+            }
+            let Locus { input, row } = Locus::of(liar);
+            let source = sources.get(input).ok_or_else(|| Failure::crashed("a row of no input"))?;
+            return Err(source.corrupt(&format!("row {row} has another id than its run of ids says")));
+        }
+        Ok(())
+    }
+
+    /// The list's rows for these pairs.
+    fn rows(&self, pairs: &[Pair]) -> Result<RecordBatch, ArrowError> {
+        let kept: UInt64Array = pairs.iter().map(|pair| self.place(pair.kept) as u64).collect();
+        let dropped: UInt64Array = pairs.iter().map(|pair| self.place(pair.dropped) as u64).collect();
+        let hash = |pair: &Pair| self.hash(pair.dropped).map(|hash| format!("{hash:032x}"));
+        let hashes: StringArray = pairs.iter().map(hash).collect();
+        let mut fields = vec![Field::new(HASH, DataType::Utf8, true)];
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(hashes)];
+        let schema = self.origins.schema();
+        for ((name, field), column) in KEPT.iter().zip(schema.fields()).zip(self.origins.columns()) {
+            fields.push(field.as_ref().clone().with_name(*name));
+            columns.push(take(column, &kept, None)?);
+        }
+        for (field, column) in schema.fields().iter().zip(self.origins.columns()) {
+            fields.push(field.as_ref().clone());
+            columns.push(take(column, &dropped, None)?);
+        }
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+    }
+}
+
+/// Rows being looked up, in order.
+struct LookUp<'a> {
+    column: IdColumn<'a>,
+    schema: SchemaRef,
+    hashes: Vec<Option<u128>>,
+    found: Vec<RecordBatch>,
+}
+
+impl LookUp<'_> {
+    /// Reads rows of one input.
+    async fn in_input(&mut self, source: &Source, wanted: &[u64]) -> Result<(), MergeError> {
+        let mut rest = wanted;
         for (group, rows) in source.row_ranges().into_iter().enumerate() {
-            let (mine, others) = rest.split_at(rest.partition_point(|(at, _)| Locus::of(*at).row < rows.end));
+            let (mine, others) = rest.split_at(rest.partition_point(|at| Locus::of(*at).row < rows.end));
             if !mine.is_empty() {
-                in_group(source, (group, rows.start), (column, mine), (&schema, &mut found)).await?;
+                self.in_group(source, (group, rows.start), mine).await?;
             }
             rest = others;
         }
-        if !rest.is_empty() {
-            return Err(source.corrupt("it has fewer rows than its run of ids names"));
+        if rest.is_empty() {
+            return Ok(());
         }
+        Err(source.corrupt("it has fewer rows than its run of ids names"))
     }
-    let all = concat_batches(&schema, &found).map_err(|error| Failure::crashed(error.to_string()))?;
-    if all.num_rows() != wanted.len() {
-        return Err(Failure::crashed("rows that were looked up are not there").into());
-    }
-    Ok(all)
-}
 
-/// The same, of one row group, whose first row is `start`.
-async fn in_group(
-    source: &Source,
-    (group, start): (usize, u64),
-    ((column, id_type), wanted): (IdColumn<'_>, &[(u64, u128)]),
-    (schema, found): (&SchemaRef, &mut Vec<RecordBatch>),
-) -> Result<(), MergeError> {
-    let blame = |failure| source.blame(failure);
-    let has = |name: &&str| source.file.schema().column_with_name(name).is_some();
-    let columns: Vec<&str> = origin::COLUMNS.into_iter().filter(has).chain([column]).collect();
-    let mut batches = source.file.batches_of(vec![group], Some(&columns)).map_err(blame)?;
-    let (mut at, mut rest) = (start, wanted);
-    while let Some(batch) = batches.next().await.map_err(blame)? {
-        let end = at + batch.num_rows() as u64;
-        let (mine, others) = rest.split_at(rest.partition_point(|(locus, _)| Locus::of(*locus).row < end));
-        let ids = Ids::read_as(&batch, column, id_type).map_err(|reason| source.corrupt(&reason))?;
-        let row = |locus: u64| Locus::of(locus).row - at;
-        if let Some((locus, _)) =
-            mine.iter().find(|(locus, hash)| ids.hash(row(*locus) as usize) != Some(*hash))
+    /// The same, of one row group, whose first row is `start`.
+    async fn in_group(
+        &mut self,
+        source: &Source,
+        (group, start): (usize, u64),
+        wanted: &[u64],
+    ) -> Result<(), MergeError> {
+        let blame = |failure| source.blame(failure);
+        let has = |name: &&str| source.file.schema().column_with_name(name).is_some();
+        let columns: Vec<&str> = origin::COLUMNS.into_iter().filter(has).chain([self.column.0]).collect();
+        let mut batches = source.file.batches_of(vec![group], Some(&columns)).map_err(blame)?;
+        let (mut at, mut rest) = (start, wanted);
+        while !rest.is_empty()
+            && let Some(batch) = batches.next().await.map_err(blame)?
         {
-            let row = Locus::of(*locus).row;
-            return Err(source.corrupt(&format!("row {row} has another id than its run of ids says")));
+            let end = at + batch.num_rows() as u64;
+            let (mine, others) = rest.split_at(rest.partition_point(|at| Locus::of(*at).row < end));
+            let rows: UInt64Array = mine.iter().map(|locus| Locus::of(*locus).row - at).collect();
+            self.take(&batch, &rows).map_err(|reason| source.corrupt(&reason))?;
+            (at, rest) = (end, others);
         }
-        if !mine.is_empty() {
-            let rows: UInt64Array = mine.iter().map(|(locus, _)| row(*locus)).collect();
-            let taken = take_record_batch(&batch, &rows).map_err(|e| Failure::crashed(e.to_string()))?;
-            found.push(unify::align(&taken, schema).map_err(|reason| source.corrupt(&reason))?);
+        if rest.is_empty() {
+            return Ok(());
         }
-        (at, rest) = (end, others);
-    }
-    if rest.is_empty() {
-        Ok(())
-    } else {
         Err(source.corrupt("a row group has fewer rows than its footer says"))
+    }
+
+    /// Takes these rows out of a batch.
+    fn take(&mut self, batch: &RecordBatch, rows: &UInt64Array) -> Result<(), String> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let ids = Ids::read_as(batch, self.column.0, self.column.1)?;
+        self.hashes.extend(rows.values().iter().map(|row| ids.hash(*row as usize)));
+        let taken = take_record_batch(batch, rows).map_err(|error| error.to_string())?;
+        self.found.push(unify::align(&taken, &self.schema)?);
+        Ok(())
     }
 }
 
@@ -177,25 +291,22 @@ fn origins() -> SchemaRef {
     Arc::new(Schema::new(origin::COLUMNS.iter().filter_map(|name| field(name)).collect::<Vec<_>>()))
 }
 
-/// The list's rows for these pairs; `found` are the origins of the rows `wanted`.
-fn rows(
-    pairs: &[Pair],
-    wanted: &[(u64, u128)],
-    found: &RecordBatch,
-) -> Result<RecordBatch, arrow::error::ArrowError> {
-    let place = |at: u64| wanted.partition_point(|(locus, _)| *locus < at) as u64;
-    let kept: UInt64Array = pairs.iter().map(|pair| place(pair.kept)).collect();
-    let dropped: UInt64Array = pairs.iter().map(|pair| place(pair.dropped)).collect();
-    let hashes: StringArray = pairs.iter().map(|pair| Some(format!("{:032x}", pair.hash))).collect();
-    let mut fields = vec![Field::new(HASH, DataType::Utf8, true)];
-    let mut columns: Vec<ArrayRef> = vec![Arc::new(hashes)];
-    for ((name, field), column) in KEPT.iter().zip(found.schema().fields()).zip(found.columns()) {
-        fields.push(field.as_ref().clone().with_name(*name));
-        columns.push(take(column, &kept, None)?);
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn pairs_come_back_from_what_is_sorted_by_the_row_that_is_dropped(
+            pairs in proptest::collection::vec((any::<u128>(), 0u64..(1 << 56), 0u64..(1 << 56)), 0..20),
+        ) {
+            let pairs: Vec<Pair> = pairs.into_iter().map(|(hash, kept, dropped)| Pair::new(hash, kept, dropped)).collect();
+            let mut entries: Vec<Entry> = pairs.iter().map(|pair| pair.entry()).collect();
+            prop_assert_eq!(entries.iter().map(|entry| Pair::of(*entry)).collect::<Vec<_>>(), pairs);
+            entries.sort_unstable();
+            prop_assert!(entries.is_sorted_by_key(|entry| Pair::of(*entry).dropped));
+        }
     }
-    for (field, column) in found.schema().fields().iter().zip(found.columns()) {
-        fields.push(field.as_ref().clone());
-        columns.push(take(column, &dropped, None)?);
-    }
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
 }

@@ -13,7 +13,7 @@
 //! repeated.rs  late rows that are there      runs.rs        the ids of all inputs, sorted
 //! run.rs       carrying the plan out         sides.rs       ... and read side by side
 //! output.rs    the files that are made       drops.rs       rows that are dropped, a bit each
-//! fit.rs       what can be copied
+//! fit.rs       what can be copied            sorted.rs      entries sorted in bounded memory
 //! ```
 
 mod drops;
@@ -26,6 +26,7 @@ mod repeated;
 mod run;
 mod runs;
 mod sides;
+mod sorted;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -240,7 +241,7 @@ impl Work<'_> {
     /// Finds what has the id of an earlier row, and writes the rest.
     async fn deduplicate(mut self, dedupe: &Dedupe, runs: Arc<Runs>) -> Result<Merged, MergeError> {
         let objects = self.request.objects.clone();
-        let list = List::new(objects.as_ref(), (dedupe, runs.id_type()), &self.request.options);
+        let list = List::new(objects.clone(), (dedupe, runs.id_type()), &self.request.options);
         let list = duplicates::find(&runs, &self.sources.0, &mut self.drops, list).await?;
         let merged = self.write(Some(runs)).await;
         match (merged, list) {

@@ -1,31 +1,20 @@
 //! The ids of all inputs of a merge, as runs that can be read side by side, as often as needed.
 //!
-//! Most inputs carry their run. The ids of others are read from the column, once, and sorted a chunk at a time; chunks that are not
-//! the only one wait in objects of their own, which are deleted when the merge has ended.
+//! Most inputs carry their run. The ids of others are read from the column, once, and sorted.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema};
 
+use super::sides::{Side, Sides};
+use super::sorted::{self, Sorted};
 use super::sources::Source;
 use super::{Dedupe, MergeError, blame};
 use crate::failure::Failure;
-use crate::parquet::ids::{Entry, Ids, Packed, Packing, Run, RunReader};
+use crate::parquet::ids::{Entry, Ids, Run, RunReader};
 use crate::parquet::read::{FileReader, PortReader};
 use crate::parquet::unify;
 use crate::ports::Objects;
-
-use super::sides::{Side, Sides};
-
-/// Entries sorted in memory at a time: 8 MiB of them. Few in tests, so that these see chunks.
-const CHUNK: usize = if cfg!(test) { 16 } else { 1 << 18 };
-/// Bytes of all runs that are in memory, together.
-const PIECES: u64 = 32 << 20;
-/// Bytes of a run fetched together, at least and at most.
-const PIECE: Range<u64> = if cfg!(test) { 3..50 } else { 4 << 10..1 << 20 };
-/// Bytes of a chunk written together.
-const WRITTEN: usize = 1 << 20;
 
 /// A row of a merge: the number of the input, and of the row in it. As a number it orders rows as the merge does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,29 +47,22 @@ struct WithRun {
     rows: u64,
 }
 
-/// Sorted entries in an object.
-struct Spilled {
-    key: String,
-    packed: Packed,
-}
-
 /// See the [module](self).
 pub(super) struct Runs {
-    objects: Arc<dyn Objects>,
     dedupe: Dedupe,
     /// What the ids are in the result: what a column that has become wider holds is hashed as it will stand there.
     id_type: Option<DataType>,
     runs: Vec<WithRun>,
-    held: Arc<Vec<Entry>>,
-    spilled: Vec<Spilled>,
+    /// The ids of the others.
+    sorted: Sorted,
 }
 
 impl Runs {
     /// None yet, of a merge whose result has the columns `result`.
     pub(super) fn new(objects: Arc<dyn Objects>, dedupe: Dedupe, result: &Schema) -> Self {
-        let (runs, held, spilled) = (Vec::new(), Arc::default(), Vec::new());
+        let sorted = Sorted::new(objects, format!("{}/ids", dedupe.folder));
         let id_type = result.field_with_name(&dedupe.column).ok().map(|field| field.data_type().clone());
-        Runs { objects, dedupe, id_type, runs, held, spilled }
+        Runs { dedupe, id_type, runs: Vec::new(), sorted }
     }
 
     /// The type of the ids in the result; none when it has no such column.
@@ -105,7 +87,6 @@ impl Runs {
         if sources.len() > INPUTS {
             return Err(Failure::crashed(format!("a merge of {} files", sources.len())).into());
         }
-        let mut held = Vec::new();
         for (input, source) in sources.iter().enumerate() {
             let (file, rows) = (&source.file, source.file.rows());
             if rows > 1 << ROW_BITS {
@@ -113,26 +94,14 @@ impl Runs {
             }
             match self.of(file) {
                 Some(run) => self.runs.push(WithRun { input, port: file.port().clone(), run, rows }),
-                None => self.read(input, source, piece, &mut held).await?,
+                None => self.read(input, source, piece).await?,
             }
         }
-        if self.spilled.is_empty() {
-            held.sort_unstable();
-        } else {
-            self.spill(&mut held).await?;
-        }
-        self.held = Arc::new(held);
-        Ok(())
+        Ok(self.sorted.finish().await?)
     }
 
     /// Reads the ids of an input from its column.
-    async fn read(
-        &mut self,
-        input: usize,
-        source: &Source,
-        piece: u64,
-        held: &mut Vec<Entry>,
-    ) -> Result<(), MergeError> {
+    async fn read(&mut self, input: usize, source: &Source, piece: u64) -> Result<(), MergeError> {
         let column = self.dedupe.column.clone();
         if source.file.schema().column_with_name(&column).is_none() {
             return Ok(()); // none of its rows has an id
@@ -144,35 +113,13 @@ impl Runs {
             let ids = Ids::read_as(&batch, &column, self.id_type.as_ref())
                 .map_err(|reason| source.corrupt(&reason))?;
             for row in 0..batch.num_rows() {
-                held.extend(ids.hash(row).map(|hash| Entry { hash, at: at.number() }));
+                if let Some(hash) = ids.hash(row) {
+                    self.sorted.push(Entry { hash, at: at.number() });
+                }
                 at.row += 1;
             }
-            if held.len() >= CHUNK {
-                self.spill(held).await?;
-            }
+            self.sorted.relieve().await?;
         }
-        Ok(())
-    }
-
-    /// Moves what is held to an object.
-    async fn spill(&mut self, held: &mut Vec<Entry>) -> Result<(), Failure> {
-        if held.is_empty() {
-            return Ok(());
-        }
-        let key = format!("{}/ids-{:04}", self.dedupe.folder, self.spilled.len());
-        held.sort_unstable();
-        let mut upload = self.objects.upload(&key).await?;
-        let mut packing = Packing::default();
-        for entry in held.drain(..) {
-            packing.push(entry)?;
-            if packing.pending() >= WRITTEN {
-                upload.write(packing.take()).await?;
-            }
-        }
-        let (rest, packed) = packing.finish();
-        upload.write(rest).await?;
-        upload.finish().await?;
-        self.spilled.push(Spilled { key, packed });
         Ok(())
     }
 
@@ -180,33 +127,19 @@ impl Runs {
     /// [`Locus`].
     pub(super) async fn side_by_side(&self, wanted: impl Fn(usize) -> bool) -> Result<Sides, MergeError> {
         let runs: Vec<&WithRun> = self.runs.iter().filter(|run| wanted(run.input)).collect();
-        let count = (runs.len() + self.spilled.len()).max(1) as u64;
-        let piece = (PIECES / count).clamp(PIECE.start, PIECE.end);
-        let mut sides = vec![Side::Held { entries: self.held.clone(), next: 0 }];
+        let piece = sorted::piece(runs.len() + self.sorted.chunks());
+        let mut sides = self.sorted.sides(piece).await?;
         for WithRun { input, port, run, rows } in runs {
             let reader = RunReader::new(port.clone(), run.start, &run.packed, piece);
             sides.push(Side::Run { input: *input, rows: *rows, key: port.key().to_owned(), reader });
         }
-        for Spilled { key, packed } in &self.spilled {
-            let port = PortReader::new(self.objects.clone(), key).await.map_err(lost)?;
-            sides.push(Side::Chunk(RunReader::new(port, 0, packed, piece)));
-        }
         Sides::new(sides).await
     }
 
-    /// Deletes the chunks, as far as that goes: nobody names them, and what is left is swept.
+    /// Removes what was put aside.
     pub(super) async fn discard(&self) {
-        for Spilled { key, .. } in &self.spilled {
-            if let Err(failure) = self.objects.delete(key).await {
-                tracing::warn!(%key, %failure, "sorted ids of a merge were not removed");
-            }
-        }
+        self.sorted.discard().await;
     }
-}
-
-/// A chunk is of this merge's own making: none of the inputs is to blame for it.
-pub(super) fn lost(failure: Failure) -> MergeError {
-    Failure::crashed(format!("sorted ids of a merge cannot be read: {failure}")).into()
 }
 
 /// A run that is not as it was written.

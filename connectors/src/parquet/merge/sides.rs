@@ -7,7 +7,8 @@ use std::sync::Arc;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::MergeError;
-use super::runs::{Locus, broken, lost};
+use super::runs::{Locus, broken};
+use super::sorted::lost;
 use crate::failure::Failure;
 use crate::parquet::ids::{Entry, RunReader};
 
