@@ -13,19 +13,15 @@ use shardmill_connectors::raw::{Announced, Splitter, Unpack};
 use shardmill_connectors::record::{Origin, Sequence};
 use xxhash_rust::xxh3::Xxh3;
 
+use super::room::Room;
 use super::sorter::{Sorter, With};
 use super::{Parts, commit, letters, poller};
-use crate::budget::Share;
 use crate::dead_letters::{DeadIndex, announce};
 use crate::erase::Remembered;
 use crate::state::Manifest;
 use crate::supervision::{Next, Worker};
 use crate::telemetry;
 
-/// What an encoder holds besides the rows, and what unpacking and splitting hold.
-const FIXED_BYTES: u64 = 8 << 20;
-/// The most that the rows of one file hold before they are written.
-const ROWS_BYTES: u64 = 32 << 20;
 /// Pieces of a file that are standardised before other tasks get their turn.
 const SLICE: usize = 256;
 
@@ -100,7 +96,9 @@ impl RawFileWorker {
         {
             return Ok(self.adopt(manifest));
         }
-        let room = self.room().await;
+        let tables = self.parts.settings.table.tables.current();
+        let room = Room::of(&self.parts.shared.memory, &tables, &self.parts.shared.lake.write);
+        let shares = room.take(&self.parts.shared.memory).await;
         let opened = self.parts.settings.files.open(&file.place).await?;
         let source = self.source(file, &opened.version);
         if let Some(manifest) = commit::known(&documents, &source).await? {
@@ -113,30 +111,22 @@ impl RawFileWorker {
             subsequence: 0,
             arrived_at: file_time(file),
         };
-        let rows_bytes = room.0.bytes() / 2;
+        let rows_bytes = room.rows / 2;
         let shared = &self.parts.shared;
         let with = With {
             settings: self.parts.settings.events(),
             objects: shared.ports.objects.as_ref(),
             write: &shared.lake.write,
+            ids: room.ids,
         };
         let erased = Remembered::load(documents.as_ref()).await?;
         let mut sorter = Sorter::new(with, &source, origin, rows_bytes).without(erased.clone());
         sort(opened, &mut sorter).await?;
         let manifest = sorter.finish().await?;
-        drop(room);
+        drop(shares);
         crash::point("intake.before-manifest");
         erased.still(documents.as_ref()).await?;
         self.commit(manifest).await
-    }
-
-    /// Room for the rows and for the encoders. No file takes a whole budget: shards go on.
-    async fn room(&self) -> (Share, Share) {
-        let memory = &self.parts.shared.memory;
-        let row_group = self.parts.shared.lake.write.row_group_bytes as u64;
-        let rows = (memory.builders.limit() / 4).min(FIXED_BYTES + ROWS_BYTES);
-        let encoders = (memory.encoders.limit() / 2).min(FIXED_BYTES + row_group);
-        (memory.builders.take(rows).await, memory.encoders.take(encoders).await)
     }
 
     /// The source's name: the same file and version give the same one, unless it was announced again on purpose.

@@ -18,6 +18,7 @@ mod desk;
 mod file;
 mod letters;
 mod poller;
+mod room;
 pub(crate) mod sorter;
 mod watermark;
 

@@ -25,7 +25,9 @@ use crate::standardise::{self, Arrived, Builder, Builders, Reading, Refusal};
 use crate::state::{Manifest, ManifestEntry};
 
 /// Hours of tables whose files are open at once, at most.
-const HOURS: usize = 8;
+pub(super) const HOURS: usize = 8;
+/// What the ids of all open files take at most, where there is room for it: some 30,000 of each.
+pub(crate) const IDS_BYTES: u64 = 32 << 20;
 /// The smallest row group that is worth it.
 const ROW_GROUP: usize = 1 << 20;
 
@@ -58,6 +60,8 @@ pub(crate) struct With<'a> {
     pub(crate) objects: &'a dyn Objects,
     /// How Parquet files are written.
     pub(crate) write: &'a WriteOptions,
+    /// Bytes that the ids of all open files may take: see [`WriteOptions::id_bytes`].
+    pub(crate) ids: u64,
 }
 
 /// See the [module](self).
@@ -98,7 +102,7 @@ impl<'a> Sorter<'a> {
             with,
             origin,
             rows_bytes: usize::try_from(rows_bytes).unwrap_or(usize::MAX),
-            options: WriteOptions { row_group_bytes, ..write.clone() },
+            options: WriteOptions { row_group_bytes, ..write.clone() }.with_id_bytes(with.ids / HOURS as u64),
             manifest: Manifest { source: source.to_owned(), ..Manifest::default() },
             letters: LetterFile::new(format!("{folder}/dead.ndjson")),
             folder,

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use super::Settings;
 use super::file::sort;
-use super::sorter::{Sorter, With};
+use super::sorter::{IDS_BYTES, Sorter, With};
 use crate::dead_letters::Letter;
 use crate::dead_letters::letter::{self, InFile};
 use crate::shared::{PartitionBy, StreamSettings};
@@ -63,8 +63,8 @@ impl Site {
             subsequence: 0,
             arrived_at: AT,
         };
-        let with =
-            With { settings: self.settings.events(), objects: self.objects.as_ref(), write: &self.write };
+        let (settings, objects) = (self.settings.events(), self.objects.as_ref());
+        let with = With { settings, objects, write: &self.write, ids: IDS_BYTES };
         let mut sorter = Sorter::new(with, "file-1", origin, rows_bytes);
         let chunks = bytes.chunks(1_000).map(Bytes::copy_from_slice).collect::<Vec<_>>();
         let body = Box::new(Chunks(chunks.into_iter()));

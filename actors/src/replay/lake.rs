@@ -19,7 +19,7 @@ use crate::dead_letters::letter::Refused;
 use crate::dead_letters::selection::Status;
 use crate::dead_letters::{Letter, Search, Selection, announce_once};
 use crate::intake::commit;
-use crate::intake::sorter::{Of, Sorter, With};
+use crate::intake::sorter::{IDS_BYTES, Of, Sorter, With};
 use crate::shared::{Ports, StreamSettings};
 use crate::standardise::Refusal;
 use crate::state::Manifest;
@@ -104,7 +104,7 @@ impl Run<'_> {
             false => with.ports.objects.as_ref(),
         };
         let settings = Of { name: &portion.stream, label: "shardmill.replay", table: stream };
-        let with_sorter = With { settings, objects, write: with.write };
+        let with_sorter = With { settings, objects, write: with.write, ids: IDS_BYTES };
         let mut sorter = Sorter::new(with_sorter, source, nobody(portion), ROWS_BYTES);
         let all = (portion, self.all, &self.erased);
         let mut records = Records::new(&with, self.request, all, stream, &mut self.pace);

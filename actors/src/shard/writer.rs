@@ -14,7 +14,7 @@ use shardmill_connectors::clock::Millis;
 use shardmill_connectors::crash;
 use shardmill_connectors::failure::Failure;
 use shardmill_connectors::layout;
-use shardmill_connectors::parquet::FileWriter;
+use shardmill_connectors::parquet::{FileWriter, WriteOptions};
 use shardmill_connectors::setsum::Tally;
 use tokio::sync::mpsc;
 use tracing::Instrument;
@@ -241,7 +241,7 @@ impl Writer {
             let objects = self.parts.shared.ports.objects.as_ref();
             let options = &table.write(&self.parts.shared.lake.write);
             let held: usize = batches.iter().map(RecordBatch::get_array_memory_size).sum();
-            let cost = ENCODER_BYTES + held as u64 + options.filter_bytes();
+            let cost = cost(options, held as u64, tally.rows);
             let _room = self.parts.shared.memory.encoders.take(cost).await;
             let mut file = FileWriter::create(objects, &key, table.schema.arrow(), options, &meta).await?;
             for batch in batches {
@@ -308,6 +308,12 @@ impl Writer {
     }
 }
 
+/// What the encoder of a segment of so many rows takes beside them, which are so many bytes: pages and dictionaries, the rows
+/// encoded, Bloom filters, and the ids for its run.
+fn cost(options: &WriteOptions, held: u64, rows: u64) -> u64 {
+    ENCODER_BYTES + held + options.filter_bytes() + options.id_bytes(rows)
+}
+
 #[async_trait]
 impl Worker for Writer {
     async fn step(&mut self) -> Result<Next, Failure> {
@@ -342,5 +348,22 @@ impl Worker for Writer {
             self.take_in(batch, from).await;
         }
         self.commit_now().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_encoder_costs_what_it_holds_of_ids_and_filters_too() {
+        let plain = WriteOptions::default();
+        let with_ids = WriteOptions { ids: Some("message_id".to_owned()), ..plain.clone() };
+        let with_both = WriteOptions { bloom: ["user_id".to_owned()].into(), ..with_ids.clone() };
+        assert_eq!(cost(&plain, 1_000, 50_000), ENCODER_BYTES + 1_000);
+        // A hash and a row number of each, in a list that grows by doubling.
+        assert!(cost(&with_ids, 1_000, 50_000) >= ENCODER_BYTES + 1_000 + 50_000 * 3 * 32);
+        assert_eq!(cost(&with_ids, 0, 10_000_000), cost(&with_ids, 0, 1 << 18), "a file of more has no run");
+        assert!(cost(&with_both, 0, 10) > cost(&with_ids, 0, 10));
     }
 }

@@ -78,7 +78,7 @@ impl Encoder {
             hash: Xxh3::new(),
             bytes: 0,
             owed: 0,
-            collecting: options.ids.as_deref().map(Collecting::new),
+            collecting: options.ids.as_deref().map(|column| Collecting::new(column, options.id_rows)),
             run: None,
         })
     }

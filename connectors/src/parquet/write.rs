@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::copied::Copied;
 use super::encoder::{Account, Encoder};
 use super::filters;
-use super::ids::Packed;
+use super::ids::{self, Packed};
 use crate::clock::Millis;
 use crate::failure::Failure;
 use crate::ports::{Objects, Put, Upload};
@@ -48,6 +48,9 @@ pub struct WriteOptions {
     pub part_bytes: u64,
     /// The column of the client's message ids, in a table that is de-duplicated by them: files get a run of their hashes.
     pub ids: Option<String>,
+    /// Ids of a file that are kept in mind for its run, at most: one that has more has no run, and whoever merges it reads the
+    /// column instead.
+    pub id_rows: usize,
     /// The columns that get a Bloom filter in every row group that is encoded. Row groups that are copied keep what they have.
     pub bloom: BTreeSet<String>,
 }
@@ -64,6 +67,7 @@ impl Default for WriteOptions {
             // Engines read parts side by side, and a merge's requests for one part stay far below what stores allow.
             part_bytes: 1 << 30,
             ids: None,
+            id_rows: ids::MOST,
             bloom: BTreeSet::new(),
         }
     }
@@ -73,6 +77,19 @@ impl WriteOptions {
     /// The memory that Bloom filters take while a row group is encoded, in bytes.
     pub fn filter_bytes(&self) -> u64 {
         filters::memory(self.bloom.len(), self.row_group_rows)
+    }
+
+    /// The memory that the ids of a file of so many rows take until it is finished, in bytes.
+    pub fn id_bytes(&self, rows: u64) -> u64 {
+        let kept = if self.ids.is_some() { rows.min(self.id_rows as u64) } else { 0 };
+        ids::memory(kept)
+    }
+
+    /// The same options, for a file whose ids may take so many bytes.
+    #[must_use]
+    pub fn with_id_bytes(self, bytes: u64) -> Self {
+        let fitting = usize::try_from(bytes / ids::memory(1)).unwrap_or(usize::MAX);
+        WriteOptions { id_rows: fitting.min(self.id_rows), ..self }
     }
 
     /// Bytes of an object that a merge fetches together, and about what it holds of it at a time.
@@ -258,6 +275,20 @@ mod tests {
         assert_eq!(reader.metadata("shardmill.shard"), Some("s/a"));
         assert_eq!(reader.metadata(ROWS), Some("25"));
         assert_eq!(reader.metadata(SETSUM), Some(summary.tally.sum.to_string().as_str()));
+    }
+
+    #[test]
+    fn what_ids_take_is_told_and_can_be_bounded() {
+        let without = WriteOptions { id_rows: 1_000, ..WriteOptions::default() };
+        let with = WriteOptions { ids: Some("id".to_owned()), ..without.clone() };
+        assert_eq!((without.id_bytes(500), with.id_bytes(0)), (0, 0));
+        assert!(with.id_bytes(500) >= 500 * 32, "a hash and a row");
+        assert_eq!(with.id_bytes(2_000), with.id_bytes(1_000), "no more are kept");
+        for bytes in [0, 10_000, 1 << 30] {
+            let bound = with.clone().with_id_bytes(bytes);
+            assert!(bound.id_bytes(u64::MAX) <= bytes && bound.id_rows <= 1_000);
+        }
+        assert_eq!(with.clone().with_id_bytes(with.id_bytes(700)).id_rows, 700);
     }
 
     #[tokio::test]

@@ -39,7 +39,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
 pub(super) use self::carry::carry;
-pub(super) use self::collect::Collecting;
+pub(super) use self::collect::{Collecting, MOST, memory};
 pub(super) use self::pack::{Packed, Packing};
 pub(super) use self::prove::prove;
 pub use self::prove::{Twice, listed_rows, twice};
