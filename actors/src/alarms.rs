@@ -343,6 +343,16 @@ fn hours(world: &World) -> Vec<Alarm> {
                 urgent: true,
             });
         }
+        if let Some(list) = &hour.lost_list {
+            found.push(Alarm {
+                alarm: "list of duplicates lost",
+                at: format!("{at} {}", list.key),
+                text: format!("late rows of the hour wait, new ones do not: {}", list.reason),
+                fix: "put the object back from a backup or an older version: late rows go on within a minute"
+                    .into(),
+                urgent: true,
+            });
+        }
         for file in &hour.quarantined {
             found.push(Alarm {
                 alarm: "segment quarantined",
@@ -375,9 +385,22 @@ impl Worker for Watcher {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::HourState;
+    use crate::state::hour::LostList;
 
     fn alarm(at: &str, urgent: bool) -> Alarm {
         Alarm { alarm: "test", at: at.into(), text: "t".into(), fix: "f".into(), urgent }
+    }
+
+    #[test]
+    fn a_lost_list_of_duplicates_is_an_alarm() {
+        let hour = "2026-11-21T07".parse().unwrap();
+        let lost = LostList { key: "d/list.parquet".into(), reason: "it is gone".into(), since: Millis(1) };
+        let state = HourState { lost_list: Some(lost), complete: true, ..HourState::new("events", hour) };
+        let known = [(("events".to_owned(), hour), Arc::new(state))];
+        let found = hours(&World { hours: known.into(), ..World::default() });
+        assert_eq!((found.len(), found[0].alarm, found[0].urgent), (1, "list of duplicates lost", true));
+        assert!(found[0].at.ends_with("d/list.parquet") && found[0].text.contains("it is gone"));
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub const COMMITS: &str = "shardmill_commits_total";
 pub const GENERATIONS: &str = "shardmill_generations_total";
 /// Counter; label `table`.
 pub const DUPLICATES: &str = "shardmill_duplicate_rows_dropped_total";
+/// Counter; label `table`.
+pub const LISTS_LOST: &str = "shardmill_duplicate_lists_lost_total";
 /// Counter; label `class`.
 pub const FAILURES: &str = "shardmill_failures_total";
 /// Counter.
@@ -109,6 +111,11 @@ pub const METRICS: &[Metric] = &[
     (COMMITS, Kind::Counter, "Commits of shard documents"),
     (GENERATIONS, Kind::Counter, "Generations of hours committed"),
     (DUPLICATES, Kind::Counter, "Rows dropped because an earlier row of their hour has their message id"),
+    (
+        LISTS_LOST,
+        Kind::Counter,
+        "Looks at a list of duplicates that could not be read: late rows of its hour wait",
+    ),
     (FAILURES, Kind::Counter, "Failures decided by supervisors"),
     (SWEPT, Kind::Counter, "Abandoned objects deleted by the sweeper"),
     (BUDGET_USED, Kind::Gauge, "Bytes of a memory budget in use"),

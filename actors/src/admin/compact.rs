@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_millis(100);
 const PEERS: Duration = Duration::from_secs(2);
 
 /// Commits what the writers hold and compacts every hour (or those of `table`, `hour`) that has something to absorb. Answers
-/// when all of it is absorbed and the catalog looks at it.
+/// when all of it is absorbed, but what waits for a lost list of duplicates, and the catalog looks at it.
 pub(super) async fn run(shared: &Shared, arguments: &Value) -> Result<Value, Failure> {
     let table = arguments.get("table").and_then(Value::as_str);
     let hour = match arguments.get("hour").and_then(Value::as_str) {
@@ -81,8 +81,11 @@ fn pending(world: &World, meant: impl Fn(&HourState) -> bool) -> (Vec<(String, H
     }
     states.retain(|_, state| meant(state));
     let all = states.len();
+    // Late inputs that wait for a list of duplicates do so until somebody puts it back.
+    let waits = |state: &HourState| world.inputs(state).segments.is_empty() && state.lost_list.is_some();
     let unfinished = |state: &HourState| {
-        !world.inputs(state).is_empty() || (state.generation > 0 && state.catalog.switched_at.is_none())
+        !(world.inputs(state).is_empty() || waits(state))
+            || (state.generation > 0 && state.catalog.switched_at.is_none())
     };
     (states.into_iter().filter(|(_, state)| unfinished(state)).map(|(key, _)| key).collect(), all)
 }

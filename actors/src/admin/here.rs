@@ -214,6 +214,7 @@ fn hours(world: &World) -> Value {
             "bytes": state.files.iter().map(|file| file.bytes).sum::<u64>(),
             "fresh_segments": inputs.segments.len(), "late_inputs": inputs.late.len(),
             "duplicates": state.duplicates.rows,
+            "lost_list": state.lost_list.as_ref().map(|list| &list.key),
             "epoch": state.ownership.epoch, "owner": state.ownership.owner,
         }));
     }

@@ -158,7 +158,7 @@ impl Work<'_> {
         }
         let quarantined = state.quarantined.clone();
         let state = HourState { ownership, ..state };
-        let outcome = steps::Outcome { merged, quarantined, complete: false, column };
+        let outcome = steps::Outcome { merged, quarantined, lost: None, complete: false, column };
         self.commit(steps::succeed(&state, inputs, outcome)).await
     }
 

@@ -31,6 +31,7 @@ pub(super) fn everything(state: &HourState, inputs: &Inputs, now: Millis) -> Hou
         expired_at: state.expired_at.or(Some(now)),
         expired: state.expired + state.tally + segments + sources,
         duplicate_lists: Vec::new(),
+        lost_list: None,
         catalog: CatalogState { switched_at: None, ..state.catalog.clone() },
         garbage: state.garbage.iter().cloned().chain(steps::replaced(state, inputs)).chain(lists).collect(),
         ..state.clone()

@@ -7,13 +7,14 @@
 
 mod expire;
 mod live;
+mod lost;
 pub mod plan;
 pub(crate) mod steps;
 mod watched;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures::FutureExt;
@@ -79,6 +80,8 @@ pub struct Compactor {
     since: Millis,
     /// What it knows of the hour's manifest.
     keeping: Keeping,
+    /// When a list of duplicates was looked for in vain.
+    missed: Option<Instant>,
     /// Beats with every answer of `objects`.
     pulse: Pulse,
     objects: Arc<dyn Objects>,
@@ -91,7 +94,7 @@ impl Compactor {
         let (since, keeping) = (Millis::now(), Keeping::default());
         let pulse = Pulse::default();
         let objects = Arc::new(Watched::new(shared.ports.objects.clone(), pulse.clone()));
-        Compactor { shared, table, hour, cell: None, answered, since, keeping, pulse, objects }
+        Compactor { shared, table, hour, cell: None, answered, since, keeping, missed: None, pulse, objects }
     }
 
     /// The hour's document, taken for this node.
@@ -202,7 +205,8 @@ impl Worker for Compactor {
         if shown == Shown::Opened {
             return Ok(Next::Again);
         }
-        let step = self.choose(&world, (&state, &inputs), asked);
+        let (inputs, wait) = lost::ready(&state, inputs, self.missed);
+        let step = lost::patiently(self.choose(&world, (&state, &inputs), asked), wait);
         match (step, shown) {
             // What lets files go, or the hour itself, waits for the manifest.
             (Step::Switch | Step::Clean | Step::Done, Shown::Waits(wait)) => Ok(Next::After(wait)),

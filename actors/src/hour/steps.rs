@@ -10,8 +10,8 @@ use shardmill_connectors::parquet::{self, Dedupe, Input, MergeError, MergeReques
 use shardmill_connectors::setsum::Tally;
 use uuid::Uuid;
 
-use super::{Compactor, plan};
-use crate::state::hour::{CatalogState, GenerationFile, Quarantined};
+use super::{Compactor, lost, plan};
+use crate::state::hour::{CatalogState, GenerationFile, LostList, Quarantined};
 use crate::state::{Absorbed, HourState};
 use crate::telemetry;
 use crate::world::Inputs;
@@ -32,15 +32,11 @@ impl Compactor {
         let column = self.shared.dedupe_of(&self.table).unwrap_or_else(|| state.dedupe.clone());
         let room = self.room(state, inputs, column.is_some());
         let _room = self.pulse.through(self.shared.memory.merges.take(room)).await;
-        let mut quarantined = state.quarantined.clone();
-        let merged = loop {
-            match parquet::merge(self.request(state, inputs, &quarantined, column.clone())).await {
-                Ok(merged) => break merged,
-                Err(MergeError::Failed(failure)) => return Err(failure),
-                Err(MergeError::Corrupt { key, reason }) => {
-                    quarantined.push(quarantine(state, inputs, &key, &reason)?);
-                }
-            }
+        let Made { merged, inputs, quarantined, lost } = self.make(state, inputs.clone(), &column).await?;
+        let merged = match (merged, lost.clone()) {
+            (Some(merged), _) => merged,
+            (None, Some(lost)) => return self.wait_for_list(state, lost).await,
+            (None, None) => return Ok(()),
         };
         crash::point("hour.after-write");
         for file in &merged.files {
@@ -48,7 +44,7 @@ impl Compactor {
         }
         self.prove_list(&merged).await?;
         let duplicates = merged.duplicates.rows;
-        let next = succeed(state, inputs, Outcome { merged, quarantined, complete, column });
+        let next = succeed(state, &inputs, Outcome { merged, quarantined, lost, complete, column });
         if !next.balances() {
             return Err(Failure::crashed(format!(
                 "{}/{}: the books of generation {} do not balance",
@@ -69,6 +65,33 @@ impl Compactor {
             );
         }
         Ok(())
+    }
+
+    /// Merges, and again without what turns out not to be readable.
+    async fn make(
+        &mut self,
+        state: &HourState,
+        inputs: Inputs,
+        column: &Option<String>,
+    ) -> Result<Made, Failure> {
+        let mut made = Made { merged: None, inputs, quarantined: state.quarantined.clone(), lost: None };
+        while made.lost.is_none() || !made.inputs.segments.is_empty() {
+            match parquet::merge(self.request(state, &made.inputs, &made.quarantined, column.clone())).await {
+                Ok(merged) => return Ok(Made { merged: Some(merged), ..made }),
+                Err(MergeError::Failed(failure)) => return Err(failure),
+                Err(MergeError::Corrupt { key, reason })
+                    if lost::is_list(state, &key) && !made.inputs.late.is_empty() =>
+                {
+                    made.lost = Some(self.miss(state, &made.inputs, (key, reason)));
+                    // What is late and cannot be read either is judged when it is its turn.
+                    (made.inputs.late, made.quarantined) = (Vec::new(), state.quarantined.clone());
+                }
+                Err(MergeError::Corrupt { key, reason }) => {
+                    made.quarantined.push(quarantine(state, &made.inputs, &key, &reason)?);
+                }
+            }
+        }
+        Ok(made)
     }
 
     /// What a merge takes of the memory.
@@ -197,12 +220,26 @@ impl Compactor {
     }
 }
 
+/// What came of merging.
+struct Made {
+    /// The generation; none when late inputs wait, and there are no others.
+    merged: Option<Merged>,
+    /// What is in it.
+    inputs: Inputs,
+    /// Inputs that could not be read, by now.
+    quarantined: Vec<Quarantined>,
+    /// The list that was looked for in vain.
+    lost: Option<LostList>,
+}
+
 /// What a merge brought.
 pub(crate) struct Outcome {
     /// The new files.
     pub(crate) merged: Merged,
     /// Inputs that could not be read, by now.
     pub(crate) quarantined: Vec<Quarantined>,
+    /// The list of duplicates that was looked for in vain.
+    pub(crate) lost: Option<LostList>,
     /// Every shard has passed the hour.
     pub(crate) complete: bool,
     /// The column by which duplicates were looked for.
@@ -211,7 +248,9 @@ pub(crate) struct Outcome {
 
 /// The hour's state after a merge of `inputs`.
 pub(crate) fn succeed(state: &HourState, inputs: &Inputs, outcome: Outcome) -> HourState {
-    let Outcome { merged, quarantined, complete, column } = outcome;
+    let Outcome { merged, quarantined, lost, complete, column } = outcome;
+    // Who has merged late inputs has read all lists.
+    let lost_list = lost.or_else(|| state.lost_list.clone().filter(|_| inputs.late.is_empty()));
     let (tally, dropped, duplicates) = (merged.tally(), merged.dropped, merged.duplicates);
     let list = merged.list.map(|list| GenerationFile {
         key: list.key,
@@ -242,6 +281,7 @@ pub(crate) fn succeed(state: &HourState, inputs: &Inputs, outcome: Outcome) -> H
         catalog: CatalogState { switched_at: None, ..state.catalog.clone() },
         garbage: state.garbage.iter().cloned().chain(garbage).collect(),
         quarantined,
+        lost_list,
         ..state.clone()
     }
 }

@@ -14,10 +14,11 @@ use shardmill_connectors::record::NewRecord;
 use shardmill_connectors::schema::TableSchema;
 
 use super::Compactor;
+use crate::intake::commit;
 use crate::live::testing::live;
 use crate::shared::{Ports, StreamSettings};
 use crate::standardise::{Table, Tables, TablesBook};
-use crate::state::HourState;
+use crate::state::{HourState, Manifest, ManifestEntry};
 use crate::testing::Site;
 use crate::verify::{Scope, verify};
 
@@ -49,11 +50,16 @@ async fn compacted(site: &Site, rows: u64) -> Vec<HourState> {
     hours
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn of_what_two_shards_have_twice_one_row_stays_and_the_other_is_listed() {
+/// A node whose table is de-duplicated.
+async fn deduplicating() -> Site {
     let table = Table { ids: Some("message_id".to_owned()), ..Table::new("events", TableSchema::builtin()) };
     let tables = Arc::new(TablesBook::fixed(Tables::new(table, [])));
-    let site = Site::start_with(16 << 20, |stream| StreamSettings { tables, ..stream }).await;
+    Site::start_with(16 << 20, |stream| StreamSettings { tables, ..stream }).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_what_two_shards_have_twice_one_row_stays_and_the_other_is_listed() {
+    let site = deduplicating().await;
     let ports = site.node.shared.ports.clone();
     put_twice(&site, 0..20).await;
     let hours = compacted(&site, 40).await;
@@ -77,6 +83,58 @@ async fn of_what_two_shards_have_twice_one_row_stays_and_the_other_is_listed() {
     site.node.stop().await;
     let report = verify(&ports, &scope).await.unwrap();
     assert!(report.ok && report.duplicates == duplicates, "{report:?}");
+}
+
+/// Offers all rows of an hour again, as a replay does; the source's name.
+async fn replay(ports: &Ports, hour: &HourState) -> String {
+    let (source, key) = ("replay-1".to_owned(), "late/replay-1/again.parquet".to_owned());
+    let body = ports.objects.get(&hour.files[0].key).await.unwrap();
+    let (table, bytes) = (hour.table.clone(), body.len() as u64);
+    ports.objects.put(&key, body).await.unwrap();
+    let entries = vec![ManifestEntry { table, hour: hour.hour, key, bytes, tally: hour.tally }];
+    let manifest = Manifest { source: source.clone(), entries, ..Manifest::default() };
+    assert!(commit::create(&ports.documents, manifest).await.unwrap().1);
+    source
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_list_of_duplicates_is_lost_late_rows_wait_and_new_ones_do_not() {
+    let site = deduplicating().await;
+    let ports = site.node.shared.ports.clone();
+    put_twice(&site, 0..20).await;
+    let first = compacted(&site, 40).await.remove(0);
+    let list = first.duplicate_lists[0].key.clone();
+    let body = ports.objects.get(&list).await.unwrap();
+    ports.objects.delete(&list).await.unwrap();
+    let source = replay(&ports, &first).await;
+    put_twice(&site, 20..30).await;
+
+    let hours = compacted(&site, 60).await;
+    assert_eq!(hours.iter().map(|hour| hour.tally.rows).sum::<u64>(), 30, "new rows are there");
+    let waiting = hours.iter().find(|hour| hour.hour == first.hour).unwrap();
+    assert_eq!(waiting.lost_list.as_ref().map(|lost| &lost.key), Some(&list));
+    assert!(waiting.late.is_empty() && waiting.quarantined.is_empty() && waiting.balances(), "{waiting:?}");
+    let shown = site.node.admin.request("hours", json!({})).await.unwrap().to_string();
+    assert!(shown.contains(&format!("\"lost_list\":\"{list}\"")), "{shown}");
+    let report = verify(&ports, &Scope::default()).await.unwrap();
+    assert!(format!("{:?}", report.findings).contains(&list), "{report:?}");
+
+    ports.objects.put(&list, body).await.unwrap();
+    let mended = async {
+        loop {
+            let hours = compacted(&site, 60).await;
+            if hours.iter().all(|hour| hour.lost_list.is_none()) {
+                return hours;
+            }
+        }
+    };
+    let hours = tokio::time::timeout(Duration::from_secs(60), mended).await.unwrap();
+    let whole = hours.iter().find(|hour| hour.hour == first.hour).unwrap();
+    assert_eq!((whole.late.get(&source), whole.dropped), (Some(&first.tally), first.tally));
+    assert_eq!(hours.iter().map(|hour| hour.tally.rows).sum::<u64>(), 30, "none came back");
+    site.node.stop().await;
+    let report = verify(&ports, &Scope { deep: true, ..Scope::default() }).await.unwrap();
+    assert!(report.ok, "{report:?}");
 }
 
 /// The identities of all rows that manifests name, hour by hour, each as often as it is there.

@@ -48,6 +48,17 @@ pub struct Quarantined {
     pub reason: String,
 }
 
+/// A list of duplicates that could not be read. Late inputs wait until it can: a row of theirs may have been dropped before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostList {
+    /// Its object.
+    pub key: String,
+    /// What is wrong with it.
+    pub reason: String,
+    /// When that was found.
+    pub since: Millis,
+}
+
 /// An hour's document.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HourState {
@@ -84,6 +95,9 @@ pub struct HourState {
     /// Segments that could not be read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quarantined: Vec<Quarantined>,
+    /// The list of duplicates that late inputs wait for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_list: Option<LostList>,
     /// Since when the hour is older than its table keeps: it has no files any more, and gets none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expired_at: Option<Millis>,
@@ -134,6 +148,7 @@ impl HourState {
             duplicate_lists: Vec::new(),
             dedupe: None,
             quarantined: Vec::new(),
+            lost_list: None,
             expired_at: None,
             expired: Tally::default(),
             erased: Tally::default(),

@@ -15,7 +15,7 @@ use crate::world::World;
 const TOGETHER: usize = 2;
 
 /// What is said about a list that is not what was recorded of it.
-const LOST_LIST: &str = "put the object back from a backup: without it the hour takes in no late rows, because one of them may have been dropped";
+const LOST_LIST: &str = "put the object back from a backup or an older version: without it late rows of the hour wait, because one of them may have been dropped";
 /// What is said about rows that should not be there.
 const NOT_DROPPED: &str =
     "nothing mends this by itself: keep the lake as it is, and ask those who wrote the software";

@@ -157,6 +157,45 @@ async fn rows_that_were_lost_come_back() {
 }
 
 #[tokio::test]
+async fn while_a_list_of_duplicates_is_gone_what_is_replayed_waits_and_what_is_new_does_not() {
+    let site = Site::new(&raw(&format!("{CONFIG}\ndedupe = \"message_id\"\n")));
+    let (node, cli) = (site.start().await, site.cli());
+    let events = |from: usize, to: usize| {
+        (from..to).map(|n| event(&format!("m{:02}", n % 30), ago(2))).collect::<Vec<_>>()
+    };
+    accept(&node, &events(0, 40)).await;
+    node.drained(40, PATIENCE).await.unwrap();
+    compact(&node).await;
+    assert_eq!(cli.count("SELECT count(*) AS n FROM events").await.unwrap(), 30);
+    let lists = files(&site.object("duplicates"));
+    assert_eq!(lists.len(), 1);
+    let list = std::fs::read(&lists[0]).unwrap();
+    std::fs::remove_file(&lists[0]).unwrap();
+
+    assert_eq!(replay(&cli, &[]).await["rows"], 40);
+    accept(&node, &[event("new", ago(2))]).await;
+    node.drained(41, PATIENCE).await.unwrap();
+    compact(&node).await;
+    assert_eq!(cli.count("SELECT count(*) AS n FROM events").await.unwrap(), 31);
+    let waits = |hours: &Value| hours.as_array().unwrap().iter().any(|hour| !hour["lost_list"].is_null());
+    until(&node, "hours", waits).await;
+    node.stop().await.unwrap();
+    let found = cli.run(&["lake", "verify", "--json"]).await.unwrap();
+    assert!(found.code != 0 && found.stdout.contains("late rows of the hour wait"), "{}", found.stdout);
+
+    // A node that starts looks for it at once.
+    std::fs::write(&lists[0], list).unwrap();
+    let (node, cli) = (site.start().await, site.cli());
+    while waits(&node.ask("hours").await.unwrap()) {
+        compact(&node).await;
+    }
+    assert_eq!(cli.count("SELECT count(*) AS n FROM events").await.unwrap(), 31);
+    node.stop().await.unwrap();
+    let report = cli.verify().await.unwrap();
+    assert_eq!((&report["rows"], &report["duplicates"]), (&json!(31), &json!(10)), "{report}");
+}
+
+#[tokio::test]
 async fn other_tools_read_what_is_kept() {
     let site = Site::new(&CONFIG.replace("[streams.events]\n", "[streams.events]\nraw = true\n"));
     let (node, cli) = (site.start().await, site.cli());

@@ -120,7 +120,7 @@ impl<'a> List<'a> {
     }
 
     /// Removes what was put aside.
-    pub(super) async fn discard(&self) {
+    pub(super) async fn discard(&mut self) {
         self.pairs.discard().await;
     }
 
