@@ -3,10 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::{Array, Float64Array};
+use arrow::datatypes::DataType;
 
 use super::copies::{chunk, dissected};
 use super::*;
 use crate::parquet::ids::{Entry, Packing, hash};
+use crate::parquet::merge::list::Pair;
+use crate::parquet::merge::runs::Locus;
 use crate::parquet::{FileWriter, listed_rows, twice};
 
 const COLUMN: &str = "message_id";
@@ -317,6 +320,34 @@ async fn ids_are_compared_as_they_stand_in_a_column_that_has_become_wider() {
         let next = merge(MergeRequest { folder: "next".into(), dedupe: dedupe("e"), ..next }).await.unwrap();
         assert_eq!(next.duplicates, tally([20, 21]));
     }
+}
+
+#[tokio::test]
+async fn what_is_repeated_in_about_its_order_is_looked_up_in_about_one_pass() {
+    let objects = Memory::shared();
+    let all = |from: u32| (0..140).map(|n| (from + n, 10 + n as u8)).collect::<Vec<Row>>();
+    let base = vec![put(&objects, "one", &all(0), false).await];
+    let again = vec![put(&objects, "two", &all(200), false).await];
+    let request = request(&objects, [base, again, vec![]], copying());
+    let sources = Sources::open(&request).await.unwrap();
+    let dedupe = dedupe("d").unwrap();
+    let mut list = List::new(objects.clone(), (&dedupe, Some(DataType::Utf8)), &request.options);
+    // As they are found: in the order of the hashes of their ids.
+    let mut found: Vec<(u128, u64)> = (0..140).map(|n| (hash(&format!("id {}", 10 + n)), n)).collect();
+    found.sort_unstable();
+    for (hash, row) in found {
+        let at = |input| Locus { input, row }.number();
+        list.add(Pair::new(hash, at(0), at(1))).await.unwrap();
+    }
+    let before = objects.reads();
+    let listed = list.write(&sources.0).await.unwrap().unwrap();
+    list.discard().await;
+    assert_eq!(listed.summary.tally, tally(200..340));
+    assert_eq!(objects.names(), [listed.key.as_str(), "one", "two"]);
+    // A batch of three pairs lies in one or two row groups of each file: 47 batches, and some reads for the pairs themselves. In the
+    // order of their ids it would be in about three of each.
+    let reads = objects.reads() - before;
+    assert!(reads < 220, "{reads} reads");
 }
 
 #[tokio::test]

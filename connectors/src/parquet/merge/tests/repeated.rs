@@ -53,7 +53,7 @@ proptest! {
 async fn an_hour_that_is_replayed_over_itself_is_the_hour_in_however_many_passes() {
     let objects = Memory::shared();
     let all: Vec<u32> = (0..90).collect();
-    let base = write(&objects, "base", &[all.clone()]).await;
+    let base = write(&objects, "base", std::slice::from_ref(&all)).await;
     let again: Vec<Vec<u32>> = all.chunks(20).map(<[u32]>::to_vec).collect();
     let inputs = [base, vec![], write(&objects, "late", &again).await];
     let merged = merged(&objects, (&inputs, &[]), (&copying(), Some(8))).await;
