@@ -43,6 +43,7 @@ pub mod hour;
 pub mod intake;
 pub mod lake;
 pub mod lane;
+mod late;
 pub mod ledger;
 pub mod live;
 mod load;

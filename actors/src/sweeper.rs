@@ -3,6 +3,7 @@
 //! Objects are listed *first*, documents read afterwards: an object uploaded in between is not in the list, and one that was
 //! listed by a document in between is seen there. Of what is unlisted only objects of an epoch lower than the present one
 //! are deleted, because the present owner may be about to commit its own, and attempts at generations that are there already.
+//! What a killed attempt at a late source has uploaded has no epoch, and goes after a day; no attempt lasts so long.
 //! Manifests of live tables go when their hours are over. Objects of range letters belong to their letters. Raw backups are many and
 //! never go: those of late are looked through once a day, by [`raw::sweep`].
 
@@ -39,8 +40,8 @@ const LEADING: Duration = Duration::from_secs(10);
 /// How often settled dead-letter files are looked for.
 const RETENTION_EVERY: Duration = Duration::from_secs(24 * 3_600);
 
-/// An unlisted object of a command is abandoned after a day. No command takes so long between an object and its document, and
-/// no clocks are so far apart.
+/// An unlisted object of a command, or of a late source, is abandoned after a day. No command takes so long between an object and its
+/// document, no [attempt](crate::late) at a source commits after half of it, and no clocks are so far apart.
 const COMMAND_MS: i64 = 24 * 3_600_000;
 
 /// The sweeper as a child of the root.
@@ -224,8 +225,11 @@ fn fate(object: &Object, world: &World, now: Millis) -> Option<bool> {
             // Otherwise its owner is about to open the hour, or to take it out of the live table.
             Some(state.expired_at.is_some() && state.catalog.switched_at.is_some())
         }
-        // An attempt that lost to another of the same source; without a manifest, one that may be under way.
-        ["late", source, ..] => Some(world.late.contains_key(*source)),
+        // An attempt that lost to another of the same source; without a manifest, one that may be under way. It has no epoch, but
+        // an end: none commits that has lasted for half as long.
+        ["late", source, ..] => {
+            Some(world.late.contains_key(*source) || now.since(object.modified) > COMMAND_MS)
+        }
         _ => None,
     }
 }
@@ -248,7 +252,27 @@ fn parse_hour(parts: [&str; 4]) -> Option<Hour> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::HourState;
+    use crate::late;
+    use crate::state::{HourState, Manifest};
+
+    #[test]
+    fn what_a_killed_attempt_at_a_late_source_has_uploaded_is_abandoned_after_a_day() {
+        let object =
+            Object { key: "late/replay-1-3/abc/dead.ndjson".into(), size: 1, modified: Millis(1_000) };
+        let judged = |world: &World, after_ms: i64| fate(&object, world, object.modified.plus(after_ms));
+        let none = World::default();
+        assert_eq!((judged(&none, 0), judged(&none, COMMAND_MS)), (Some(false), Some(false)));
+        assert_eq!(judged(&none, COMMAND_MS + 1), Some(true));
+        let manifest = Manifest { source: "replay-1-3".into(), ..Manifest::default() };
+        let made = World { late: [(manifest.source.clone(), Arc::new(manifest))].into(), ..World::default() };
+        assert_eq!(judged(&made, 0), Some(true), "another attempt has made the source");
+    }
+
+    #[test]
+    fn no_attempt_commits_what_may_be_swept() {
+        // The first half for the attempt, the second for clocks that disagree.
+        assert!(late::LONGEST.as_millis() * 2 <= u128::from(COMMAND_MS.unsigned_abs()));
+    }
 
     #[test]
     fn manifests_are_listed_while_their_hours_last_and_go_with_them() {

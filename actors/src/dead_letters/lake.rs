@@ -7,14 +7,11 @@
 use std::collections::BTreeMap;
 
 use compact_str::CompactString;
-use shardmill_cluster::Cell;
 use shardmill_connectors::clock::Millis;
 use shardmill_connectors::crash;
-use shardmill_connectors::failure::{Class, Failure};
-use shardmill_connectors::layout;
+use shardmill_connectors::failure::Failure;
 use shardmill_connectors::parquet::{FileWriter, WriteOptions};
 use shardmill_connectors::record::NewRecord;
-use uuid::Uuid;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::announce;
@@ -23,6 +20,7 @@ use super::letter::{self, InFile, Letter, Refused};
 use super::selection::Found;
 use super::settle::record;
 use crate::erase::Remembered;
+use crate::late::{self, Attempt};
 use crate::shared::{Ports, StreamSettings};
 use crate::standardise::{Arrived, Builder, Builders, Reading, Refusal};
 use crate::state::{Manifest, ManifestEntry};
@@ -147,17 +145,17 @@ impl LakeRedrive<'_> {
 
     /// Uploads everything and creates the manifest, or adopts the one that exists.
     async fn commit(&self, source: &str, sorted: Sorted, erased: &Remembered) -> Result<Manifest, Failure> {
-        let mut cell: Cell<Manifest> =
-            Cell::load(self.ports.documents.clone(), layout::documents::late(source)).await?;
-        if let Some(manifest) = cell.state() {
-            return Ok(manifest.clone());
+        let documents = &self.ports.documents;
+        if let Some(manifest) = late::known(documents, source).await? {
+            return Ok(manifest);
         }
-        let folder = layout::late(source, &Uuid::new_v4().simple().to_string());
+        let attempt = Attempt::new(source);
+        let folder = attempt.folder();
         let mut manifest = Manifest { source: source.to_owned(), ..Manifest::default() };
         for (part, builder) in sorted.rows.into_sorted().into_iter().enumerate() {
             // All that came for an hour may have been refused.
             if !builder.rows.is_empty() {
-                manifest.entries.push(self.upload(&folder, part, builder).await?);
+                manifest.entries.push(self.upload(folder, part, builder).await?);
             }
         }
         if !sorted.back.is_empty() {
@@ -166,12 +164,8 @@ impl LakeRedrive<'_> {
             manifest.dead_letters = Some(file);
         }
         crash::point("redrive.after-segments");
-        erased.still(self.ports.documents.as_ref()).await?;
-        match cell.replace(manifest.clone()).await {
-            Ok(()) => Ok(manifest),
-            Err(failure) if failure.class == Class::Fenced => cell.state().cloned().ok_or(failure),
-            Err(failure) => Err(failure),
-        }
+        erased.still(documents.as_ref()).await?;
+        Ok(attempt.commit(documents, manifest).await?.0)
     }
 
     /// Uploads the rows of one hour.

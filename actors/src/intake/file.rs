@@ -15,9 +15,10 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::room::Room;
 use super::sorter::{Sorter, With};
-use super::{Parts, commit, letters, poller};
+use super::{Parts, letters, poller};
 use crate::dead_letters::{DeadIndex, announce};
 use crate::erase::Remembered;
+use crate::late::{self, Attempt};
 use crate::state::Manifest;
 use crate::supervision::{Next, Worker};
 use crate::telemetry;
@@ -92,7 +93,7 @@ impl RawFileWorker {
     async fn take_in(&mut self, file: &Announced) -> Result<Manifest, Failure> {
         let documents = self.parts.shared.ports.documents.clone();
         if let Some(version) = announced_version(file)
-            && let Some(manifest) = commit::known(&documents, &self.source(file, &version)).await?
+            && let Some(manifest) = late::known(&documents, &self.source(file, &version)).await?
         {
             return Ok(self.adopt(manifest));
         }
@@ -101,7 +102,7 @@ impl RawFileWorker {
         let shares = room.take(&self.parts.shared.memory).await;
         let opened = self.parts.settings.files.open(&file.place).await?;
         let source = self.source(file, &opened.version);
-        if let Some(manifest) = commit::known(&documents, &source).await? {
+        if let Some(manifest) = late::known(&documents, &source).await? {
             return Ok(self.adopt(manifest));
         }
         let origin = Origin {
@@ -120,13 +121,14 @@ impl RawFileWorker {
             ids: room.ids,
         };
         let erased = Remembered::load(documents.as_ref()).await?;
-        let mut sorter = Sorter::new(with, &source, origin, rows_bytes).without(erased.clone());
+        let attempt = Attempt::new(&source);
+        let mut sorter = Sorter::new(with, &attempt, origin, rows_bytes).without(erased.clone());
         sort(opened, &mut sorter).await?;
         let manifest = sorter.finish().await?;
         drop(shares);
         crash::point("intake.before-manifest");
         erased.still(documents.as_ref()).await?;
-        self.commit(manifest).await
+        self.commit(&attempt, manifest).await
     }
 
     /// The source's name: the same file and version give the same one, unless it was announced again on purpose.
@@ -136,8 +138,8 @@ impl RawFileWorker {
         source("file", &[&self.parts.settings.name, &place.bucket, &place.key, version, &redrives])
     }
 
-    async fn commit(&self, manifest: Manifest) -> Result<Manifest, Failure> {
-        let (manifest, created) = commit::create(&self.parts.shared.ports.documents, manifest).await?;
+    async fn commit(&self, attempt: &Attempt, manifest: Manifest) -> Result<Manifest, Failure> {
+        let (manifest, created) = attempt.commit(&self.parts.shared.ports.documents, manifest).await?;
         if !created {
             return Ok(self.adopt(manifest));
         }
@@ -207,8 +209,9 @@ impl RawFileWorker {
                 (source, letters::of_notice(settings, (id.as_str(), *sent_at), body, failure))
             }
         };
-        let manifest = commit::given_up(self.parts.shared.ports.objects.as_ref(), &source, letter).await?;
-        self.commit(manifest).await
+        let attempt = Attempt::new(&source);
+        let manifest = letters::given_up(self.parts.shared.ports.objects.as_ref(), &attempt, letter).await?;
+        self.commit(&attempt, manifest).await
     }
 }
 

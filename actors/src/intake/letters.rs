@@ -13,9 +13,10 @@ use shardmill_connectors::standardise::Rejection;
 use super::{Settings, file};
 use crate::dead_letters::Letter;
 use crate::dead_letters::letter::{InFile, Refused};
+use crate::late::Attempt;
 use crate::shared::StreamSettings;
 use crate::standardise::Refusal;
-use crate::state::DeadFile;
+use crate::state::{DeadFile, Manifest};
 
 /// Bytes of letters collected before they are passed on.
 const TOGETHER: usize = 1 << 20;
@@ -99,6 +100,18 @@ fn of_announcement(
         in_file: Some(InFile::Announcement),
         ..letter
     }
+}
+
+/// Uploads the letter that stands for a whole source; the manifest to be committed.
+pub(super) async fn given_up(
+    objects: &dyn Objects,
+    attempt: &Attempt,
+    letter: Letter,
+) -> Result<Manifest, Failure> {
+    let mut file = LetterFile::new(format!("{}/dead.ndjson", attempt.folder()));
+    file.append(&letter)?;
+    let (source, dead_letters) = (attempt.source().to_owned(), file.finish(objects).await?);
+    Ok(Manifest { source, dead_letters, given_up: true, ..Manifest::default() })
 }
 
 /// A file of letters on its way: memory holds the newest of them.

@@ -13,7 +13,6 @@
 //! it. Nothing of a file counts before all of it was read. Other files go on meanwhile.
 
 mod claim;
-pub(crate) mod commit;
 mod desk;
 mod file;
 mod letters;

@@ -16,10 +16,10 @@ use shardmill_connectors::record::Origin;
 use shardmill_connectors::setsum::Tally;
 use shardmill_connectors::standardise::{Rejection, Rows};
 
-use super::commit;
 use super::letters::{self, LetterFile};
 use crate::dead_letters::Letter;
 use crate::erase::Remembered;
+use crate::late::Attempt;
 use crate::shared::StreamSettings;
 use crate::standardise::{self, Arrived, Builder, Builders, Reading, Refusal};
 use crate::state::{Manifest, ManifestEntry};
@@ -93,8 +93,8 @@ impl fmt::Debug for Sorter<'_> {
 
 impl<'a> Sorter<'a> {
     /// A sorter for the file of `origin`, which holds about `rows_bytes` of rows at most.
-    pub(crate) fn new(with: With<'a>, source: &str, origin: Origin, rows_bytes: u64) -> Self {
-        let folder = commit::folder(source);
+    pub(crate) fn new(with: With<'a>, attempt: &Attempt, origin: Origin, rows_bytes: u64) -> Self {
+        let (source, folder) = (attempt.source().to_owned(), attempt.folder().to_owned());
         let write = with.write;
         // Several hours may be open, and every writer holds a row group; a later merge makes them large.
         let row_group_bytes = (write.row_group_bytes / HOURS).max(ROW_GROUP);
@@ -103,7 +103,7 @@ impl<'a> Sorter<'a> {
             origin,
             rows_bytes: usize::try_from(rows_bytes).unwrap_or(usize::MAX),
             options: WriteOptions { row_group_bytes, ..write.clone() }.with_id_bytes(with.ids / HOURS as u64),
-            manifest: Manifest { source: source.to_owned(), ..Manifest::default() },
+            manifest: Manifest { source, ..Manifest::default() },
             letters: LetterFile::new(format!("{folder}/dead.ndjson")),
             folder,
             reading: Reading::of(with.settings.table),

@@ -21,6 +21,7 @@ use super::file::sort;
 use super::sorter::{IDS_BYTES, Sorter, With};
 use crate::dead_letters::Letter;
 use crate::dead_letters::letter::{self, InFile};
+use crate::late::Attempt;
 use crate::shared::{PartitionBy, StreamSettings};
 use crate::standardise::{ByName, Table, Tables, TablesBook};
 use crate::state::Manifest;
@@ -65,7 +66,7 @@ impl Site {
         };
         let (settings, objects) = (self.settings.events(), self.objects.as_ref());
         let with = With { settings, objects, write: &self.write, ids: IDS_BYTES };
-        let mut sorter = Sorter::new(with, "file-1", origin, rows_bytes);
+        let mut sorter = Sorter::new(with, &Attempt::new("file-1"), origin, rows_bytes);
         let chunks = bytes.chunks(1_000).map(Bytes::copy_from_slice).collect::<Vec<_>>();
         let body = Box::new(Chunks(chunks.into_iter()));
         sort(

@@ -32,12 +32,32 @@ pub async fn named(
     stream: Option<&str>,
     wanted: impl Fn(Hour) -> bool,
 ) -> Result<Vec<Named>, Failure> {
+    let shards = shards(documents, stream).await?;
+    beside(documents, shards.iter(), stream, wanted).await
+}
+
+/// The documents of the shards of `stream`, or of all.
+///
+/// # Errors
+/// What the store raises.
+pub async fn shards(documents: &dyn Documents, stream: Option<&str>) -> Result<Vec<ShardState>, Failure> {
     let prefix = stream.map_or_else(|| "shards/".to_owned(), |stream| format!("shards/{stream}/"));
     let mut shards = Vec::new();
     for (key, _) in documents.list(&prefix).await? {
         shards.extend(cell::read::<ShardState>(documents, &key).await?);
     }
-    beside(documents, shards.iter(), stream, wanted).await
+    Ok(shards)
+}
+
+/// Without what was committed only after the documents were read, of which a page may tell: of that, some may be missing.
+pub fn committed(named: Vec<Named>, shards: &[ShardState]) -> Vec<Named> {
+    let counts: BTreeMap<(&str, &str), u64> =
+        shards.iter().map(|shard| ((&*shard.stream, &*shard.shard), shard.raw.count)).collect();
+    let was_there = |named: &Named| {
+        let count = counts.get(&(&*named.stream, &*named.shard));
+        count.is_none_or(|count| named.file.number <= *count)
+    };
+    named.into_iter().filter(was_there).collect()
 }
 
 /// The same, for whoever has read the documents of the shards already.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use shardmill_cluster::Cell;
+use shardmill_cluster::{Cell, cell};
 use shardmill_connectors::clock::Millis;
 use shardmill_connectors::crash;
 use shardmill_connectors::failure::{Class, Failure};
@@ -28,51 +28,61 @@ const SHOWN: usize = 5;
 
 /// What a destination got of a portion.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Sent {
+pub(super) struct Sent {
     delivered: u64,
     dead_letters: u64,
     skipped: u64,
     at: Millis,
+    /// The number of the last raw backup of its shard and hour that it has got.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) through: Option<u64>,
 }
 
 impl Run<'_> {
-    /// Sends a portion to the destination `name`. Says whether it takes more.
+    /// Sends a portion to the destination `name`; the number of the raw backup through which this is done now, `None` when it takes
+    /// no more.
     pub(super) async fn deliver(
         &mut self,
         portion: &Portion,
         stream: &StreamSettings,
         name: &str,
-    ) -> Result<bool, Failure> {
-        let documents = self.with.ports.documents.clone();
-        let key = names::replay(&portion.source(&self.terms(stream)));
-        let mut cell: Cell<Sent> = Cell::load(documents, key).await?;
-        if let Some(sent) = cell.state().cloned() {
-            (self.with.progress)(portion.records(), self.all);
-            self.result.adopted += 1;
-            self.remembered(&sent);
-            return Ok(true);
-        }
-        let Some((sent, stopped)) = self.send(portion, stream, name).await? else { return Ok(false) };
+    ) -> Result<Option<u64>, Failure> {
+        let Some((sent, stopped)) = self.send(portion, stream, name).await? else { return Ok(None) };
         if let Some(reason) = stopped {
             self.add(&sent);
             let advice = "mend it and replay again: what was delivered before is remembered hour by hour";
             self.result.failed.push(format!(
-                "the destination `{name}` takes nothing now, {portion} was not finished: {reason}; {advice}"
+                "the destination `{name}` takes nothing now, {} was not finished: {reason}; {advice}",
+                portion.of
             ));
-            return Ok(false);
+            return Ok(None);
         }
         crash::point("replay.after-delivery");
-        if !self.with.dry_run && (sent.delivered > 0 || sent.dead_letters > 0) {
+        if self.with.dry_run || (sent.delivered == 0 && sent.dead_letters == 0) {
+            self.add(&sent);
+            return Ok(Some(portion.through()));
+        }
+        let documents = self.with.ports.documents.clone();
+        let mut cell: Cell<Sent> = Cell::load(documents, names::replay(&portion.source)).await?;
+        if cell.state().is_none() {
             match cell.replace(sent.clone()).await {
-                // Somebody else has sent the same meanwhile.
                 Err(failure) if failure.class == Class::Fenced => {}
                 outcome => outcome?,
             }
-            self.remembered(&sent);
-        } else {
-            self.add(&sent);
         }
-        Ok(true)
+        self.remembered(&sent);
+        // Somebody else may have sent the same meanwhile: what only this run has sent, the next one sends again.
+        Ok(Some(portion.through()))
+    }
+
+    /// Counts what an earlier run has delivered.
+    pub(super) async fn delivered_before(&mut self, source: &str) -> Result<(), Failure> {
+        let documents = self.with.ports.documents.as_ref();
+        if let Some(sent) = cell::read::<Sent>(documents, &names::replay(source)).await? {
+            self.result.adopted += 1;
+            self.remembered(&sent);
+        }
+        Ok(())
     }
 
     fn remembered(&mut self, sent: &Sent) {
@@ -113,7 +123,7 @@ impl Run<'_> {
             return Ok(None);
         };
         let settled = self.settled(name).await?;
-        let all = (portion, self.all, &self.erased);
+        let all = (&portion.of, self.all, &self.erased);
         let records = Records::new(&with, self.request, all, stream, &mut self.pace);
         let rules = stream.rules.current();
         let mut chosen = Chosen { records, stream, rules, name, settled, skipped: 0 };
@@ -127,7 +137,8 @@ impl Run<'_> {
         let room = SHOWN.saturating_sub(self.result.requests.len());
         self.result.requests.extend(done.requests.into_iter().take(room));
         let (delivered, dead_letters) = (done.delivered, done.came_back);
-        let sent = Sent { delivered, dead_letters, skipped: skipped + done.skipped, at: Millis::now() };
+        let (skipped, at, through) = (skipped + done.skipped, Millis::now(), Some(portion.through()));
+        let sent = Sent { delivered, dead_letters, skipped, at, through };
         Ok(Some((sent, done.stopped)))
     }
 }

@@ -11,15 +11,15 @@ use shardmill_connectors::ports::Objects;
 use shardmill_connectors::record::Origin;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::Run;
 use super::nowhere::Nowhere;
-use super::portion::Portion;
+use super::portion::{Portion, ShardHour};
 use super::records::Records;
+use super::{Run, Whereto};
 use crate::dead_letters::letter::Refused;
 use crate::dead_letters::selection::Status;
 use crate::dead_letters::{Letter, Search, Selection, announce_once};
-use crate::intake::commit;
 use crate::intake::sorter::{IDS_BYTES, Of, Sorter, With};
+use crate::late::{self, Attempt};
 use crate::shared::{Ports, StreamSettings};
 use crate::standardise::Refusal;
 use crate::state::Manifest;
@@ -52,34 +52,33 @@ impl Earlier {
 }
 
 impl Run<'_> {
-    /// Replays a portion into the tables of a stream, or into the one that is not its own.
-    pub(super) async fn land(
-        &mut self,
-        portion: &Portion,
-        into: (&StreamSettings, Option<&str>),
-    ) -> Result<(), Failure> {
-        let (stream, _) = into;
-        let source = portion.source(&self.terms(stream));
+    /// Replays a portion into the tables of a stream, or into the one that is not its own; the number of the raw backup through
+    /// which this is done now.
+    pub(super) async fn land(&mut self, portion: &Portion, into: Whereto<'_>) -> Result<u64, Failure> {
         let documents = &self.with.ports.documents;
-        let (manifest, adopted) = match commit::known(documents, &source).await? {
-            Some(manifest) => {
-                (self.with.progress)(portion.records(), self.all);
-                (manifest, true)
-            }
-            None => {
-                let manifest = self.sort(portion, into, &source).await?;
-                if self.with.dry_run || (manifest.entries.is_empty() && manifest.dead_letters.is_none()) {
-                    return self.count(&manifest, false).await;
-                }
-                crash::point("replay.before-manifest");
-                self.erased.still(documents.as_ref()).await?;
-                let (manifest, created) = commit::create(documents, manifest).await?;
-                crash::point("replay.after-manifest");
-                (manifest, !created)
-            }
-        };
+        let attempt = Attempt::new(&portion.source);
+        let sorted = self.sort((portion, &attempt), into).await?;
+        let through = portion.through();
+        if self.with.dry_run || (sorted.entries.is_empty() && sorted.dead_letters.is_none()) {
+            self.count(&sorted, false).await?;
+            return Ok(through);
+        }
+        crash::point("replay.before-manifest");
+        self.erased.still(documents.as_ref()).await?;
+        let sorted = Manifest { through: Some(through), ..sorted };
+        let (manifest, created) = attempt.commit(documents, sorted).await?;
+        crash::point("replay.after-manifest");
         self.result.sources += 1;
-        self.result.adopted += u64::from(adopted);
+        self.result.adopted += u64::from(!created);
+        self.count(&manifest, true).await?;
+        Ok(manifest.through.unwrap_or(through))
+    }
+
+    /// Counts what an earlier run has committed.
+    pub(super) async fn landed_before(&mut self, source: &str) -> Result<(), Failure> {
+        let Some(manifest) = late::known(&self.with.ports.documents, source).await? else { return Ok(()) };
+        self.result.sources += 1;
+        self.result.adopted += 1;
         self.count(&manifest, true).await
     }
 
@@ -94,19 +93,18 @@ impl Run<'_> {
     /// Makes everything of a portion durable; the manifest to be created.
     async fn sort(
         &mut self,
-        portion: &Portion,
-        (stream, foreign): (&StreamSettings, Option<&str>),
-        source: &str,
+        (portion, attempt): (&Portion, &Attempt),
+        (stream, foreign): Whereto<'_>,
     ) -> Result<Manifest, Failure> {
         let with = self.with;
         let objects: &dyn Objects = match with.dry_run {
             true => &Nowhere,
             false => with.ports.objects.as_ref(),
         };
-        let settings = Of { name: &portion.stream, label: "shardmill.replay", table: stream };
+        let settings = Of { name: &portion.of.stream, label: "shardmill.replay", table: stream };
         let with_sorter = With { settings, objects, write: with.write, ids: IDS_BYTES };
-        let mut sorter = Sorter::new(with_sorter, source, nobody(portion), ROWS_BYTES);
-        let all = (portion, self.all, &self.erased);
+        let mut sorter = Sorter::new(with_sorter, attempt, nobody(&portion.of), ROWS_BYTES);
+        let all = (&portion.of, self.all, &self.erased);
         let mut records = Records::new(&with, self.request, all, stream, &mut self.pace);
         while let Some(kept) = records.next().await? {
             if let Err(refusal) = sorter.record(&kept.data, &kept.origin) {
@@ -138,7 +136,7 @@ fn letter(stream: &StreamSettings, foreign: Option<&str>, kept: &Kept, refusal: 
 }
 
 /// Every record has an origin of its own.
-fn nobody(portion: &Portion) -> Origin {
+fn nobody(portion: &ShardHour) -> Origin {
     Origin {
         stream: portion.stream.as_str().into(),
         shard: portion.shard.as_str().into(),

@@ -6,11 +6,14 @@
 //!    to one destination     as redelivered dead letters are, under the same idempotency key
 //! ```
 //!
-//! A portion is known by a hash of everything that decides what becomes of it: its objects, the moments, filters, table and
-//! schema, or the destination. So a replay that is run again, after a kill above all, finds what is done and goes on behind it;
-//! what an hour holds already is dropped by identity when it is absorbed. Who wants it done anew says so by another attempt.
+//! A portion is known by its first raw backup and a hash of everything else that decides what becomes of it: shard, hour, moments,
+//! filters, table and schema, or the destination. So a replay that is run again, after a kill above all or into an hour that has grown,
+//! finds what is done and goes on behind it; what an hour holds already is dropped by identity when it is absorbed. Who wants it done
+//! anew says so by another attempt.
 
+mod behind;
 mod deliver;
+mod done;
 mod lake;
 mod nowhere;
 mod pace;
@@ -19,7 +22,7 @@ mod records;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -31,9 +34,10 @@ use shardmill_connectors::parquet::WriteOptions;
 use shardmill_connectors::routing::Filter;
 use shardmill_connectors::schema::TableSchema;
 
+pub use self::behind::Behind;
 use self::lake::Earlier;
 use self::pace::Pace;
-use self::portion::{Portion, portions};
+use self::portion::{Portion, ShardHour, Size, shard_hours};
 use crate::dead_letters::deliver::Targets;
 use crate::erase::Remembered;
 use crate::raw;
@@ -96,6 +100,8 @@ pub struct Replayed {
     pub adopted: u64,
     /// What kept records from being replayed.
     pub failed: Vec<String>,
+    /// Shards whose raw backup did not reach the end of what was asked for when the replay began: run again later for the rest.
+    pub behind: Vec<Behind>,
     /// The first requests that a dry run would send.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub requests: Vec<Value>,
@@ -118,6 +124,8 @@ pub struct Replay<'a> {
     pub dry_run: bool,
     /// Told how many records have been dealt with since it was told last, and how many there are in all.
     pub progress: &'a (dyn Fn(u64, u64) + Sync),
+    /// Told, before anything is replayed, of shards whose raw backup does not reach far enough yet.
+    pub begin: &'a (dyn Fn(&[Behind]) + Sync),
 }
 
 impl fmt::Debug for Replay<'_> {
@@ -134,8 +142,12 @@ struct Run<'a> {
     with: Replay<'a>,
     request: &'a Request,
     pace: Pace,
+    /// How much is done together.
+    size: Size,
     /// Records in all.
     all: u64,
+    /// The names of what earlier runs have done.
+    names: BTreeSet<String>,
     earlier: Earlier,
     erased: Remembered,
     /// Letters to the destination that are settled.
@@ -143,27 +155,42 @@ struct Run<'a> {
     result: Replayed,
 }
 
+/// A stream as it is replayed, and the table that all its events go to and that is not its own.
+type Whereto<'s> = (&'s StreamSettings, Option<&'s str>);
+
 impl Replay<'_> {
     /// Replays what is asked for.
     ///
     /// # Errors
     /// What the stores raise. A raw backup that is damaged is told in the result, and the others are replayed.
     pub async fn run(&self, request: &Request) -> Result<Replayed, Failure> {
-        let wanted =
-            |hour: shardmill_connectors::Hour| hour.start() < request.to && hour.end() > request.from;
-        let named = raw::named(self.ports.documents.as_ref(), request.stream.as_deref(), wanted).await?;
-        let portions = portions(named, request.from, request.to);
-        let all = portions.iter().map(Portion::records).sum();
-        let pace = match request.goal {
+        let documents = self.ports.documents.as_ref();
+        let Request { from, to, stream, goal, .. } = request;
+        let wanted = |hour: shardmill_connectors::Hour| hour.start() < *to && hour.end() > *from;
+        let shards = raw::list::shards(documents, stream.as_deref()).await?;
+        let behind = behind::behind(&shards, self.streams, *to);
+        (self.begin)(&behind);
+        let named = raw::list::beside(documents, shards.iter(), stream.as_deref(), wanted).await?;
+        let kept = shard_hours(raw::list::committed(named, &shards), *from, *to);
+        let pace = match goal {
             // A destination has one of its own.
             Goal::Destination(_) => Pace::new(None),
             _ => Pace::new(self.rate),
         };
-        let (earlier, result) = (Earlier::default(), Replayed::default());
-        let erased = Remembered::load(self.ports.documents.as_ref()).await?;
-        let mut run = Run { with: *self, request, pace, all, earlier, erased, settled: None, result };
-        for portion in &portions {
-            if !run.portion(portion).await? {
+        let mut run = Run {
+            with: *self,
+            request,
+            pace,
+            size: Size::at(self.rate),
+            all: kept.iter().map(ShardHour::records).sum(),
+            names: done::names(documents, goal).await?,
+            earlier: Earlier::default(),
+            erased: Remembered::load(documents).await?,
+            settled: None,
+            result: Replayed { behind, ..Replayed::default() },
+        };
+        for one in &kept {
+            if !run.shard_hour(one).await? {
                 break;
             }
         }
@@ -172,36 +199,67 @@ impl Replay<'_> {
 }
 
 impl Run<'_> {
-    /// Replays one portion. Says whether the next one is to be tried.
-    async fn portion(&mut self, portion: &Portion) -> Result<bool, Failure> {
+    /// Replays what a shard has kept of an hour. Says whether the next one is to be tried.
+    async fn shard_hour(&mut self, kept: &ShardHour) -> Result<bool, Failure> {
         let streams = self.with.streams;
-        let Some(stream) = streams.get(&portion.stream) else {
-            let text = format!("the stream `{}` is not configured: {portion} is left out", portion.stream);
+        let Some(stream) = streams.get(&kept.stream) else {
+            let text = format!("the stream `{}` is not configured: {kept} is left out", kept.stream);
             self.result.failed.push(text);
             return Ok(true);
         };
-        let request = self.request;
-        let outcome = match &request.goal {
-            Goal::Lake => self.land(portion, (stream, None)).await.map(|()| true),
-            Goal::Table { table, schema } => {
-                let tables = stream.tables.current();
-                // What one of the stream's own tables refuses has one letter, whoever led the event there.
-                let foreign = tables.get(table).is_none().then_some(table.as_str());
-                let bloom = tables.get(table).map(|known| known.bloom.clone()).unwrap_or_default();
-                let goal = Table { bloom, ..Table::new(table.clone(), schema.clone()) };
-                let only = tables.only(Arc::new(goal));
-                let stream = StreamSettings { tables: Arc::new(TablesBook::fixed(only)), ..stream.clone() };
-                self.land(portion, (&stream, foreign)).await.map(|()| true)
-            }
-            Goal::Destination(name) => self.deliver(portion, stream, name).await,
+        let Goal::Table { table, schema } = &self.request.goal else {
+            return self.portions(kept, (stream, None)).await;
         };
-        match outcome {
-            // It is about this portion's objects: others may be whole.
-            Err(failure) if failure.class == Class::Rejected => {
-                self.result.failed.push(format!("{portion} is left out: {}", failure.detail));
-                Ok(true)
-            }
-            outcome => outcome,
+        let tables = stream.tables.current();
+        // What one of the stream's own tables refuses has one letter, whoever led the event there.
+        let foreign = tables.get(table).is_none().then_some(table.as_str());
+        let bloom = tables.get(table).map(|known| known.bloom.clone()).unwrap_or_default();
+        let goal = Table { bloom, ..Table::new(table.clone(), schema.clone()) };
+        let only = tables.only(Arc::new(goal));
+        let stream = StreamSettings { tables: Arc::new(TablesBook::fixed(only)), ..stream.clone() };
+        self.portions(kept, (&stream, foreign)).await
+    }
+
+    /// Replays what is not done yet of it, portion by portion.
+    async fn portions(&mut self, kept: &ShardHour, into: Whereto<'_>) -> Result<bool, Failure> {
+        let terms = self.terms(into.0);
+        let goal = &self.request.goal;
+        let documents = self.with.ports.documents.as_ref();
+        let done = done::of(documents, goal, (kept, &terms), &self.names).await?;
+        let mut left: BTreeSet<u64> = kept.files.iter().map(|file| file.number).collect();
+        for one in done {
+            left.retain(|number| !(one.first..=one.through).contains(number));
+            self.adopt(&one.source).await?;
+        }
+        let waits = kept.files.iter().filter(|file| left.contains(&file.number));
+        let waits: u64 = waits.map(|file| file.tally.rows).sum();
+        (self.with.progress)(kept.records().saturating_sub(waits), self.all);
+        while let Some(portion) = kept.next(&terms, &left, self.size) {
+            let outcome = match goal {
+                Goal::Destination(name) => self.deliver(&portion, into.0, name).await,
+                _ => self.land(&portion, into).await.map(Some),
+            };
+            // Somebody who was faster may have reached further, or not as far.
+            let through = match outcome {
+                Ok(Some(through)) => through,
+                Ok(None) => return Ok(false),
+                // It is about this portion's objects: others may be whole.
+                Err(failure) if failure.class == Class::Rejected => {
+                    self.result.failed.push(format!("{kept} is left out: {}", failure.detail));
+                    portion.through()
+                }
+                Err(failure) => return Err(failure),
+            };
+            left.retain(|number| *number > through);
+        }
+        Ok(true)
+    }
+
+    /// Counts what an earlier run has done.
+    async fn adopt(&mut self, source: &str) -> Result<(), Failure> {
+        match &self.request.goal {
+            Goal::Destination(_) => self.delivered_before(source).await,
+            _ => self.landed_before(source).await,
         }
     }
 

@@ -10,7 +10,7 @@ use shardmill_connectors::json::Object;
 use shardmill_connectors::ports::Objects;
 
 use super::pace::Pace;
-use super::portion::Portion;
+use super::portion::ShardHour;
 use super::{Replay, Request};
 use crate::erase::Remembered;
 use crate::raw::RawReader;
@@ -25,7 +25,7 @@ pub(super) struct Records<'r> {
     objects: Arc<dyn Objects>,
     request: &'r Request,
     fields: &'r Fields,
-    portion: &'r Portion,
+    portion: &'r ShardHour,
     files: Iter<'r, RawFile>,
     reader: Option<RawReader>,
     pace: &'r mut Pace,
@@ -45,7 +45,7 @@ impl<'r> Records<'r> {
     pub(super) fn new(
         with: &Replay<'r>,
         request: &'r Request,
-        (portion, all, erased): (&'r Portion, u64, &'r Remembered),
+        (portion, all, erased): (&'r ShardHour, u64, &'r Remembered),
         stream: &'r StreamSettings,
         pace: &'r mut Pace,
     ) -> Self {

@@ -33,4 +33,7 @@ pub struct Manifest {
     /// It was given up as a whole: its one dead letter stands for it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub given_up: bool,
+    /// Of a portion of a replay: the number of the last raw backup of its shard and hour that it has taken in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub through: Option<u64>,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use shardmill_actors::admin::audit;
 use shardmill_actors::dead_letters::targets::Configured;
-use shardmill_actors::replay::{Goal, Replay, Replayed, Request};
+use shardmill_actors::replay::{Behind, Goal, Replay, Replayed, Request};
 use shardmill_connectors::Millis;
 
 use super::Error;
@@ -38,6 +38,7 @@ pub async fn replay(args: ReplayArgs, json: bool) -> Result<(), Error> {
         rate,
         dry_run: args.dry_run,
         progress: &|done, all| progress.advance(done, all),
+        begin: &|behind| reaches(behind).iter().for_each(|line| eprintln!("{line}")),
     };
     let result = replay.run(&request).await;
     progress.finish();
@@ -117,6 +118,17 @@ fn told(args: &ReplayArgs) -> Value {
     told
 }
 
+/// Shards that are named when what is kept of them does not reach far enough.
+const NAMED: usize = 20;
+
+/// What is not kept yet, in words.
+fn reaches(behind: &[Behind]) -> Vec<String> {
+    let mut lines: Vec<String> = behind.iter().take(NAMED).map(Behind::to_string).collect();
+    let more = behind.len().saturating_sub(NAMED);
+    lines.extend((more > 0).then(|| format!("and {more} shards more, all named by --json")));
+    lines
+}
+
 /// What a person should know besides, on stderr.
 fn hints(args: &ReplayArgs, result: &Replayed) {
     if result.read == 0 && result.sources == 0 && result.failed.is_empty() {
@@ -124,6 +136,7 @@ fn hints(args: &ReplayArgs, result: &Replayed) {
             "nothing is kept of that time: `raw = true` for a stream, or in [lake], keeps what comes from now on"
         );
     }
+    reaches(&result.behind).iter().for_each(|line| eprintln!("{line}"));
     if result.adopted > 0 {
         let again = args.attempt.saturating_add(1);
         eprintln!(

@@ -1,6 +1,9 @@
 //! Replays of records that a shard has committed: twice is once, and what decides is today's.
 
+mod growing;
+
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use serde_json::json;
@@ -40,6 +43,8 @@ struct Site {
     ports: Ports,
     streams: BTreeMap<String, StreamSettings>,
     crm: Arc<ThirdParty>,
+    /// What was said before a replay began.
+    told: Mutex<Vec<String>>,
     folder: tempfile::TempDir,
 }
 
@@ -75,7 +80,7 @@ impl Site {
         };
         let stream = Arc::new(EmbeddedStream::open(dir, "events", 1, Duration::from_secs(3_600)).unwrap());
         let streams = BTreeMap::from([("events".to_owned(), stream_settings(stream, None))]);
-        Site { ports, streams, crm: Arc::default(), folder }
+        Site { ports, streams, crm: Arc::default(), told: Mutex::default(), folder }
     }
 
     /// Commits records as a writer does that keeps them; all of one hour of arrival. The rows are not written.
@@ -110,6 +115,7 @@ impl Site {
             rate: None,
             dry_run,
             progress: &|_, _| {},
+            begin: &|behind| self.told.lock().unwrap().extend(behind.iter().map(Behind::to_string)),
         };
         replay.run(request).await.unwrap()
     }
