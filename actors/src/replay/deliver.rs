@@ -29,10 +29,10 @@ const SHOWN: usize = 5;
 /// What a destination got of a portion.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Sent {
-    delivered: u64,
-    dead_letters: u64,
-    skipped: u64,
-    at: Millis,
+    pub(super) delivered: u64,
+    pub(super) dead_letters: u64,
+    pub(super) skipped: u64,
+    pub(super) at: Millis,
     /// The number of the last raw backup of its shard and hour that it has got.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) through: Option<u64>,

@@ -37,7 +37,7 @@ use shardmill_connectors::schema::TableSchema;
 pub use self::behind::Behind;
 use self::lake::Earlier;
 use self::pace::Pace;
-use self::portion::{Portion, ShardHour, Size, shard_hours};
+use self::portion::{ShardHour, Size, shard_hours};
 use crate::dead_letters::deliver::Targets;
 use crate::erase::Remembered;
 use crate::raw;
@@ -250,7 +250,7 @@ impl Run<'_> {
                 }
                 Err(failure) => return Err(failure),
             };
-            left.retain(|number| *number > through);
+            left.retain(|number| *number > through.max(portion.first()));
         }
         Ok(true)
     }

@@ -130,6 +130,11 @@ impl ShardHour {
 }
 
 impl Portion {
+    /// The number of its first raw backup.
+    pub(super) fn first(&self) -> u64 {
+        self.of.files.first().map_or(0, |file| file.number)
+    }
+
     /// The number of its last raw backup.
     pub(super) fn through(&self) -> u64 {
         self.of.files.last().map_or(0, |file| file.number)

@@ -131,7 +131,8 @@ fn reaches(behind: &[Behind]) -> Vec<String> {
 
 /// What a person should know besides, on stderr.
 fn hints(args: &ReplayArgs, result: &Replayed) {
-    if result.read == 0 && result.sources == 0 && result.failed.is_empty() {
+    let is_nothing = result.read == 0 && result.sources == 0 && result.failed.is_empty();
+    if is_nothing && result.behind.is_empty() {
         eprintln!(
             "nothing is kept of that time: `raw = true` for a stream, or in [lake], keeps what comes from now on"
         );
