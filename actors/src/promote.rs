@@ -1,10 +1,10 @@
 //! Promoting hours of before to the schema of today: what they keep in `extra` and the schema names now goes into its column, and columns
-//! that have become wider are written so.
+//! that have become wider are written so. Columns that are to have Bloom filters, and have none there, get them.
 //!
 //! Each hour is one generation, committed as a take and a release in one write, and only while nobody who lives owns the hour: nodes may
 //! run, an hour they work on is left for another time. So it may be stopped and repeated at will; an hour that is done has nothing to move.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -54,6 +54,9 @@ pub struct Promoted {
     pub kept: BTreeMap<String, u64>,
     /// Columns that were narrower than the schema's.
     pub widened: Vec<String>,
+    /// Columns that got Bloom filters that they lacked.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub filtered: BTreeSet<String>,
     /// Files that the hour has not absorbed yet: they are not promoted before that.
     pub fresh: u64,
     /// Why it could not be promoted.
@@ -125,6 +128,7 @@ impl Work<'_> {
             moved: BTreeMap::new(),
             kept: BTreeMap::new(),
             widened: Vec::new(),
+            filtered: BTreeSet::new(),
             fresh: 0,
             reason: None,
         };
@@ -143,10 +147,11 @@ impl Work<'_> {
         told.rows = state.tally.rows;
         let files: Vec<Input> =
             state.files.iter().map(|file| Input { key: file.key.clone(), tally: file.tally }).collect();
-        let prospect = parquet::prospect(&self.ports.objects, &files, self.promotion).await?;
+        let bloom = self.tools.write_of(&told.table).bloom;
+        let prospect = parquet::prospect(&self.ports.objects, &files, self.promotion, &bloom).await?;
         let is_needed = !prospect.is_empty();
-        let Prospect { moves, widened } = prospect;
-        (told.moved, told.kept, told.widened) = (moves.moved, moves.kept, widened);
+        let Prospect { moves, widened, filtered } = prospect;
+        (told.moved, told.kept, told.widened, told.filtered) = (moves.moved, moves.kept, widened, filtered);
         if !is_needed {
             return Ok(());
         }
@@ -179,7 +184,7 @@ impl Work<'_> {
             objects: self.ports.objects.clone(),
             folder: layout::generation(&state.table, state.hour, generation, epoch, random),
             files,
-            options: WriteOptions { ids: state.dedupe.clone(), ..self.tools.write.clone() },
+            options: WriteOptions { ids: state.dedupe.clone(), ..self.tools.write_of(&state.table) },
             meta: vec![
                 ("shardmill.table".to_owned(), state.table.clone()),
                 ("shardmill.hour".to_owned(), state.hour.to_string()),
@@ -277,7 +282,8 @@ mod tests {
         for (number, owner) in [(1, None), (2, Some(NodeId::boot("busy"))), (3, None)] {
             fill(&ports, hour(number), &old, owner).await;
         }
-        let tools = Tools { write: WriteOptions::default(), liveness: Arc::new(Everybody) };
+        let (write, bloom) = (WriteOptions::default(), BTreeMap::new());
+        let tools = Tools { write, bloom, liveness: Arc::new(Everybody) };
         let schemas = BTreeMap::from([("t".to_owned(), new)]);
         let until = Scope { until: Some(hour(3)), ..Scope::default() };
         let run = async |scope: &Scope, dry_run: bool| {
@@ -308,5 +314,26 @@ mod tests {
         );
         assert_eq!(state(&ports, hour(2)).await.generation, 1, "its node works on it");
         assert_eq!(state(&ports, hour(3)).await.dedupe.as_deref(), Some("a"), "ids only became wider");
+    }
+
+    #[tokio::test]
+    async fn filters_that_are_asked_for_since_are_added_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let ports = stores(folder.path());
+        let same = schema(r#""a": {"type": "integer"}"#);
+        fill(&ports, hour(3), &same, None).await;
+        let schemas = BTreeMap::from([("t".to_owned(), same)]);
+        for (bloom, outcome) in
+            [(None, Outcome::Nothing), (Some("a"), Outcome::Done), (Some("a"), Outcome::Nothing)]
+        {
+            let bloom: BTreeSet<String> = bloom.map(str::to_owned).into_iter().collect();
+            let filtered = if outcome == Outcome::Done { bloom.clone() } else { BTreeSet::new() };
+            let (write, bloom) = (WriteOptions::default(), [("t".to_owned(), bloom)].into());
+            let tools = Tools { write, bloom, liveness: Arc::new(Everybody) };
+            let all = promote(&ports, &tools, &Scope::default(), &schemas, false).await.unwrap();
+            assert_eq!((all[0].outcome, &all[0].filtered), (outcome, &filtered), "{all:?}");
+        }
+        let is = state(&ports, hour(3)).await;
+        assert_eq!((is.generation, is.dedupe.as_deref(), is.balances()), (2, Some("a"), true));
     }
 }

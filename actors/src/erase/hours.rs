@@ -139,7 +139,7 @@ impl Work<'_> {
             base: state.files.iter().map(|file| input(&file.key, file.tally)).collect(),
             segments: inputs.segments.iter().map(|(_, one)| input(&one.key, one.tally)).collect(),
             late: inputs.late.iter().map(|(_, one)| input(&one.key, one.tally)).collect(),
-            options: self.with.tools.write.clone(),
+            options: self.with.tools.write_of(table),
             meta: meta(&state),
             dedupe: column.clone().map(|column| Dedupe { column, folder: lists }),
             listed: state.duplicate_lists.iter().map(|list| input(&list.key, list.tally)).collect(),
@@ -176,7 +176,7 @@ impl Work<'_> {
                 &random(),
             ),
             files: files.collect(),
-            options: WriteOptions { ids: state.dedupe.clone(), ..self.with.tools.write.clone() },
+            options: WriteOptions { ids: state.dedupe.clone(), ..self.with.tools.write_of(&state.table) },
             meta: meta(&state),
             sieve: self.sieve,
         };

@@ -118,7 +118,8 @@ impl Site {
 
     async fn erase(&self, user: &str, (now, dry_run): (bool, bool), dead: bool) -> Report {
         let wanted = [Wanted::parse(&format!("/userId={user}")).unwrap()];
-        let tools = Tools { write: WriteOptions::default(), liveness: Arc::new(All(dead)) };
+        let tools =
+            Tools { write: WriteOptions::default(), bloom: BTreeMap::new(), liveness: Arc::new(All(dead)) };
         let erase = Erase {
             ports: &self.ports,
             tools: &tools,

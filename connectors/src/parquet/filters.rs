@@ -56,12 +56,26 @@ pub(super) fn on(
 pub(super) fn columns_of(footer: &ParquetMetaData) -> BTreeSet<String> {
     let chunks = footer.row_groups().iter().flat_map(|group| group.columns());
     let filtered = chunks.filter(|chunk| chunk.bloom_filter_offset().is_some());
-    // Columns inside others have no names of their own, and we make no filters for them.
-    let name = |chunk: &ColumnChunkMetaData| match chunk.column_path().parts() {
-        [name] => Some(name.clone()),
-        _ => None,
+    filtered.filter_map(name).map(str::to_owned).collect()
+}
+
+/// Of `columns` those that have values in some row group of a file, and no filter there.
+pub(super) fn lacking(footer: &ParquetMetaData, columns: &BTreeSet<String>) -> BTreeSet<String> {
+    let chunks = footer.row_groups().iter().flat_map(|group| group.columns());
+    let nulls = |chunk: &ColumnChunkMetaData| chunk.statistics().and_then(|known| known.null_count_opt());
+    let has_values = |chunk: &ColumnChunkMetaData| {
+        nulls(chunk).is_none_or(|nulls| nulls < u64::try_from(chunk.num_values()).unwrap_or_default())
     };
-    filtered.filter_map(name).collect()
+    let without = chunks.filter(|chunk| chunk.bloom_filter_offset().is_none() && has_values(chunk));
+    without.filter_map(name).filter(|name| columns.contains(*name)).map(str::to_owned).collect()
+}
+
+/// The name of a chunk's column. Columns inside others have no names of their own, and we make no filters for them.
+fn name(chunk: &ColumnChunkMetaData) -> Option<&str> {
+    match chunk.column_path().parts() {
+        [name] => Some(name),
+        _ => None,
+    }
 }
 
 /// A filter that is not as we write them.

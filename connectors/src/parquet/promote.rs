@@ -1,6 +1,7 @@
 //! Rewriting the files of an hour with what stands in `extra` moved into columns. The rows stay the ones they are: identities,
 //! their order and the books do not change.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
@@ -30,7 +31,7 @@ pub struct PromoteRequest<'a> {
     /// The files, each with what it must hold.
     pub files: Vec<Input>,
     /// How the new files are written. Those of a table that is de-duplicated keep their runs of ids; columns that have Bloom filters
-    /// in a file get them in the new one.
+    /// in a file get them in the new one, and those that are named here.
     pub options: WriteOptions,
     /// What goes into their footers.
     pub meta: Vec<(String, String)>,
@@ -45,16 +46,19 @@ pub struct Prospect {
     pub moves: Moves,
     /// Columns that are narrower in a file than in the schema.
     pub widened: Vec<String>,
+    /// Columns that are to have Bloom filters and lack them in a row group.
+    pub filtered: BTreeSet<String>,
 }
 
 impl Prospect {
     /// Whether there is nothing to be done.
     pub fn is_empty(&self) -> bool {
-        self.moves.is_empty() && self.widened.is_empty()
+        self.moves.is_empty() && self.widened.is_empty() && self.filtered.is_empty()
     }
 }
 
-/// What promoting `files` would do. Reads the columns it is about, and changes nothing.
+/// What promoting `files` would do, in a table with Bloom filters of the columns `bloom`. Reads the columns it is about, and changes
+/// nothing.
 ///
 /// # Errors
 /// What the store raises; `Rejected` when a file cannot be read.
@@ -62,6 +66,7 @@ pub async fn prospect(
     objects: &Arc<dyn Objects>,
     files: &[Input],
     promotion: &Promotion,
+    bloom: &BTreeSet<String>,
 ) -> Result<Prospect, Failure> {
     let mut prospect = Prospect::default();
     for input in files {
@@ -75,6 +80,7 @@ pub async fn prospect(
                 prospect.widened.push(field.name().clone());
             }
         }
+        prospect.filtered.append(&mut filters::lacking(file.footer(), bloom));
         look(&file, promotion, &mut prospect.moves).await?;
     }
     Ok(prospect)
@@ -254,7 +260,7 @@ mod tests {
         let files = [file(&objects, "f", &old, 0..30).await, file(&objects, "g", &new, 30..40).await];
         let promotion = Promotion::new(new);
         let port: Arc<dyn Objects> = objects.clone();
-        let seen = prospect(&port, &files, &promotion).await.unwrap();
+        let seen = prospect(&port, &files, &promotion, &BTreeSet::new()).await.unwrap();
         assert_eq!((seen.widened.as_slice(), seen.moves.moved["coupon"]), (&["a".to_owned()][..], 30));
         let (made, moves) = promote(request(&objects, &files, &promotion)).await.unwrap();
         assert_eq!(moves, seen.moves);
@@ -266,7 +272,8 @@ mod tests {
         }
         let after: Vec<Input> =
             made.iter().map(|file| Input { key: file.key.clone(), tally: file.summary.tally }).collect();
-        assert!(prospect(&port, &after, &promotion).await.unwrap().is_empty(), "nothing is left to do");
+        let left = prospect(&port, &after, &promotion, &BTreeSet::new()).await.unwrap();
+        assert!(left.is_empty(), "nothing is left to do");
     }
 
     /// How many ids the run of a file has that proves itself.
@@ -333,6 +340,29 @@ mod tests {
         let filtered = filters::columns_of(file.footer());
         assert_eq!(filtered.into_iter().collect::<Vec<_>>(), ["a", "coupon"]);
         assert_eq!(deep(objects, &made[0].key).await.unwrap(), old.tally);
+    }
+
+    #[tokio::test]
+    async fn filters_that_are_asked_for_since_are_made_once() {
+        let objects = Memory::shared();
+        let port: Arc<dyn Objects> = objects.clone();
+        let same =
+            schema(r#""a": {"type": "integer"}, "coupon": {"type": "string"}, "none": {"type": "string"}"#);
+        let files = [file(&objects, "f", &same, 0..30).await];
+        let promotion = Promotion::new(same);
+        let bloom: BTreeSet<String> = ["coupon", "none", "unknown"].map(str::to_owned).into();
+        let lacking = async |files: &[Input]| prospect(&port, files, &promotion, &bloom).await.unwrap();
+        let seen = lacking(&files).await;
+        assert_eq!(seen.filtered, BTreeSet::from(["coupon".to_owned()]), "nobody has a value of the others");
+        assert!(prospect(&port, &files, &promotion, &BTreeSet::new()).await.unwrap().is_empty());
+
+        let request = request(&objects, &files, &promotion);
+        let options = WriteOptions { bloom: bloom.clone(), ..WriteOptions::default() };
+        let (made, _) = promote(PromoteRequest { options, ..request }).await.unwrap();
+        let after = [Input { key: made[0].key.clone(), tally: made[0].summary.tally }];
+        let again = lacking(&after).await;
+        assert!(again.is_empty(), "{again:?}");
+        assert_eq!(deep(objects, &after[0].key).await.unwrap(), files[0].tally);
     }
 
     #[tokio::test]

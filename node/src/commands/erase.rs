@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 use shardmill_actors::admin::audit;
 use shardmill_actors::erase::{Erase, Report};
-use shardmill_actors::verify::Tools;
 use shardmill_connectors::erasure::{Field, Wanted};
 
 use super::Error;
@@ -11,7 +10,6 @@ use super::ops_client::operator;
 use super::reach::Reached;
 use crate::cli::EraseArgs;
 use crate::output;
-use crate::wire;
 
 /// The fields that name a person when nothing else is said.
 const PERSON: [&str; 2] = ["/userId", "/anonymousId"];
@@ -21,7 +19,7 @@ pub async fn erase(args: EraseArgs, json: bool) -> Result<(), Error> {
     let reached = Reached::open(&args.reach).await?;
     let wanted = wanted(&reached, &args)?;
     let ports = &reached.stores.ports;
-    let tools = Tools { write: wire::write_options(&reached.config), liveness: reached.stores.liveness() };
+    let tools = reached.tools();
     if !args.dry_run {
         // Not whom: the log stays.
         let fields: Vec<String> = wanted.iter().flat_map(|one| &one.fields).map(Field::to_string).collect();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use shardmill_actors::admin::audit;
-use shardmill_actors::verify::{self, Outcome, Repair, Report, Scope, Tools, repair};
+use shardmill_actors::verify::{self, Outcome, Repair, Report, Scope, repair};
 use shardmill_actors::world;
 use shardmill_connectors::Hour;
 
@@ -11,7 +11,6 @@ use super::reach::Reached;
 use super::{Error, promote};
 use crate::cli::{LakeCommand, LakeVerify};
 use crate::output;
-use crate::wire;
 
 /// Verifies or lists.
 pub async fn lake(command: LakeCommand, json: bool) -> Result<(), Error> {
@@ -55,7 +54,7 @@ async fn mend(reached: &Reached, report: &Report) -> Result<Vec<Repair>, Error> 
     let ports = &reached.stores.ports;
     let said = json!({"by": operator(), "repairs": planned.len()});
     audit::note(ports.objects.as_ref(), None, "lake verify --repair", &said).await?;
-    let tools = Tools { write: wire::write_options(&reached.config), liveness: reached.stores.liveness() };
+    let tools = reached.tools();
     Ok(repair::repair(ports, &tools, &report.findings).await)
 }
 

@@ -3,18 +3,17 @@
 use serde_json::{Value, json};
 use shardmill_actors::admin::audit;
 use shardmill_actors::promote::{self, Outcome, Promoted};
-use shardmill_actors::verify::{Scope, Tools};
+use shardmill_actors::verify::Scope;
 
 use super::Error;
 use super::ops_client::operator;
 use super::reach::Reached;
 use crate::cli::LakePromote;
 use crate::output;
-use crate::wire;
 
 /// What is shown of each hour.
-const COLUMNS: [&str; 9] =
-    ["table", "hour", "outcome", "rows", "moved", "kept", "widened", "fresh", "reason"];
+const COLUMNS: [&str; 10] =
+    ["table", "hour", "outcome", "rows", "moved", "kept", "widened", "filtered", "fresh", "reason"];
 
 /// Promotes hour by hour, or tells what would be done; fails when an hour could not be.
 pub(super) async fn promote(args: LakePromote, json: bool) -> Result<(), Error> {
@@ -26,7 +25,7 @@ pub(super) async fn promote(args: LakePromote, json: bool) -> Result<(), Error> 
         audit::note(ports.objects.as_ref(), None, "lake promote", &said).await?;
     }
     let scope = Scope { table, since, until, ..Scope::default() };
-    let tools = Tools { write: wire::write_options(&reached.config), liveness: reached.stores.liveness() };
+    let tools = reached.tools();
     let all = promote::promote(ports, &tools, &scope, &reached.stores.schemas(), dry_run).await?;
     tell(&all, json)?;
     match all.iter().any(|one| one.outcome == Outcome::Failed) {

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use shardmill_actors::verify::Tools;
+
 use super::Error;
 use super::ops_client::OpsClient;
 use crate::cli::Reach;
@@ -39,6 +41,12 @@ impl Reached {
         }
         let stores = wire::open(&config).await?;
         Ok(Reached { config, stores })
+    }
+
+    /// What rewriting hours takes besides the stores.
+    pub(super) fn tools(&self) -> Tools {
+        let (write, bloom) = (wire::write_options(&self.config), self.stores.bloom());
+        Tools { write, bloom, liveness: self.stores.liveness() }
     }
 }
 

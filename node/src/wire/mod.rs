@@ -11,7 +11,7 @@ mod schemas;
 mod streams;
 mod tables;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -80,6 +80,13 @@ impl Stores {
         let tables = self.streams.values().map(|stream| stream.tables.current());
         let all = tables.flat_map(|tables| tables.all().to_vec());
         all.map(|table| (table.name.clone(), table.schema.clone())).collect()
+    }
+
+    /// The columns of every configured table that get Bloom filters.
+    pub fn bloom(&self) -> BTreeMap<String, BTreeSet<String>> {
+        let tables = self.streams.values().map(|stream| stream.tables.current());
+        let all = tables.flat_map(|tables| tables.all().to_vec());
+        all.map(|table| (table.name.clone(), table.bloom.clone())).collect()
     }
 
     /// Who can tell that a node is gone, for a command that is no node itself.

@@ -9,6 +9,7 @@ pub(crate) mod rebuild;
 mod show;
 mod unlist;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -24,8 +25,17 @@ use crate::shared::Ports;
 pub struct Tools {
     /// How Parquet files are written.
     pub write: WriteOptions,
+    /// The columns that have Bloom filters, by table.
+    pub bloom: BTreeMap<String, BTreeSet<String>>,
     /// Who knows whether an owner is gone.
     pub liveness: Arc<dyn Liveness>,
+}
+
+impl Tools {
+    /// How files of `table` are written.
+    pub fn write_of(&self, table: &str) -> WriteOptions {
+        WriteOptions { bloom: self.bloom.get(table).cloned().unwrap_or_default(), ..self.write.clone() }
+    }
 }
 
 /// What became of a repair.

@@ -12,7 +12,9 @@ use shardmill_connectors::failure::{Class, Failure};
 use shardmill_connectors::hour::Hour;
 use shardmill_connectors::layout;
 use shardmill_connectors::parquet::origin::IDENTITY;
-use shardmill_connectors::parquet::{self, Input, MergeRequest, Merged, MergedFile, Origins, Summary};
+use shardmill_connectors::parquet::{
+    self, Dedupe, Input, MergeRequest, Merged, MergedFile, Origins, Summary,
+};
 use shardmill_connectors::setsum::Tally;
 use uuid::Uuid;
 
@@ -172,41 +174,64 @@ async fn name(ports: &Ports, state: &HourState) -> Result<(), Failure> {
 }
 
 /// Merges `sources` into files that hold exactly the rows recorded of the hour; any others are deleted again.
+///
+/// In a table that is de-duplicated they get their runs of ids, as a merge of the hour's owner writes them. Of one id the hour has
+/// one row, so nothing is dropped for it; should that not be so, the rows count for more than the runs.
 async fn write(
     ports: &Ports,
     tools: &Tools,
-    (hour, epoch): (&HourState, u64),
+    of: (&HourState, u64),
     sources: Vec<Input>,
 ) -> Result<Vec<GenerationFile>, Failure> {
+    let (hour, _) = of;
+    let mut found = Tally::default();
+    for dedupe in [true, false] {
+        if dedupe && hour.dedupe.is_none() {
+            continue;
+        }
+        let merged = parquet::merge(request(ports, tools, of, (&sources, dedupe))).await?;
+        if merged.tally() == hour.tally && merged.list.is_none() {
+            return Ok(files(merged));
+        }
+        found = merged.tally();
+        if let Some(list) = &merged.list {
+            ports.objects.delete(&list.key).await?;
+        }
+        remove(ports, &files(merged)).await?;
+    }
+    Err(Failure::rejected(format!("what is left holds {found}; {} are recorded", hour.tally)))
+}
+
+/// How the hour is made anew; with its runs of ids, or without.
+fn request(
+    ports: &Ports,
+    tools: &Tools,
+    (hour, epoch): (&HourState, u64),
+    (sources, dedupe): (&[Input], bool),
+) -> MergeRequest {
     let random = &Uuid::new_v4().simple().to_string()[..12];
-    let folder = layout::generation(&hour.table, hour.hour, hour.generation + 1, epoch, random);
+    let (table, number) = (&hour.table, hour.generation + 1);
+    let folder = layout::duplicates(table, hour.hour, number, epoch, random);
     // Rows of the newest generation stand as they are; all others count where they are not in it.
     // Where duplicates were dropped, even an older generation may hold one.
     let generations = sources.iter().take_while(|input| generation(&input.key).is_some()).count();
     let newest = if hour.duplicate_lists.is_empty() { generations.min(1) } else { 0 };
     let (base, late) = sources.split_at(newest);
     let input = |list: &GenerationFile| Input { key: list.key.clone(), tally: list.tally };
-    let request = MergeRequest {
+    MergeRequest {
         objects: ports.objects.clone(),
-        folder,
+        folder: layout::generation(table, hour.hour, number, epoch, random),
         base: base.to_vec(),
         segments: Vec::new(),
         late: late.to_vec(),
-        options: tools.write.clone(),
+        options: tools.write_of(table),
         meta: vec![
-            ("shardmill.table".to_owned(), hour.table.clone()),
+            ("shardmill.table".to_owned(), table.clone()),
             ("shardmill.hour".to_owned(), hour.hour.to_string()),
         ],
-        dedupe: None,
+        dedupe: hour.dedupe.clone().filter(|_| dedupe).map(|column| Dedupe { column, folder }),
         listed: hour.duplicate_lists.iter().map(input).collect(),
-    };
-    let merged = parquet::merge(request).await?;
-    let (made, files) = (merged.tally(), files(merged));
-    if made != hour.tally {
-        remove(ports, &files).await?;
-        return Err(Failure::rejected(format!("what is left holds {made}; {} are recorded", hour.tally)));
     }
-    Ok(files)
 }
 
 fn files(merged: Merged) -> Vec<GenerationFile> {

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use shardmill_cluster::{Cell, Liveness, NodeId, Ownership};
 use shardmill_connectors::clock::Millis;
 use shardmill_connectors::layout;
-use shardmill_connectors::parquet::{FileWriter, WriteOptions};
+use shardmill_connectors::parquet::{self, FileWriter, WriteOptions};
 use shardmill_connectors::setsum::Tally;
 
 use super::*;
@@ -134,6 +134,13 @@ impl Lake {
         self.folder.path().join("objects").join(key)
     }
 
+    /// What the footer of the present generation says of its run of ids.
+    async fn run_of_ids(&self) -> Option<String> {
+        let key = self.hour().await.state().unwrap().files[0].key.clone();
+        let file = parquet::open(self.ports.objects.clone(), &key).await.unwrap();
+        file.metadata(parquet::IDS).map(str::to_owned)
+    }
+
     /// Flips a bit in the middle of an object.
     fn damage(&self, key: &str) {
         let mut bytes = std::fs::read(self.path(key)).unwrap();
@@ -152,7 +159,11 @@ impl Lake {
     }
 
     async fn repair(&self, all_dead: bool) -> Vec<Repair> {
-        let tools = Tools { write: WriteOptions::default(), liveness: Arc::new(Dead(all_dead)) };
+        let tools = Tools {
+            write: WriteOptions::default(),
+            bloom: [("events".to_owned(), ["name".to_owned()].into())].into(),
+            liveness: Arc::new(Dead(all_dead)),
+        };
         repair::repair(&self.ports, &tools, &self.verify().await.findings).await
     }
 }
@@ -375,4 +386,17 @@ async fn a_generation_that_is_made_anew_stays_free_of_duplicates() {
     assert_eq!(outcomes(&lake.repair(false).await), [Outcome::Done]);
     let report = lake.verify().await;
     assert_eq!((report.findings, report.rows, report.duplicates), (vec![], 20, 2));
+    let run = lake.run_of_ids().await.unwrap();
+    assert!(run.contains(r#""column":"name""#), "as every generation of a table without duplicates: {run}");
+}
+
+#[tokio::test]
+async fn rows_that_share_an_id_all_the_same_come_back_without_a_run_of_ids() {
+    let lake = with_duplicates(40..42, "_stream").await;
+    lake.damage(&generation_key(2));
+    assert_eq!(outcomes(&lake.repair(false).await), [Outcome::Done]);
+    let report = lake.verify().await;
+    assert_eq!((report.rows, lake.run_of_ids().await), (20, None));
+    // What the first try has made is gone.
+    assert_eq!((report.abandoned, report.in_flight), (Vec::<String>::new(), Vec::<String>::new()));
 }
