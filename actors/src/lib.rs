@@ -33,6 +33,7 @@
 pub mod admin;
 pub mod alarms;
 pub mod budget;
+mod claim;
 pub mod cluster;
 pub mod coordinator;
 pub mod dead_letters;

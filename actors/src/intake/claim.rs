@@ -6,26 +6,20 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use shardmill_cluster::{Cell, Take, ownership};
 use shardmill_connectors::clock::Millis;
-use shardmill_connectors::failure::{Class, Failure};
+use shardmill_connectors::failure::Failure;
 use shardmill_connectors::layout::documents;
 use tokio::sync::Mutex;
 
+use crate::claim;
 use crate::shared::Shared;
 use crate::state::IntakeState;
-
-#[derive(Debug)]
-struct Held {
-    cell: Cell<IntakeState>,
-    written: Option<Instant>,
-}
 
 /// The right to poll. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Claim {
-    epoch: u64,
-    held: Arc<Mutex<Held>>,
+    claim: claim::Claim<IntakeState>,
+    written: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Claim {
@@ -33,55 +27,34 @@ impl Claim {
     /// hidden.
     ///
     /// # Errors
-    /// `Transient` while this node is suspended, or another living node has it.
+    /// As [`claim::Claim::take`].
     pub(super) async fn take(shared: &Shared, name: &str) -> Result<(Claim, bool), Failure> {
-        shared.cluster.may_act()?;
-        let documents = shared.ports.documents.clone();
-        let mut cell: Cell<IntakeState> = Cell::load(documents, documents::intake(name)).await?;
-        if cell.state().is_none() {
-            match cell.replace(IntakeState::default()).await {
-                // Another node was faster; its document is ours as well.
-                Err(failure) if failure.class == Class::Fenced => {}
-                outcome => outcome?,
-            }
-        }
-        let clean = cell.state().is_none_or(|state| state.ownership.owner.is_none());
-        match ownership::take(&mut cell, &shared.me, shared.liveness.as_ref()).await? {
-            Take::HeldBy(owner) => {
-                Err(Failure::transient(format!("the intake {name} is held by {owner}, which lives")))
-            }
-            Take::Taken(epoch) => {
-                let held = Arc::new(Mutex::new(Held { cell, written: None }));
-                Ok((Claim { epoch, held }, clean))
-            }
-        }
+        let (what, key) = (format!("the intake {name}"), documents::intake(name));
+        let (claim, clean) = claim::Claim::take(shared, &what, key, IntakeState::default()).await?;
+        Ok((Claim { claim, written: Arc::default() }, clean))
     }
 
     /// Tells everybody how far the intake is, not more often than documents are to be written.
     ///
     /// # Errors
-    /// `Fenced` when another node has the intake, and what the documents raise.
+    /// As [`claim::Claim::change`].
     pub(super) async fn tell(&self, shared: &Shared, watermark: Option<Millis>) -> Result<(), Failure> {
-        let mut held = self.held.lock().await;
-        let due = held.written.is_none_or(|at| at.elapsed() >= shared.schedule.commit_every);
-        held.cell.settle().await?;
-        let Some(state) = held.cell.state().filter(|state| state.ownership.epoch == self.epoch).cloned()
-        else {
-            return Err(Failure::fenced("the intake is another node's"));
+        let mut written = self.written.lock().await;
+        let due = written.is_none_or(|at| at.elapsed() >= shared.schedule.commit_every);
+        let news = |state: IntakeState| {
+            (due && watermark > state.watermark).then_some(IntakeState { watermark, ..state })
         };
-        if !due || watermark <= state.watermark {
-            return Ok(());
+        if self.claim.change(shared, news).await? {
+            *written = Some(Instant::now());
         }
-        shared.cluster.may_act()?;
-        held.written = Some(Instant::now());
-        held.cell.replace(IntakeState { watermark, ..state }).await
+        Ok(())
     }
 
     /// Gives the intake back.
     ///
     /// # Errors
-    /// As [`ownership::release`].
+    /// As [`claim::Claim::release`].
     pub(super) async fn release(&self, shared: &Shared) -> Result<(), Failure> {
-        ownership::release(&mut self.held.lock().await.cell, &shared.me, self.epoch).await
+        self.claim.release(shared).await
     }
 }

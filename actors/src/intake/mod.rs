@@ -29,7 +29,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::FutureExt;
 use serde_json::{Value, json};
 use shardmill_connectors::clock::Millis;
 use shardmill_connectors::failure::Failure;
@@ -42,7 +41,7 @@ use self::poller::Poller;
 use crate::hand::Hidden;
 use crate::shared::{Shared, StreamSettings};
 use crate::supervision::registry::View;
-use crate::supervision::{Body, ChildSpec, Group, SupervisorHandle, Worker};
+use crate::supervision::{Body, ChildSpec, Group, SupervisorHandle};
 use crate::tree::Kind;
 use crate::world::World;
 
@@ -180,13 +179,8 @@ impl Group for Intake {
             siblings: supervisor.clone(),
             claim,
         };
-        let make = move || {
-            let poller = Poller::new(parts.clone());
-            async move { Ok(Box::new(poller) as Box<dyn Worker>) }.boxed()
-        };
-        let view: View = Arc::new(|| Value::Null);
-        let body = Body::Worker(Arc::new(make));
-        Ok(vec![ChildSpec { name: poller::NAME.into(), kind: Kind::Poller, body, view }])
+        let make = move || Poller::new(parts.clone());
+        Ok(vec![ChildSpec::worker(poller::NAME, Kind::Poller, Value::Null, make)])
     }
 
     async fn close(&mut self) -> Result<(), Failure> {

@@ -3,11 +3,9 @@
 //! Many nodes may poll one queue: whoever receives a notice has it for its visibility, which is extended for as long as one
 //! of its files is worked on or waits for its next attempt.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::FutureExt;
 use serde_json::json;
 use shardmill_connectors::clock::Millis;
 use shardmill_connectors::failure::Failure;
@@ -16,8 +14,7 @@ use shardmill_connectors::raw::notice::{self, Announced};
 
 use super::Parts;
 use super::file::{RawFileWorker, Unit, file_time};
-use crate::supervision::registry::View;
-use crate::supervision::{Body, ChildSpec, Next, Worker};
+use crate::supervision::{ChildSpec, Next, Worker};
 use crate::tree::Kind;
 
 /// Its name among its siblings.
@@ -113,21 +110,15 @@ impl Unit {
 }
 
 fn spec(parts: &Parts, notice: &str, index: usize, unit: Unit) -> ChildSpec {
-    let view: View = {
-        let shown = match &unit {
-            Unit::File(Announced { place, size, .. }) => json!({"file": place.url(), "bytes": size}),
-            Unit::Notice { reason, .. } => json!({"notice": reason}),
-        };
-        Arc::new(move || shown.clone())
+    let shown = match &unit {
+        Unit::File(Announced { place, size, .. }) => json!({"file": place.url(), "bytes": size}),
+        Unit::Notice { reason, .. } => json!({"notice": reason}),
     };
     let (parts, notice) = (parts.clone(), notice.to_owned());
     // Not named after the notice: when that comes again, the child of its last coming may not be gone yet.
     let name = format!("file-{}", parts.desk.number());
-    let make = move || {
-        let worker = RawFileWorker::new(parts.clone(), (notice.clone(), index), unit.clone());
-        async move { Ok(Box::new(worker) as Box<dyn Worker>) }.boxed()
-    };
-    ChildSpec { name, kind: Kind::RawFile, body: Body::Worker(Arc::new(make)), view }
+    let make = move || RawFileWorker::new(parts.clone(), (notice.clone(), index), unit.clone());
+    ChildSpec::worker(name, Kind::RawFile, shown, make)
 }
 
 #[async_trait]

@@ -1,11 +1,9 @@
 //! The poller of the redrive queue: receives messages while there is room, has a child for each target that is asked for, keeps
 //! messages in hand hidden from others.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::FutureExt;
 use serde_json::json;
 use shardmill_connectors::failure::Failure;
 use shardmill_connectors::ports::Message;
@@ -13,7 +11,7 @@ use shardmill_connectors::ports::Message;
 use super::Parts;
 use super::batch::Redriver;
 use crate::dead_letters::Announced;
-use crate::supervision::{Body, ChildSpec, Next, Worker};
+use crate::supervision::{ChildSpec, Next, Worker};
 use crate::tree::Kind;
 
 /// Its name among its siblings.
@@ -75,16 +73,8 @@ pub(super) fn sort(message: &Message) -> Result<Announced, String> {
 fn spec(parts: &Parts, target: &str) -> ChildSpec {
     let shown = json!({"target": target});
     let (parts, name) = (parts.clone(), target.to_owned());
-    let make = move || {
-        let worker = Redriver::new(parts.clone(), name.clone());
-        async move { Ok(Box::new(worker) as Box<dyn Worker>) }.boxed()
-    };
-    ChildSpec {
-        name: format!("to-{target}"),
-        kind: Kind::Redriver,
-        body: Body::Worker(Arc::new(make)),
-        view: Arc::new(move || shown.clone()),
-    }
+    let make = move || Redriver::new(parts.clone(), name.clone());
+    ChildSpec::worker(format!("to-{target}"), Kind::Redriver, shown, make)
 }
 
 #[async_trait]

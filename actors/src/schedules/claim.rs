@@ -1,94 +1,61 @@
 //! Who runs a schedule, and when it last ran: the schedule's document.
 
-use std::sync::Arc;
-
-use shardmill_cluster::{Cell, Take, ownership};
 use shardmill_connectors::clock::Millis;
-use shardmill_connectors::failure::{Class, Failure};
+use shardmill_connectors::failure::Failure;
 use shardmill_connectors::layout::documents;
-use tokio::sync::Mutex;
 
+use crate::claim;
 use crate::shared::Shared;
 use crate::state::ScheduleState;
 
 /// The right to run it. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Claim {
-    epoch: u64,
-    cell: Arc<Mutex<Cell<ScheduleState>>>,
-}
+pub(super) struct Claim(claim::Claim<ScheduleState>);
 
 impl Claim {
     /// Takes the schedule `name` for this node.
     ///
     /// # Errors
-    /// `Transient` while this node is suspended, or another living node has it.
+    /// As [`claim::Claim::take`].
     pub(super) async fn take(shared: &Shared, name: &str) -> Result<Claim, Failure> {
-        shared.cluster.may_act()?;
-        let documents = shared.ports.documents.clone();
-        let mut cell: Cell<ScheduleState> = Cell::load(documents, documents::schedule(name)).await?;
-        if cell.state().is_none() {
-            let new = ScheduleState { since: Millis::now(), ..ScheduleState::default() };
-            match cell.replace(new).await {
-                // Another node was faster; its document is ours as well.
-                Err(failure) if failure.class == Class::Fenced => {}
-                outcome => outcome?,
-            }
-        }
-        match ownership::take(&mut cell, &shared.me, shared.liveness.as_ref()).await? {
-            Take::HeldBy(owner) => {
-                Err(Failure::transient(format!("the schedule {name} is held by {owner}, which lives")))
-            }
-            Take::Taken(epoch) => Ok(Claim { epoch, cell: Arc::new(Mutex::new(cell)) }),
-        }
+        let new = ScheduleState { since: Millis::now(), ..ScheduleState::default() };
+        let (what, key) = (format!("the schedule {name}"), documents::schedule(name));
+        Ok(Claim(claim::Claim::take(shared, &what, key, new).await?.0))
     }
 
     /// For how many owners it has existed.
     pub(super) fn epoch(&self) -> u64 {
-        self.epoch
+        self.0.epoch()
     }
 
     /// What the document says.
     pub(super) async fn state(&self) -> ScheduleState {
-        self.cell.lock().await.state().cloned().unwrap_or_default()
+        self.0.state().await.unwrap_or_default()
     }
 
     /// A run begins, or goes on in another node: from then on the times before are made up for.
     ///
     /// # Errors
-    /// `Fenced` when another node has the schedule, and what the documents raise.
+    /// As [`claim::Claim::change`].
     pub(super) async fn begin(&self, shared: &Shared, at: Millis) -> Result<(), Failure> {
-        let change = |state: ScheduleState| ScheduleState { last_run: Some(at), running: true, ..state };
-        self.change(shared, change).await
+        let begun = |state: ScheduleState| ScheduleState { last_run: Some(at), running: true, ..state };
+        self.0.change(shared, |state| Some(begun(state))).await.map(drop)
     }
 
     /// All files of the run are done.
     ///
     /// # Errors
-    /// As [`Claim::begin`].
+    /// As [`claim::Claim::change`].
     pub(super) async fn finish(&self, shared: &Shared) -> Result<(), Failure> {
-        self.change(shared, |state| ScheduleState { running: false, ..state }).await
-    }
-
-    async fn change(
-        &self,
-        shared: &Shared,
-        change: impl FnOnce(ScheduleState) -> ScheduleState,
-    ) -> Result<(), Failure> {
-        let mut cell = self.cell.lock().await;
-        cell.settle().await?;
-        let mine = cell.state().filter(|state| state.ownership.epoch == self.epoch).cloned();
-        let Some(state) = mine else { return Err(Failure::fenced("the schedule is another node's")) };
-        shared.cluster.may_act()?;
-        cell.replace(change(state)).await
+        let finished = |state: ScheduleState| ScheduleState { running: false, ..state };
+        self.0.change(shared, |state| Some(finished(state))).await.map(drop)
     }
 
     /// Gives the schedule back.
     ///
     /// # Errors
-    /// As [`ownership::release`].
+    /// As [`claim::Claim::release`].
     pub(super) async fn release(&self, shared: &Shared) -> Result<(), Failure> {
-        let mut cell = self.cell.lock().await;
-        ownership::release(&mut cell, &shared.me, self.epoch).await
+        self.0.release(shared).await
     }
 }

@@ -29,7 +29,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::FutureExt;
 use serde_json::{Value, json};
 use shardmill_cluster::NodeId;
 use shardmill_connectors::batches::{Cron, Format, Pattern};
@@ -44,7 +43,7 @@ use self::shelf::Shelf;
 use self::timer::Timer;
 use crate::shared::{Shared, StreamSettings};
 use crate::supervision::registry::View;
-use crate::supervision::{Body, ChildSpec, Group, SupervisorHandle, Worker};
+use crate::supervision::{Body, ChildSpec, Group, SupervisorHandle};
 use crate::tree::Kind;
 
 /// One configured schedule.
@@ -181,13 +180,8 @@ impl Group for Schedule {
             claim,
             books: Arc::new(books),
         };
-        let make = move || {
-            let timer = Timer::new(parts.clone());
-            async move { Ok(Box::new(timer) as Box<dyn Worker>) }.boxed()
-        };
-        let view: View = Arc::new(|| Value::Null);
-        let body = Body::Worker(Arc::new(make));
-        Ok(vec![ChildSpec { name: timer::NAME.into(), kind: Kind::ScheduleTimer, body, view }])
+        let make = move || Timer::new(parts.clone());
+        Ok(vec![ChildSpec::worker(timer::NAME, Kind::ScheduleTimer, Value::Null, make)])
     }
 
     async fn close(&mut self) -> Result<(), Failure> {

@@ -1,11 +1,9 @@
 //! The timer: waits for the next run, lists files page by page, has a child put each that is new, a few at a time.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::FutureExt;
 use serde_json::json;
 use shardmill_connectors::clock::Millis;
 use shardmill_connectors::failure::Failure;
@@ -17,7 +15,7 @@ use super::file::FileWorker;
 use super::plan::{Due, Wanted, due, wanted};
 use crate::dead_letters::{Settled, Settlement};
 use crate::state::schedule::LetterAt;
-use crate::supervision::{Body, ChildSpec, Next, Worker};
+use crate::supervision::{ChildSpec, Next, Worker};
 use crate::tree::Kind;
 
 /// Its name among its siblings.
@@ -130,16 +128,8 @@ impl Timer {
 fn spec(parts: &Parts, number: u64, file: Listed) -> ChildSpec {
     let shown = json!({"file": file.place.url(), "bytes": file.size});
     let parts = parts.clone();
-    let make = move || {
-        let worker = FileWorker::new(parts.clone(), file.clone());
-        async move { Ok(Box::new(worker) as Box<dyn Worker>) }.boxed()
-    };
-    ChildSpec {
-        name: format!("file-{number}"),
-        kind: Kind::ScheduledFile,
-        body: Body::Worker(Arc::new(make)),
-        view: Arc::new(move || shown.clone()),
-    }
+    let make = move || FileWorker::new(parts.clone(), file.clone());
+    ChildSpec::worker(format!("file-{number}"), Kind::ScheduledFile, shown, make)
 }
 
 #[async_trait]

@@ -8,8 +8,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use serde_json::Value;
 use shardmill_connectors::failure::Failure;
 
 use super::registry::{Registry, View};
@@ -53,6 +55,23 @@ pub struct ChildSpec {
     pub body: Body,
     /// What it shows of itself.
     pub view: View,
+}
+
+impl ChildSpec {
+    /// A worker that is made without asking anybody, and always shows the same of itself.
+    pub fn worker<W: Worker>(
+        name: impl Into<String>,
+        kind: Kind,
+        shown: Value,
+        make: impl Fn() -> W + Send + Sync + 'static,
+    ) -> Self {
+        let make = move || {
+            let worker = make();
+            async move { Ok(Box::new(worker) as Box<dyn Worker>) }.boxed()
+        };
+        let view: View = Arc::new(move || shown.clone());
+        ChildSpec { name: name.into(), kind, body: Body::Worker(Arc::new(make)), view }
+    }
 }
 
 impl fmt::Debug for ChildSpec {
