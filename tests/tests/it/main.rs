@@ -12,6 +12,7 @@ mod aws_kinesis_consumer;
 mod aws_kinesis_fan_out;
 mod aws_live;
 mod aws_redrive;
+mod aws_replay;
 mod aws_s3;
 mod aws_schedules;
 mod aws_session;
