@@ -121,6 +121,37 @@ async fn what_was_received_can_be_replayed_and_counts_once() {
     assert_eq!((&report["raw"], &report["read"]), (&json!(55), &json!(55)), "{report}");
 }
 
+#[tokio::test]
+async fn of_an_hour_that_is_still_being_written_a_replay_does_again_only_what_is_new() {
+    let site = Site::new(&raw(CONFIG));
+    let taken = site.setup.data_dir.with_extension("taken.ndjson");
+    let config = format!("{}[destinations.log]\nkind = \"file\"\npath = {taken:?}\n", raw(CONFIG));
+    // The destination is the command's alone: the node delivers nothing to it.
+    let with_log = Cli::new(&Setup { config: Some(config), ..site.setup.clone() }).unwrap();
+    let (node, cli) = (site.start().await, site.cli());
+    let (mut sources, mut done) = ([json!(0), json!(0)], 0);
+    for more in [20, 5, 1] {
+        let events: Vec<Value> = (done..done + more).map(|n| event(&format!("m{n:02}"), ago(1))).collect();
+        accept(&node, &events).await;
+        done += more;
+        node.drained(done, PATIENCE).await.unwrap();
+        let landed = replay(&cli, &[]).await;
+        assert_eq!((&landed["read"], &landed["rows"]), (&json!(more), &json!(done)), "{landed}");
+        let sent = replay(&with_log, &["--destination", "log"]).await;
+        assert_eq!((&sent["read"], &sent["delivered"]), (&json!(more), &json!(done)), "{sent}");
+        assert_eq!([&landed["adopted"], &sent["adopted"]], [&sources[0], &sources[1]]);
+        sources = [landed["sources"].clone(), sent["sources"].clone()];
+        let behind = landed["behind"].as_array().unwrap();
+        assert!(behind.len() == 2 && behind.iter().all(|one| one["stream"] == "events"), "{landed}");
+    }
+    let told = std::fs::read_to_string(&taken).unwrap();
+    assert!((0..done).all(|n| told.matches(&format!("\"m{n:02}\"")).count() == 1), "each once");
+    compact(&node).await;
+    assert_eq!(cli.count("SELECT count(*) AS n FROM events").await.unwrap(), done);
+    node.stop().await.unwrap();
+    cli.verify().await.unwrap();
+}
+
 /// The files below a folder.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let (mut folders, mut found) = (vec![folder.to_owned()], Vec::new());
