@@ -69,6 +69,20 @@ pub fn segment(stream: &str, shard: &str, epoch: u64, random: &str, of: (&str, H
     format!("segments/{stream}/{shard}/{epoch}-{random}-{}-{}.parquet", of.0, of.1)
 }
 
+/// The table whose rows an object holds, by its name: of a generation, a segment, or late inputs
+/// (`late/<source>/<random>/<table>-<hour>-<part>.parquet`).
+pub fn table_of(key: &str) -> Option<&str> {
+    if let Some(rest) = key.strip_prefix("tables/") {
+        return rest.split_once('/').map(|(table, _)| table);
+    }
+    let mut parts = key.strip_suffix(".parquet")?.rsplit_once('/')?.1.split('-');
+    match key.split_once('/')?.0 {
+        "segments" => parts.nth(2),
+        "late" => parts.next(),
+        _ => None,
+    }
+}
+
 /// A file of dead letters of one shard: `dead/<stream>/<shard>/<epoch>-<random>.ndjson`.
 pub fn dead_letters(stream: &str, shard: &str, epoch: u64, random: &str) -> String {
     format!("dead/{stream}/{shard}/{epoch}-{random}.ndjson")
@@ -251,6 +265,20 @@ pub mod documents {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_table_of_rows_is_known_by_their_objects_name() {
+        let hour: Hour = "2026-11-21T07".parse().unwrap();
+        let part = part(&generation("web_events", hour, 3, 1, "abc"), 0);
+        let segment = segment("web-1", "shard-0", 7, "r", ("web_events", hour));
+        let late = format!("{}/web_events-{hour}-12.parquet", late("redrive-x", "r"));
+        for key in [&part, &segment, &late] {
+            assert_eq!(table_of(key), Some("web_events"), "{key}");
+        }
+        for other in ["late/s/r/dead.ndjson", "elsewhere/x.parquet", "x", "segments/x.parquet"] {
+            assert_eq!(table_of(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn a_manifest_is_known_by_its_name() {

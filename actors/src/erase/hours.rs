@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use shardmill_cluster::{Cell, Ownership};
 use shardmill_connectors::clock::Millis;
 use shardmill_connectors::crash;
-use shardmill_connectors::erasure::RowSieve;
+use shardmill_connectors::erasure::{RowSieve, Sieves};
 use shardmill_connectors::failure::{Class, Failure};
 use shardmill_connectors::hour::Hour;
 use shardmill_connectors::layout;
@@ -27,13 +27,13 @@ use crate::verify::repair::{passed_on, rebuild};
 use crate::world::{Inputs, Reader, World};
 
 /// Erases in every hour that a document names. One that cannot be done keeps no other from being tried.
-pub(super) async fn erase(with: &Erase<'_>, sieve: &RowSieve, report: &mut Report) -> Result<(), Failure> {
+pub(super) async fn erase(with: &Erase<'_>, sieves: &Sieves, report: &mut Report) -> Result<(), Failure> {
     let world = Reader::default().read(with.ports.documents.as_ref()).await?;
     for (table, hour) in world.all_hours() {
         let key = layout::documents::hour(&table, hour);
         // After the lists: it can only know more than they do.
         let cell: Cell<HourState> = Cell::load(with.ports.documents.clone(), key).await?;
-        let mut work = Work { with, sieve, cell, report, rows: 0 };
+        let mut work = Work { with, sieve: sieves.of(&table), cell, report, rows: 0 };
         let outcome = work.hour(&world, (&table, hour)).await;
         let (rows, reason) = (work.rows, outcome.err().map(|failure| failure.detail));
         if rows > 0 || reason.is_some() {
@@ -46,7 +46,7 @@ pub(super) async fn erase(with: &Erase<'_>, sieve: &RowSieve, report: &mut Repor
 /// The work on one hour.
 struct Work<'w> {
     with: &'w Erase<'w>,
-    sieve: &'w RowSieve,
+    sieve: RowSieve,
     cell: Cell<HourState>,
     report: &'w mut Report,
     /// Rows of the person.
@@ -110,7 +110,7 @@ impl Work<'_> {
     }
 
     async fn count(&self, key: &str) -> Result<u64, Failure> {
-        sift::count(&self.with.ports.objects, key, self.sieve).await
+        sift::count(&self.with.ports.objects, key, &self.sieve).await
     }
 
     /// The hour's ownership after a take and a release.
@@ -178,7 +178,7 @@ impl Work<'_> {
             files: files.collect(),
             options: WriteOptions { ids: state.dedupe.clone(), ..self.with.tools.write_of(&state.table) },
             meta: meta(&state),
-            sieve: self.sieve,
+            sieve: &self.sieve,
         };
         let (files, out) = sift::sift(request).await?;
         crash::point("erase.after-write");

@@ -34,7 +34,7 @@ use std::time::Duration;
 use serde::Serialize;
 use shardmill_connectors::clock::Millis;
 use shardmill_connectors::crash;
-use shardmill_connectors::erasure::{Aliases, RowSieve, Seal, Wanted};
+use shardmill_connectors::erasure::{Seal, Sieves, Tables, Wanted};
 use shardmill_connectors::failure::Failure;
 use shardmill_connectors::hour::Hour;
 use shardmill_connectors::schema::{TableSchema, registry};
@@ -158,45 +158,47 @@ impl Erase<'_> {
         let mut report = Report { dry_run: self.dry_run, ..Report::default() };
         let fields = self.wanted.iter().flat_map(|wanted| &wanted.fields);
         report.fields = fields.map(ToString::to_string).collect();
+        let tables = self.tables().await?;
+        let wanted = tables.read(self.wanted);
         let erasure = match self.dry_run {
-            true => Erasure::new(Seal::of(&Uuid::new_v4().simple().to_string(), self.wanted)),
-            false => tombstone::remember(&self.ports.documents, self.wanted).await?,
+            true => Erasure::new(Seal::of(&Uuid::new_v4().simple().to_string(), &wanted)),
+            false => tombstone::remember(&self.ports.documents, &wanted).await?,
         };
         if !self.dry_run {
             crash::point("erase.after-tombstone");
             report.id = Some(erasure.id.clone());
         }
         report.received_before = Some(erasure.at.to_string());
-        let whom = Whom::new(&erasure, self.wanted);
-        let sieve = RowSieve::new(erasure.seal.clone(), erasure.at, self.aliases().await?);
+        let whom = Whom::new(&erasure, &wanted);
+        report.not_reached.extend(tables.misnamed(&wanted).into_iter().map(misnamed));
+        let sieves = Sieves::new(erasure.seal.clone(), erasure.at, tables);
         let removals = Removals::of(&self.ports.documents, &erasure.id);
         self.letters(&erasure, (&whom, &removals), &mut report).await?;
         parked::erase(self, &whom, &removals, &mut report).await?;
         raw::erase(self, &whom, &removals, &mut report).await?;
-        hours::erase(self, &sieve, &mut report).await?;
+        hours::erase(self, &sieves, &mut report).await?;
         if !self.dry_run {
             crash::point("erase.before-settle");
             report.objects_deleted += removals.settle(self.ports).await?;
         }
         self.beyond(erasure.at, &mut report).await?;
         if !self.dry_run {
-            search::search(self.ports, (&whom, &sieve), &mut report).await?;
+            search::search(self.ports, (&whom, &sieves), &mut report).await?;
         }
         Ok(report)
     }
 
-    /// Which columns properties have had, by all schemas there were.
-    async fn aliases(&self) -> Result<Aliases, Failure> {
-        let mut aliases = Aliases::default();
-        aliases.learn(&TableSchema::builtin());
-        self.schemas.values().for_each(|schema| aliases.learn(schema));
+    /// What the columns of tables hold, by all schemas there were.
+    async fn tables(&self) -> Result<Tables, Failure> {
+        let mut tables = Tables::unknown();
+        self.schemas.iter().for_each(|(table, schema)| tables.learn(table, schema));
         let objects = self.ports.objects.as_ref();
         for table in registry::tables(objects).await?.into_keys() {
             for entry in registry::read(objects, &table).await?.entries() {
-                aliases.learn(&entry.compile()?);
+                tables.learn(&table, &entry.compile()?);
             }
         }
-        Ok(aliases)
+        Ok(tables)
     }
 
     /// Dead letters, what ranges of them stand for, and their edits.
@@ -246,6 +248,13 @@ impl Erase<'_> {
         report.not_reached.extend(BEYOND.map(str::to_owned));
         Ok(())
     }
+}
+
+/// A field that was given by the name of a column: events do not know that name.
+fn misnamed((table, column, property): (String, String, String)) -> String {
+    format!(
+        "the column `{column}` of {table} holds /{property}, which is not compared: name that field to mean it"
+    )
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use futures::StreamExt;
 use shardmill_connectors::backup::Unpacker;
-use shardmill_connectors::erasure::RowSieve;
+use shardmill_connectors::erasure::Sieves;
 use shardmill_connectors::failure::{Class, Failure};
 use shardmill_connectors::layout;
 use shardmill_connectors::parquet::{self, sift};
@@ -31,7 +31,7 @@ struct Found {
 /// Reads every object and reports where something is left. What nobody names any more is deleted first, as nodes would do.
 pub(super) async fn search(
     ports: &Ports,
-    with: (&Whom, &RowSieve),
+    with: (&Whom, &Sieves),
     report: &mut Report,
 ) -> Result<(), Failure> {
     let survey = sweeper::survey(ports).await?;
@@ -64,9 +64,9 @@ pub(super) async fn search(
     Ok(())
 }
 
-async fn look(ports: &Ports, (whom, sieve): (&Whom, &RowSieve), key: &str) -> Result<Found, Failure> {
+async fn look(ports: &Ports, (whom, sieves): (&Whom, &Sieves), key: &str) -> Result<Found, Failure> {
     let found = match key.rsplit_once('.') {
-        Some((_, "parquet")) => rows(ports, (whom, sieve), key).await,
+        Some((_, "parquet")) => rows(ports, (whom, sieves), key).await,
         Some((_, "zst")) if key.starts_with(layout::RAW) => raw(ports, whom, key).await,
         Some((_, "ndjson")) => lines(ports, whom, key).await,
         _ => plain(ports, whom, key).await,
@@ -80,8 +80,9 @@ async fn look(ports: &Ports, (whom, sieve): (&Whom, &RowSieve), key: &str) -> Re
     }
 }
 
-async fn rows(ports: &Ports, (whom, sieve): (&Whom, &RowSieve), key: &str) -> Result<Found, Failure> {
-    let events = sift::count(&ports.objects, key, sieve).await?;
+async fn rows(ports: &Ports, (whom, sieves): (&Whom, &Sieves), key: &str) -> Result<Found, Failure> {
+    let sieve = sieves.of(layout::table_of(key).unwrap_or_default());
+    let events = sift::count(&ports.objects, key, &sieve).await?;
     let file = parquet::open(ports.objects.clone(), key).await?;
     let (mut batches, mut mentions) = (file.batches(None)?, 0);
     while let Some(batch) = batches.next().await? {

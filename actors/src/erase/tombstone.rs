@@ -40,8 +40,9 @@ pub(super) async fn remember(documents: &Arc<dyn Documents>, wanted: &[Wanted]) 
     for (key, _) in documents.list(names::ERASURES).await? {
         let mut cell: Cell<Erasure> = Cell::load(documents.clone(), key).await?;
         let Some(there) = cell.state().cloned() else { continue };
-        if there.seal == Seal::of(there.seal.salt(), wanted) {
-            let next = Erasure { at: there.at.max(Millis::now()), ..there };
+        if there.seal.is_of(wanted) {
+            let (at, seal) = (there.at.max(Millis::now()), there.seal.renewed(wanted));
+            let next = Erasure { at, seal, ..there };
             cell.replace(next.clone()).await?;
             return Ok(next);
         }

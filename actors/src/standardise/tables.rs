@@ -122,6 +122,11 @@ impl Tables {
         self.by_name.iter().find(|(patterns, _)| patterns.matches(name)).map_or(0, |(_, place)| *place)
     }
 
+    /// Whether events are changed before they become rows.
+    pub fn is_mapped(&self) -> bool {
+        self.mapping.is_some()
+    }
+
     pub(super) fn mapping(&self) -> Option<&Mapping> {
         self.mapping.as_deref()
     }

@@ -1,10 +1,9 @@
 //! The name of a field, and the values it has in a JSON object.
 
-use std::borrow::Cow;
 use std::fmt;
 
+use super::spelling::Value;
 use crate::json::{Object, Pointer};
-use crate::schema::text::decode;
 use crate::schema::types::Kind;
 
 /// A field of an event: `/context/email`, or `user_id` for one at the top.
@@ -43,14 +42,30 @@ impl Field {
         }
     }
 
+    /// Whether both name the same field, however they are written.
+    pub fn is_same(&self, other: &Field) -> bool {
+        self.parts == other.parts
+    }
+
     /// Its names from the top on, as names are compared.
     pub(super) fn parts(&self) -> &[String] {
         &self.parts
     }
 
+    /// The member at the top that it is the whole of, too: `/context/email` is also `contextEmail`.
+    pub(super) fn whole(&self) -> String {
+        self.parts.concat()
+    }
+
     /// Whether one of its values in an object is such.
-    pub(super) fn any(&self, object: &Object<'_>, is: &mut dyn FnMut(&str) -> bool) -> bool {
-        within(object, &self.parts, is)
+    pub(super) fn any(&self, object: &Object<'_>, is: &mut dyn FnMut(&Value<'_>) -> bool) -> bool {
+        let Some((first, rest)) = self.parts.split_first() else { return false };
+        let whole = Some(self.whole()).filter(|_| !rest.is_empty());
+        object.members().any(|(name, value)| {
+            let name = fold(name);
+            let is_whole = whole.as_ref() == Some(&name);
+            (name == *first && json(value.get(), rest, is)) || (is_whole && json(value.get(), &[], is))
+        })
     }
 }
 
@@ -60,38 +75,17 @@ impl fmt::Display for Field {
     }
 }
 
-/// Whether one of the values that `parts` lead to in an object is such.
-pub(super) fn within(object: &Object<'_>, parts: &[String], is: &mut dyn FnMut(&str) -> bool) -> bool {
-    let Some((first, rest)) = parts.split_first() else { return false };
-    object.members().filter(|(name, _)| fold(name) == *first).any(|(_, value)| json(value.get(), rest, is))
-}
-
-/// The same, in a JSON value.
-pub(super) fn json(text: &str, parts: &[String], is: &mut dyn FnMut(&str) -> bool) -> bool {
+/// Whether one of the values that `parts` lead to in a JSON value is such.
+pub(super) fn json(text: &str, parts: &[String], is: &mut dyn FnMut(&Value<'_>) -> bool) -> bool {
     let text = text.trim();
-    if parts.is_empty() {
-        return scalar(text).is_some_and(|value| is(&value));
-    }
+    let Some((first, rest)) = parts.split_first() else {
+        return Value::of_json(text).is_some_and(|value| is(&value));
+    };
     Kind::of(text) == Kind::Object
-        && Object::parse(text.as_bytes()).is_ok_and(|object| within(&object, parts, is))
-}
-
-/// A JSON value as values are compared: texts without quotes, numbers in one spelling. Lists and objects have none.
-fn scalar(json: &str) -> Option<Cow<'_, str>> {
-    match Kind::of(json) {
-        Kind::String => Some(Cow::Owned(decode(json).map(|text| text.to_string()).unwrap_or_default())),
-        Kind::Number => Some(Cow::Owned(number(json))),
-        Kind::Boolean => Some(Cow::Borrowed(json)),
-        Kind::Null | Kind::Array | Kind::Object => None,
-    }
-}
-
-/// A number in one spelling: `7`, `7.0` and `70e-1` are the same.
-pub(super) fn number(text: &str) -> String {
-    if text.parse::<i128>().is_ok() {
-        return text.to_owned();
-    }
-    text.parse::<f64>().map_or_else(|_| text.to_owned(), |number| number.to_string())
+        && Object::parse(text.as_bytes()).is_ok_and(|object| {
+            let mut members = object.members().filter(|(name, _)| fold(name) == *first);
+            members.any(|(_, value)| json(value.get(), rest, is))
+        })
 }
 
 #[cfg(test)]
@@ -102,7 +96,7 @@ mod tests {
         let mut found = Vec::new();
         let object = Object::parse(event.as_bytes()).unwrap();
         let none = Field::parse(field).unwrap().any(&object, &mut |value| {
-            found.push(value.to_owned());
+            found.push(value.exact().into_owned());
             false
         });
         assert!(!none);
@@ -118,6 +112,8 @@ mod tests {
         assert!(values("/user", event).is_empty() && values("/ids", event).is_empty());
         assert!(values("/x", event).is_empty() && values("/user/id/more", event).is_empty());
         assert_eq!(values("email", r#"{"email":"a\u0040b"}"#), ["a@b"]);
+        let flat = r#"{"context":{"email":"a"},"contextEmail":"b","context_email":"c","email":"d"}"#;
+        assert_eq!(values("/context/email", flat), ["a", "b", "c"]);
     }
 
     #[test]

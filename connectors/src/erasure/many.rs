@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use super::field::Field;
-use super::seal::{Seal, hashed};
+use super::seal::{Seal, Ways};
+use super::spelling::{Reading, Value};
 use crate::clock::Millis;
 use crate::json::Object;
 
@@ -22,8 +23,9 @@ struct Group {
     names: Vec<String>,
     fields: Vec<Field>,
     is_key: bool,
-    /// Until when, by the hash of the value.
-    until: HashMap<String, Millis>,
+    ways: Ways,
+    /// Until when, by the hashes of the value.
+    until: HashMap<(Option<Reading>, String), Millis>,
 }
 
 impl Erasures {
@@ -41,12 +43,18 @@ impl Erasures {
             self.others.push((seal, until));
             return;
         };
+        let ways = term.ways();
         let alike = |group: &&mut Group| {
-            group.salt == seal.salt() && group.names == term.fields && group.is_key == term.is_key
+            group.salt == seal.salt()
+                && group.names == term.fields
+                && group.is_key == term.is_key
+                && group.ways == ways
         };
         let latest = |group: &mut Group| {
-            let known = group.until.entry(term.hash.clone()).or_insert(until);
-            *known = until.max(*known);
+            for (way, hash) in term.hashes() {
+                let known = group.until.entry((way, hash.clone())).or_insert(until);
+                *known = until.max(*known);
+            }
         };
         if let Some(group) = self.groups.iter_mut().find(alike) {
             return latest(group);
@@ -56,6 +64,7 @@ impl Erasures {
             names: term.fields.clone(),
             fields: term.fields(),
             is_key: term.is_key,
+            ways: ways.clone(),
             until: HashMap::new(),
         };
         latest(&mut group);
@@ -74,10 +83,11 @@ impl Erasures {
         }
         let object = Object::parse(data).ok();
         let grouped = self.groups.iter().any(|group| {
-            let mut is = |value: &str| {
-                group.until.get(&hashed(&group.salt, value)).is_some_and(|until| arrived_at < *until)
+            let mut is = |value: &Value<'_>| {
+                let hashes = group.ways.hashes(&group.salt, value);
+                hashes.iter().any(|hash| group.until.get(hash).is_some_and(|until| arrived_at < *until))
             };
-            (group.is_key && object.is_none() && is(key))
+            (group.is_key && object.is_none() && is(&Value::text(key)))
                 || object
                     .as_ref()
                     .is_some_and(|object| group.fields.iter().any(|field| field.any(object, &mut is)))

@@ -1,75 +1,99 @@
 //! The condition, asked of the rows of a table: of columns, of JSON within columns, and of what stands in `extra`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use arrow::array::{Array, BooleanArray, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Schema};
 use arrow::record_batch::RecordBatch;
+use serde::de::IgnoredAny;
 
-use super::field::{self, Field, fold, number};
-use super::seal::{Seal, Term, hashed};
+use super::field::{self, Field, fold};
+use super::seal::{Seal, Term, Ways};
+use super::spelling::Value;
+use super::tables::{Columns, Tables};
 use crate::clock::Millis;
+use crate::json::Object;
 use crate::parquet::Origins;
 use crate::parquet::origin::{ARRIVED_AT, COLUMNS};
 use crate::parquet::sift::Sieve;
-use crate::schema::{EXTRA, TableSchema};
+use crate::schema::EXTRA;
 use crate::uuids;
 
-/// The columns that properties have, where a schema has named them otherwise.
-#[derive(Debug, Clone, Default)]
-pub struct Aliases(BTreeMap<String, BTreeSet<String>>);
+/// Finds the rows that a condition is about, in the table that each object is of.
+#[derive(Debug, Clone)]
+pub struct Sieves {
+    seal: Seal,
+    until: Millis,
+    tables: Tables,
+}
 
-impl Aliases {
-    /// Learns the columns of a schema.
-    pub fn learn(&mut self, schema: &TableSchema) {
-        for column in schema.columns() {
-            self.0.entry(fold(&column.property)).or_default().insert(fold(&column.name));
-        }
+impl Sieves {
+    /// The rows that `seal` is about and that arrived before `until`.
+    pub fn new(seal: Seal, until: Millis, tables: Tables) -> Self {
+        Sieves { seal, until, tables }
     }
 
-    /// Whether a column, as names are compared, holds the property `name`.
-    fn holds(&self, column: &str, name: &str) -> bool {
-        column == name || self.0.get(name).is_some_and(|columns| columns.contains(column))
+    /// Those of a table.
+    pub fn of(&self, table: &str) -> RowSieve {
+        RowSieve::new(self.seal.clone(), self.until, self.tables.of(table))
     }
 }
 
-/// Finds the rows that a condition is about, of those that arrived before a moment.
+/// Finds the rows of a table that a condition is about, of those that arrived before a moment.
 #[derive(Debug, Clone)]
 pub struct RowSieve {
     seal: Seal,
     until: Millis,
-    aliases: Aliases,
+    columns: Arc<Columns>,
 }
 
 /// Where a field may be in a row.
 struct Place {
     column: usize,
-    /// What of the JSON in the column; `None`: all of the column's value.
-    within: Option<Vec<String>>,
+    part: Part,
+}
+
+/// What of a column.
+enum Part {
+    /// A field of the JSON object in it.
+    Of(Field),
+    /// What these names lead to in its JSON.
+    Within(Vec<String>),
+    /// All of its value, which may be a text, JSON, or either.
+    Whole { is_plain: bool, is_json: bool },
 }
 
 impl RowSieve {
-    /// The rows that `seal` is about and that arrived before `until`.
-    pub fn new(seal: Seal, until: Millis, aliases: Aliases) -> Self {
-        RowSieve { seal, until, aliases }
+    /// The rows that `seal` is about and that arrived before `until`, in a table of these columns. One that no schema has named
+    /// holds the property of its name.
+    pub fn new(seal: Seal, until: Millis, columns: Arc<Columns>) -> Self {
+        RowSieve { seal, until, columns }
     }
 
     /// Every place where a field may be among these columns.
     fn places(&self, field: &Field, schema: &Schema) -> Vec<Place> {
         let Some((first, rest)) = field.parts().split_first() else { return Vec::new() };
-        let joined = field.parts().concat();
         let mut places = Vec::new();
         for (column, named) in schema.fields().iter().enumerate() {
-            let name = fold(named.name());
             if COLUMNS.contains(&named.name().as_str()) {
                 continue;
-            } else if named.name() == EXTRA {
-                places.push(Place { column, within: Some(field.parts().to_vec()) });
-            } else if self.aliases.holds(&name, first) && !rest.is_empty() {
-                places.push(Place { column, within: Some(rest.to_vec()) });
-            } else if self.aliases.holds(&name, first) || name == joined {
-                places.push(Place { column, within: None });
+            }
+            if named.name() == EXTRA {
+                places.push(Place { column, part: Part::Of(field.clone()) });
+                continue;
+            }
+            let name = fold(named.name());
+            let known = self.columns.get(&name);
+            let holds = |property: &str| known.map_or(name == *property, |known| known.holds(property));
+            let is_json = known.is_none_or(|known| known.is_json);
+            if !rest.is_empty() && is_json && holds(first) {
+                places.push(Place { column, part: Part::Within(rest.to_vec()) });
+            }
+            if holds(&field.whole()) {
+                let is_plain = known.is_none_or(|known| known.is_plain);
+                places.push(Place { column, part: Part::Whole { is_plain, is_json } });
             }
         }
         places
@@ -83,29 +107,38 @@ impl RowSieve {
     /// The rows in which one term holds.
     fn term(&self, term: &Term, batch: &RecordBatch) -> Result<Vec<bool>, String> {
         let mut marks = vec![false; batch.num_rows()];
+        let ways = term.ways();
         for field in term.fields() {
             for place in self.places(&field, batch.schema_ref()) {
                 let texts = texts(batch, place.column)?;
-                // Bytes do not tell in which case the digits of a UUID were sent.
-                let is_uuid = *batch.column(place.column).data_type() == uuids::COLUMN;
+                let is_number = batch.column(place.column).data_type().is_numeric();
                 for (row, mark) in marks.iter_mut().enumerate().filter(|(row, _)| texts.is_valid(*row)) {
                     let text = texts.value(row);
-                    *mark |= self.is(term, text, place.within.as_deref())
-                        || (is_uuid && self.is(term, &text.to_ascii_uppercase(), None));
+                    *mark |= match is_number {
+                        true => term.is(self.seal.salt(), &ways, &Value::number(text)),
+                        false => self.is((term, &ways), text, &place.part),
+                    };
                 }
             }
         }
         Ok(marks)
     }
 
-    fn is(&self, term: &Term, text: &str, within: Option<&[String]>) -> bool {
-        let mut is = |value: &str| hashed(self.seal.salt(), value) == term.hash;
-        match within {
-            Some(parts) => field::json(text, parts, &mut is),
-            // A column of mixed types keeps JSON.
-            None => is(text) || (text.starts_with('"') && field::json(text, &[], &mut is)),
+    fn is(&self, (term, ways): (&Term, &Ways), text: &str, part: &Part) -> bool {
+        let mut is = |value: &Value<'_>| term.is(self.seal.salt(), ways, value);
+        match part {
+            Part::Of(field) => Object::parse(text.as_bytes()).is_ok_and(|object| field.any(&object, &mut is)),
+            Part::Within(parts) => is_json(text) && field::json(text, parts, &mut is),
+            Part::Whole { is_plain, is_json: may_be_json } => {
+                (*is_plain && is(&Value::text(text)))
+                    || (*may_be_json && is_json(text) && field::json(text, &[], &mut is))
+            }
         }
     }
+}
+
+fn is_json(text: &str) -> bool {
+    serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
 impl Sieve for RowSieve {
@@ -134,27 +167,22 @@ impl Sieve for RowSieve {
     }
 }
 
-/// A column as texts; numbers in the spelling that they are compared in.
+/// A column as texts.
 fn texts(batch: &RecordBatch, column: usize) -> Result<StringArray, String> {
     let column = &uuids::readable_column(batch.column(column));
     let text = cast(column, &DataType::Utf8).map_err(|error| format!("a column is no text: {error}"))?;
     let texts = text.as_any().downcast_ref::<StringArray>().ok_or("a column is no text")?;
-    match column.data_type().is_floating() {
-        true => Ok(texts.iter().map(|text| text.map(number)).collect()),
-        false => Ok(texts.clone()),
-    }
+    Ok(texts.clone())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use serde_json::{Value, json};
 
     use super::super::Wanted;
     use super::*;
-    use crate::json::Object;
     use crate::record::Origin;
+    use crate::schema::TableSchema;
     use crate::standardise::Rows;
 
     /// Which of the events, each a millisecond later than the one before, are meant.
@@ -172,9 +200,10 @@ mod tests {
             rows.append(&Object::parse(event.to_string().as_bytes()).unwrap(), &origin).unwrap();
         }
         let wanted: Vec<Wanted> = conditions.iter().map(|text| Wanted::parse(text).unwrap()).collect();
-        let mut aliases = Aliases::default();
-        aliases.learn(&schema);
-        let sieve = RowSieve::new(Seal::of("5a17", &wanted), Millis(until), aliases);
+        let mut tables = Tables::unknown();
+        tables.learn("t", &schema);
+        let seal = Seal::of("5a17", &tables.read(&wanted));
+        let sieve = Sieves::new(seal, Millis(until), tables).of("t");
         let batch = rows.finish();
         let names = sieve.columns(batch.schema_ref());
         let places: Vec<usize> =
@@ -188,18 +217,19 @@ mod tests {
     fn rows_are_found_in_columns_in_json_and_in_what_no_column_has() {
         let events = [
             json!({"userId": "u1", "n": 7, "context": {"email": "a@b"}, "mixed": "u1"}),
-            json!({"userId": "u2", "n": 7.5, "context": {"Email": "a@b"}, "mixed": 7, "session": {"id": 3}}),
+            json!({"userId": "u2", "n": 7.5, "context": {"Email": "a@b"}, "mixed": 7.0, "session": {"id": 3}}),
             json!({"user_id": "u1", "context": {}, "mixed": {"x": "u1"},
                 "anonymousId": "2EB8AA08-AA98-11EA-B4AA-73B441D16380"}),
         ];
         for (conditions, rows) in [
             (&["user_id = u1"][..], [true, false, true]),
-            (&["customer = u2"], [false, true, false]),
+            (&["customer = u2"], [false, false, false]),
             (&["/context/email = a@b"], [true, true, false]),
             (&["/context/email = a@b", "n = 7"], [true, false, false]),
             (&["n = 7.50"], [false, true, false]),
             (&["mixed = u1"], [true, false, false]),
             (&["mixed = 7"], [false, true, false]),
+            (&["/mixed/x = u1"], [false, false, true]),
             (&["/session/id = 3"], [false, true, false]),
             (&["_shard = 0"], [false, false, false]),
             (&["anonymous_id = 2eb8aa08-aa98-11ea-b4aa-73b441d16380"], [false, false, true]),

@@ -153,7 +153,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Millis;
-    use crate::erasure::{Aliases, RowSieve, Seal, Wanted};
+    use crate::erasure::{RowSieve, Seal, Tables, Wanted};
     use crate::failure::Class;
     use crate::json::Object;
     use crate::parquet::testing::Memory;
@@ -182,7 +182,7 @@ mod tests {
 
     fn sieve(user: &str) -> RowSieve {
         let wanted = [Wanted::parse(&format!("/userId={user}")).unwrap()];
-        RowSieve::new(Seal::of("5a17", &wanted), Millis(9), Aliases::default())
+        RowSieve::new(Seal::of("5a17", &wanted), Millis(9), Tables::unknown().of("t"))
     }
 
     fn request<'a>(objects: &Arc<Memory>, files: &[Input], sieve: &'a RowSieve) -> SiftRequest<'a> {

@@ -12,7 +12,7 @@ pub struct EraseArgs {
     /// The person whose user id, anonymous id or partition key this is
     #[arg(long, value_name = "ID", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub user: Option<String>,
-    /// With --user: this field, too, may hold the id (/context/email, or a column)
+    /// With --user: this field of events, too, may hold the id (/context/email)
     #[arg(long = "field", value_name = "FIELD", requires = "user", conflicts_with = "conditions", value_parser = Field::parse)]
     pub fields: Vec<Field>,
     /// Events of which this holds: 'user_id = "u1"', '/context/email = a@b.example'; of several, all

@@ -1,5 +1,7 @@
 //! `erase`: takes a person out of everything that is kept.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 use shardmill_actors::admin::audit;
 use shardmill_actors::erase::{Erase, Report};
@@ -17,7 +19,7 @@ const PERSON: [&str; 2] = ["/userId", "/anonymousId"];
 /// Erases, or tells what would be erased; fails when something is left that could be reached.
 pub async fn erase(args: EraseArgs, json: bool) -> Result<(), Error> {
     let reached = Reached::open(&args.reach).await?;
-    let wanted = wanted(&reached, &args)?;
+    let (wanted, beyond) = wanted(&reached, &args)?;
     let ports = &reached.stores.ports;
     let tools = reached.tools();
     if !args.dry_run {
@@ -35,7 +37,8 @@ pub async fn erase(args: EraseArgs, json: bool) -> Result<(), Error> {
         now: args.now,
         dry_run: args.dry_run,
     };
-    let report = erase.run().await?;
+    let mut report = erase.run().await?;
+    report.not_reached.extend(beyond);
     match json {
         true => {
             let value = serde_json::to_value(&report).unwrap_or(Value::Null);
@@ -46,17 +49,49 @@ pub async fn erase(args: EraseArgs, json: bool) -> Result<(), Error> {
     if report.is_whole() { Ok(()) } else { Err(Error::Told) }
 }
 
-/// What must hold of an event. A person is found by the usual fields, by those that streams make their keys of, and by those named.
-fn wanted(reached: &Reached, args: &EraseArgs) -> Result<Vec<Wanted>, Error> {
-    let Some(user) = &args.user else { return Ok(args.conditions.clone()) };
-    let sources = reached.stores.sources();
-    let keys = sources.values().flat_map(|stream| stream.fields.key.iter().map(String::as_str));
-    let named = PERSON.into_iter().chain(keys).map(Field::parse);
-    let mut fields = named.collect::<Result<Vec<Field>, String>>().map_err(Error::Usage)?;
-    fields.extend(args.fields.iter().cloned());
+/// What must hold of an event, and what of it is beyond reach.
+fn wanted(reached: &Reached, args: &EraseArgs) -> Result<(Vec<Wanted>, Vec<String>), Error> {
+    let streams = reached.stores.streams.iter();
+    let mapped = streams.filter(|(_, settings)| settings.tables.current().is_mapped());
+    let mapped: Vec<String> = mapped.map(|(stream, _)| of_mapped(stream)).collect();
+    let Some(user) = &args.user else { return Ok((args.conditions.clone(), mapped)) };
+    let sources = reached.stores.sources().into_iter();
+    let keys = sources.map(|(stream, settings)| (stream, settings.fields.key)).collect();
+    let (wanted, mut beyond) = person(&keys, user, &args.fields).map_err(Error::Usage)?;
+    beyond.extend(mapped);
+    Ok((vec![wanted], beyond))
+}
+
+/// Rows and what was received need not have the same fields.
+fn of_mapped(stream: &str) -> String {
+    format!(
+        "events of {stream} go through a mapping before they are rows: what it renames is compared by both names only if both are named, and what it hashes or drops is found on one side only"
+    )
+}
+
+/// A person is found by the usual fields and by those named. What else streams make their keys of names whoever it may: an order, a
+/// device. Where that is so keys do not tell whose an event is.
+fn person(
+    keys: &BTreeMap<String, Vec<String>>,
+    user: &str,
+    named: &[Field],
+) -> Result<(Wanted, Vec<String>), String> {
+    let mut fields = PERSON.into_iter().map(Field::parse).collect::<Result<Vec<Field>, String>>()?;
+    fields.extend(named.iter().cloned());
     fields.sort();
     fields.dedup();
-    Ok(vec![Wanted { fields, value: user.clone(), is_key: true }])
+    let mut beyond = Vec::new();
+    for (stream, key) in keys {
+        for pointer in key {
+            let key = Field::parse(pointer)?;
+            if !fields.iter().any(|field| field.is_same(&key)) {
+                beyond.push(format!(
+                    "{stream} makes its keys of {pointer}, which is not compared, and so no payload that cannot be read is told by its key: with --field {pointer}, if it holds the ids of people, both are"
+                ));
+            }
+        }
+    }
+    Ok((Wanted { is_key: beyond.is_empty(), ..Wanted::new(fields, user.to_owned()) }, beyond))
 }
 
 /// A report for people.
@@ -109,6 +144,24 @@ mod tests {
     use shardmill_actors::erase::{ErasedHour, Left};
 
     use super::*;
+
+    #[test]
+    fn a_person_is_not_looked_for_where_a_stream_keeps_the_ids_of_something_else() {
+        let keys = |orders: &str| -> BTreeMap<String, Vec<String>> {
+            [("web", vec!["/user_id", "/anonymousId"]), ("orders", vec![orders])]
+                .into_iter()
+                .map(|(stream, keys)| (stream.to_owned(), keys.into_iter().map(str::to_owned).collect()))
+                .collect()
+        };
+        let shown = |wanted: &Wanted| wanted.fields.iter().map(Field::to_string).collect::<Vec<_>>();
+        let (wanted, beyond) = person(&keys("/orderId"), "42", &[]).unwrap();
+        assert_eq!((shown(&wanted), wanted.is_key), (vec!["/anonymousId".into(), "/userId".into()], false));
+        assert!(beyond.len() == 1 && beyond[0].contains("with --field /orderId"), "{beyond:?}");
+        let (wanted, beyond) = person(&keys("/orderId"), "42", &[Field::parse("order_id").unwrap()]).unwrap();
+        assert!(wanted.is_key && beyond.is_empty() && shown(&wanted).contains(&"order_id".to_owned()));
+        let (wanted, beyond) = person(&keys("/userId"), "42", &[]).unwrap();
+        assert!(wanted.is_key && beyond.is_empty());
+    }
 
     #[test]
     fn people_are_told_what_was_done_what_is_left_and_what_is_out_of_reach() {
