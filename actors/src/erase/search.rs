@@ -118,7 +118,7 @@ async fn lines(ports: &Ports, whom: &Whom, key: &str) -> Result<Found, Failure> 
     while let Some(line) = lines.line().await? {
         match whom.is_line(&line) {
             true => found.events += 1,
-            false => found.mentions += u64::from(whom.is_mentioned(&line)),
+            false => found.mentions += u64::from(whom.is_mentioned_in_line(&line)),
         }
     }
     Ok(found)
