@@ -131,8 +131,8 @@ impl Work<'_> {
         let random = random();
         let (table, hour, generation) = (&state.table, state.hour, state.generation + 1);
         let lists = layout::duplicates(table, hour, generation, ownership.epoch, &random);
-        // By what the hour was de-duplicated until now; a node that knows another column goes on by that.
-        let column = state.dedupe.clone();
+        // As nodes do: an hour that nothing more comes for has no later generation to be de-duplicated in.
+        let column = self.with.dedupe.get(table).cloned().unwrap_or_else(|| state.dedupe.clone());
         let request = MergeRequest {
             objects: self.with.ports.objects.clone(),
             folder: layout::generation(table, hour, generation, ownership.epoch, &random),

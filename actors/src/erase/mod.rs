@@ -58,6 +58,8 @@ pub struct Erase<'a> {
     pub tools: &'a Tools,
     /// Today's schemas, by table.
     pub schemas: &'a BTreeMap<String, Arc<TableSchema>>,
+    /// The column of message ids that hours of a table are de-duplicated by, of tables that streams write.
+    pub dedupe: &'a BTreeMap<String, Option<String>>,
     /// Whose events: all of it must hold.
     pub wanted: &'a [Wanted],
     /// How long replaced files stay readable.

@@ -32,6 +32,7 @@ pub async fn erase(args: EraseArgs, json: bool) -> Result<(), Error> {
         ports,
         tools: &tools,
         schemas: &reached.stores.schemas(),
+        dedupe: &reached.stores.dedupe(),
         wanted: &wanted,
         delete_grace: reached.config.lake.delete_grace.0,
         now: args.now,

@@ -89,6 +89,17 @@ impl Stores {
         all.map(|table| (table.name.clone(), table.bloom.clone())).collect()
     }
 
+    /// The column of message ids that each table is de-duplicated by which a stream writes, as the first one says.
+    pub fn dedupe(&self) -> BTreeMap<String, Option<String>> {
+        let mut columns = BTreeMap::new();
+        for stream in self.streams.values() {
+            for table in stream.tables.current().all() {
+                columns.entry(table.name.clone()).or_insert_with(|| table.ids.clone());
+            }
+        }
+        columns
+    }
+
     /// Who can tell that a node is gone, for a command that is no node itself.
     pub fn liveness(&self) -> Arc<dyn Liveness> {
         let folder = match &self.home {
