@@ -60,6 +60,7 @@ pub const POINTS: &[(&str, &str)] = &[
         "erase.after-commit",
         "the hour's document and the catalog show the one without, the other still exists",
     ),
+    ("erase.after-catalog", "the catalog shows the hour without erased rows, the switch is not recorded"),
     ("erase.after-removal", "files with erased rows are deleted, the hour's document still lists them"),
     ("erase.after-raw", "raw backups without erased records are uploaded, nothing names them"),
     ("erase.after-page", "a page names raw backups without erased records, those with them still exist"),

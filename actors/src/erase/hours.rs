@@ -197,7 +197,10 @@ impl Work<'_> {
     /// generation by then.
     async fn clear(&mut self, mut state: HourState) -> Result<(), Failure> {
         let ports = self.with.ports;
-        let shown = self.shown(&state).await? == state.location() && anew::is_let_go(ports, &state).await?;
+        // A switch that nobody has recorded has no grace that could end.
+        let shown = state.catalog.switched_at.is_some()
+            && self.shown(&state).await? == state.location()
+            && anew::is_let_go(ports, &state).await?;
         if !state.files.is_empty() && !shown {
             let ownership = self.owned(&state).await?;
             rebuild::show(ports, &mut self.cell, HourState { ownership, ..state.clone() }).await?;

@@ -81,7 +81,7 @@ async fn page(
         return Ok((0, 0));
     }
     removals.announce(names.iter().map(|(old, new)| Removal::one(old, new)).collect()).await?;
-    let mut records = 0;
+    let (mut records, rewritten) = (0, names.len() as u64);
     for file in &mut page.files {
         let Some(key) = names.remove(&file.key) else { continue };
         let (next, out) = without(with, file, (whom, key)).await?;
@@ -89,7 +89,6 @@ async fn page(
         records += out;
     }
     crash::point("erase.after-raw");
-    let rewritten = page.files.iter().filter(|file| file.erased.rows > 0).count() as u64;
     cell.replace(page).await?;
     crash::point("erase.after-page");
     Ok((records, rewritten))

@@ -223,6 +223,21 @@ async fn replaced_files_wait_for_the_grace_unless_asked_otherwise() {
 }
 
 #[tokio::test]
+async fn a_switch_that_nobody_recorded_is_made_again_so_that_its_grace_can_end() {
+    let site = Site::new(None).await;
+    site.erase("user-2", (false, false), true).await;
+    // As a kill leaves it between the catalog's switch and its record.
+    let name = layout::documents::hour("events", hour());
+    let mut cell: Cell<HourState> = Cell::load(site.ports.documents.clone(), name).await.unwrap();
+    let mut state = cell.state().cloned().unwrap();
+    state.catalog.switched_at = None;
+    cell.replace(state).await.unwrap();
+    let again = site.erase("user-2", (false, false), true).await;
+    assert!(again.is_whole() && again.waiting > 0, "{again:?}");
+    assert!(site.state().await.catalog.switched_at.is_some(), "the grace has begun");
+}
+
+#[tokio::test]
 async fn an_hour_that_a_node_works_on_is_told_and_found_in_the_end() {
     let site = Site::new(Some(NodeId::boot("a"))).await;
     let told = site.erase("user-1", (true, false), false).await;
@@ -385,6 +400,11 @@ async fn the_raw_backup_is_written_anew_wherever_it_is_named_and_its_books_stay(
         site.is_whole().await;
         let again = site.erase("user-1", (true, false), dead).await;
         assert_eq!((again.raw, again.objects_rewritten), (0, 0), "{again:?}");
+        // Files that were written anew before are not counted again.
+        let before = site.objects().await;
+        let other = site.erase("user-2", (true, false), dead).await;
+        let new = site.objects().await.into_iter().filter(|key| !before.contains(key)).count() as u64;
+        assert_eq!((other.raw, other.objects_rewritten), (15, new), "{other:?}");
     }
 }
 

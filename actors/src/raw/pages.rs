@@ -1,4 +1,5 @@
-//! Pages of raw backups: made before the document unlists what they name, and never changed.
+//! Pages of raw backups: made before the document unlists what they name, and changed by nobody but who erases a person: of a file
+//! that is written anew a page then names the new one.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -78,7 +78,7 @@ async fn erase(cli: &Cli, more: &[&str]) -> Value {
     done.json().unwrap()
 }
 
-async fn users(cli: &Cli) -> BTreeMap<String, u64> {
+async fn users_of(cli: &Cli) -> BTreeMap<String, u64> {
     let rows = cli.query("SELECT user_id, count(*) AS n FROM events GROUP BY user_id").await.unwrap();
     let row = |row: &Value| (row["user_id"].as_str().unwrap().to_owned(), row["n"].as_u64().unwrap());
     rows.iter().map(row).collect()
@@ -137,7 +137,7 @@ async fn a_person_is_gone_from_every_object_stays_away_and_may_come_back() {
     assert_eq!((&done["dead_letters"], done["hours"].as_array().unwrap().len()), (&json!(1), 2), "{done}");
     assert!(done["not_reached"].to_string().contains("retention"), "{done}");
     assert_eq!(holding(&dir, ANN).await, Vec::<String>::new());
-    assert_eq!(users(&cli).await, BTreeMap::from([("bob-1".to_owned(), 4), ("cyd-2".to_owned(), 4)]));
+    assert_eq!(users_of(&cli).await, BTreeMap::from([("bob-1".to_owned(), 4), ("cyd-2".to_owned(), 4)]));
     let report = cli.verify().await.unwrap();
     assert_eq!(report["erased"], 4, "{report}");
 
@@ -161,7 +161,7 @@ async fn a_person_is_gone_from_every_object_stays_away_and_may_come_back() {
     compact(&node).await;
     node.stop().await.unwrap();
     let counted = [(ANN.to_owned(), 1), ("bob-1".to_owned(), 5), ("cyd-2".to_owned(), 5)];
-    assert_eq!(users(&cli).await, BTreeMap::from(counted));
+    assert_eq!(users_of(&cli).await, BTreeMap::from(counted));
     cli.verify().await.unwrap();
 }
 
@@ -172,8 +172,72 @@ async fn a_condition_chooses_events_and_a_wrong_one_is_told() {
     filled(&site).await;
     let done = erase(&cli, &["--where", "user_id = \"bob-1\"", "--where", "/amount = 3", "--now"]).await;
     assert_eq!((&done["found_after"], &done["dead_letters"]), (&json!(0), &json!(0)), "{done}");
-    assert_eq!(users(&cli).await["bob-1"], 3);
+    assert_eq!(users_of(&cli).await["bob-1"], 3);
     cli.verify().await.unwrap();
     let wrong = cli.run(&["erase", "--where", "amount > 3"]).await.unwrap();
     assert!(wrong.code == 2 && wrong.stderr.contains("names no value"), "{}", wrong.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_is_erased_while_a_node_reads_on() {
+    let (site, _) = site();
+    let (dir, cli) = (site.setup.data_dir.clone(), site.cli());
+    let node = site.start().await;
+    let users = [ANN, "bob-1"];
+    let orders = |part: &str, hours: i64| -> Vec<Value> {
+        users.iter().map(|user| order(&format!("{part}-{user}"), user, (ago(hours), 1))).collect()
+    };
+    accept(&node, &[orders("a", 1), orders("b", 3)].concat()).await;
+    node.drained(4, PATIENCE).await.unwrap();
+    compact(&node).await;
+    accept(&node, &orders("c", 1)).await;
+    node.drained(6, PATIENCE).await.unwrap();
+    // What the node works on is told; others go on sending meanwhile.
+    let others: Vec<Value> = (0..20).map(|n| order(&format!("d-{n}"), "cyd-2", (ago(1), n + 1))).collect();
+    let (done, ()) = tokio::join!(cli.run(&["erase", "--json", "--user", ANN]), accept(&node, &others));
+    let done = done.unwrap();
+    let told: Value = serde_json::from_str(&done.stdout).unwrap();
+    let reasons = told["hours"].as_array().unwrap().iter().filter(|hour| hour["reason"].is_string()).count();
+    let is_whole = reasons == 0 && told["found_after"] == 0;
+    assert_eq!(done.code == 0, is_whole, "{told}");
+    node.drained(26, PATIENCE).await.unwrap();
+    compact(&node).await;
+    node.stop().await.unwrap();
+    let last = erase(&cli, &["--user", ANN, "--now"]).await;
+    assert_eq!((&last["found_after"], &last["id"]), (&json!(0), &told["id"]), "{last}");
+    assert_eq!(holding(&dir, ANN).await, Vec::<String>::new());
+    assert_eq!(users_of(&cli).await, BTreeMap::from([("bob-1".to_owned(), 3), ("cyd-2".to_owned(), 20)]));
+    cli.verify().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_uuid_is_erased_in_whatever_case_it_was_sent() {
+    let mut site = Site::new("");
+    let property = json!({"type": "string", "format": "uuid", "x-storage": "bytes", "x-column": "user_id"});
+    let schema = json!({"type": "object", "properties": {"userId": property}});
+    let file = site.file("people.schema.json", &schema.to_string());
+    let line = format!("[streams.events]\nschema = \"{}\"\n", file.display());
+    let config = CONFIG.replace("[streams.events]\n", &line).replace("[lake]\n", "[lake]\nraw = true\n");
+    site.setup.config = Some(config);
+    let (dir, cli) = (site.setup.data_dir.clone(), site.cli());
+    let (sent, other) = ("2EB8AA08-AA98-11EA-B4AA-73B441D16380", "3EB8AA08-AA98-11EA-B4AA-73B441D16380");
+    let node = site.start().await;
+    accept(&node, &[order("a", sent, (ago(1), 1)), order("b", other, (ago(1), 2))]).await;
+    node.drained(2, PATIENCE).await.unwrap();
+    compact(&node).await;
+    node.stop().await.unwrap();
+    // As the lake shows it.
+    let done = erase(&cli, &["--user", &sent.to_lowercase(), "--now"]).await;
+    assert_eq!(
+        (&done["found_after"], &done["raw"], &done["mentions"]),
+        (&json!(0), &json!(1), &json!(0)),
+        "{done}"
+    );
+    assert_eq!(holding(&dir, sent).await, Vec::<String>::new());
+    let (from, to) = (ago(5).to_string(), ago(-1).to_string());
+    cli.run(&["replay", "--from", &from, "--to", &to, "--json"]).await.unwrap().json().unwrap();
+    let node = site.start().await;
+    compact(&node).await;
+    node.stop().await.unwrap();
+    assert_eq!(users_of(&cli).await, BTreeMap::from([(other.to_lowercase(), 1)]));
 }

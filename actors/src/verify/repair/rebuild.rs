@@ -8,6 +8,7 @@ use std::collections::HashSet;
 
 use shardmill_cluster::Cell;
 use shardmill_connectors::clock::Millis;
+use shardmill_connectors::crash;
 use shardmill_connectors::failure::{Class, Failure};
 use shardmill_connectors::hour::Hour;
 use shardmill_connectors::layout;
@@ -155,6 +156,7 @@ pub(crate) async fn commit(
 pub(crate) async fn show(ports: &Ports, cell: &mut Cell<HourState>, next: HourState) -> Result<(), Failure> {
     point::point(ports, &next.table, next.hour).await?;
     name(ports, &next).await?;
+    crash::point("erase.after-catalog");
     let catalog = CatalogState { location: next.location(), switched_at: Some(Millis::now()) };
     match cell.replace(HourState { catalog, ..next }).await {
         // A node has taken the hour, and says the same to the catalog.
