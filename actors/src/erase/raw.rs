@@ -10,7 +10,7 @@ use shardmill_cluster::Cell;
 use shardmill_connectors::backup::Packer;
 use shardmill_connectors::crash;
 use shardmill_connectors::failure::{Class, Failure};
-use shardmill_connectors::layout::{self, documents as names};
+use shardmill_connectors::layout;
 use shardmill_connectors::setsum::Tally;
 use uuid::Uuid;
 
@@ -35,17 +35,15 @@ pub(super) async fn erase(
         return Ok(());
     }
     pages::turn_all(documents).await?;
-    for RawPage { stream, shard, hour, files } in pages::read(documents.as_ref(), None, |_| true).await? {
-        let Some(first) = files.first() else { continue };
-        let key = names::raw_page(&stream, &shard, hour, first.number);
-        let cell: Cell<RawPage> = Cell::load(documents.clone(), key).await?;
+    for key in pages::keys(documents.as_ref()).await? {
+        let cell: Cell<RawPage> = Cell::load(documents.clone(), key.clone()).await?;
         match page(with, whom, removals, cell).await {
             Ok((records, rewritten)) => {
                 report.raw += records;
                 report.objects_rewritten += rewritten;
             }
             Err(failure) if failure.class == Class::Fenced => report.not_reached.push(format!(
-                "somebody else changes the page of the raw backups of {stream}/{shard} of {hour}: run the same command again"
+                "somebody else changes the page of raw backups {key}: run the same command again"
             )),
             Err(failure) => return Err(failure),
         }

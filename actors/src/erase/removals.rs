@@ -81,6 +81,7 @@ impl Removals {
             return Ok(0);
         };
         if announced.removals.is_empty() {
+            self.close().await?;
             return Ok(0);
         }
         let listed = sweeper::survey(ports).await?.listed;
@@ -97,7 +98,21 @@ impl Removals {
             forget_settled(ports, key).await?;
         }
         self.change(|announced| announced.removals.retain(|removal| !settled.contains(removal))).await?;
+        self.close().await?;
         Ok(dead.len() as u64)
+    }
+
+    /// Deletes the document when nothing is announced in it: who looks for what is announced reads every one there is.
+    async fn close(&self) -> Result<(), Failure> {
+        let mut cell = self.cell.lock().await;
+        let Some(document) = self.documents.read(&self.key).await? else { return Ok(()) };
+        let announced: Announced = cell::decode(&self.key, &document.body)?;
+        if announced.removals.is_empty() {
+            // Somebody who announces something at this moment has the newer state, which stays.
+            self.documents.delete(&self.key, &document.tag).await?;
+            *cell = None;
+        }
+        Ok(())
     }
 }
 
@@ -132,6 +147,23 @@ pub(crate) async fn announced(documents: &dyn Documents) -> Result<BTreeSet<Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_document_that_announces_nothing_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let ports = crate::testing::stores(folder.path());
+        let removals = Removals::of(&ports.documents, "e");
+        for object in ["a", "b"] {
+            removals.announce(vec![Removal::one(object, "new")]).await.unwrap();
+            assert!(announced(ports.documents.as_ref()).await.unwrap().contains(object));
+            removals.settle(&ports).await.unwrap();
+            assert!(ports.documents.list(names::ERASING).await.unwrap().is_empty());
+        }
+        // One of before, that has stayed empty.
+        removals.change(|_| {}).await.unwrap();
+        removals.settle(&ports).await.unwrap();
+        assert!(ports.documents.list(names::ERASING).await.unwrap().is_empty());
+    }
 
     #[test]
     fn what_is_named_stays_and_the_others_go_once_the_old_one_is_not_named() {

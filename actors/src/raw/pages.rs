@@ -90,6 +90,14 @@ pub async fn read(
     Ok(pages.into_iter().flatten().filter(|page| wanted(page.hour)).collect())
 }
 
+/// The names of all pages there are: they are many, and who goes through all of them reads one at a time.
+///
+/// # Errors
+/// What the store raises.
+pub async fn keys(documents: &dyn Documents) -> Result<Vec<String>, Failure> {
+    Ok(documents.list(names::RAW).await?.into_iter().map(|(key, _)| key).collect())
+}
+
 /// The pages of one hour of a shard.
 ///
 /// # Errors

@@ -43,6 +43,9 @@ pub async fn sweep(ports: &Ports, world: &World, now: Millis) -> Result<usize, F
 
 async fn of_hour(ports: &Ports, world: &World, (stream, hour): (&str, Hour)) -> Result<usize, Failure> {
     let objects = ports.objects.list(&layout::raw_hour(stream, hour)).await?;
+    if objects.is_empty() {
+        return Ok(0);
+    }
     let erasing = erase::announced(ports.documents.as_ref()).await?;
     let mut swept = 0;
     for shard in world.shards.values().filter(|shard| shard.stream == stream) {

@@ -277,11 +277,16 @@ mod tests {
             }
             let wanted = Wanted::new(vec![Field::parse("/userId").unwrap()], value.to_owned());
             let read = Wanted { readings: [Reading::Integer].into(), ..wanted.clone() };
-            assert!(before(value).is_of(&[wanted.clone()]) && before(value).is_of(&[read.clone()]));
+            assert!(
+                before(value).is_of(std::slice::from_ref(&wanted))
+                    && before(value).is_of(std::slice::from_ref(&read))
+            );
             assert!(Seal::of("5a17", &[wanted]).is_of(&[read]));
         }
         let other = Wanted::parse("/userId=u2").unwrap();
-        assert!(!before("u1").is_of(&[other.clone()]) && !before("u2").is_of(&[other.clone(), other]));
+        assert!(
+            !before("u1").is_of(std::slice::from_ref(&other)) && !before("u2").is_of(&[other.clone(), other])
+        );
         assert!(!before("u1").is_about(br#"{"userId":"U1"}"#, ""));
     }
 
