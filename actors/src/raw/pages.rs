@@ -12,6 +12,7 @@ use shardmill_connectors::hour::Hour;
 use shardmill_connectors::layout::documents as names;
 use shardmill_connectors::ports::Documents;
 
+use crate::state::raw::left_by;
 use crate::state::{RawFile, RawPage, ShardState};
 
 /// Documents read at once.
@@ -43,19 +44,23 @@ pub async fn turn_all(documents: &Arc<dyn Documents>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Makes pages of these files, or finds them made; the numbers that they name.
+/// Makes pages of these files, or finds them made; the numbers that they name. Whoever did it before may have known fewer files of
+/// an hour: what its page leaves gets another one.
 async fn make(
     documents: &Arc<dyn Documents>,
     state: &ShardState,
     hours: Vec<(Hour, Vec<RawFile>)>,
 ) -> Result<BTreeSet<u64>, Failure> {
     let mut numbers = BTreeSet::new();
-    for (hour, files) in hours {
-        let Some(first) = files.first().map(|file| file.number) else { continue };
-        let key = names::raw_page(&state.stream, &state.shard, hour, first);
-        let page = RawPage { stream: state.stream.clone(), shard: state.shard.clone(), hour, files };
-        let page = made(Cell::load(documents.clone(), key).await?, page).await?;
-        numbers.extend(page.files.iter().map(|file| file.number));
+    for (hour, mut files) in hours {
+        while let Some(first) = files.first().map(|file| file.number) {
+            let key = names::raw_page(&state.stream, &state.shard, hour, first);
+            let (stream, shard) = (state.stream.clone(), state.shard.clone());
+            let page = RawPage { stream, shard, hour, files: files.clone() };
+            let page = made(Cell::load(documents.clone(), key).await?, page).await?;
+            numbers.extend(page.files.iter().map(|file| file.number));
+            files = left_by(&page.files, files);
+        }
     }
     Ok(numbers)
 }
