@@ -61,7 +61,7 @@ pub async fn announce_owed(ports: &Ports, world: &World) -> Result<(), Failure> 
 }
 
 /// What the queue gets: the letter, or where to find it.
-fn body(file: &str, letter: &Letter) -> Result<String, Failure> {
+pub(super) fn body(file: &str, letter: &Letter) -> Result<String, Failure> {
     let whole = serde_json::to_string(letter)
         .map_err(|error| Failure::crashed(format!("a dead letter cannot be written as JSON: {error}")))?;
     if whole.len() <= LARGEST {

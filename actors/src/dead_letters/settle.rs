@@ -13,7 +13,7 @@ use super::selection::Found;
 use crate::shared::Ports;
 
 /// Messages taken from the queue at once.
-const TOGETHER: usize = 10;
+pub(super) const TOGETHER: usize = 10;
 /// Calls to the queue under way at once.
 const CALLS: usize = 16;
 /// How long messages are hidden from others meanwhile.
@@ -42,7 +42,7 @@ pub async fn record(ports: &Ports, found: &[Found], how: Settlement) -> Result<(
 pub async fn withdraw(ports: &Ports, settled: BTreeSet<String>) -> Result<(), Failure> {
     let (mut left, mut others, mut met) = (settled.clone(), Vec::new(), HashSet::new());
     while !left.is_empty() {
-        let messages = receive(ports).await?;
+        let messages = receive(ports, HIDDEN).await?;
         // A message met again: hiding has run out, the rest of the queue has been seen.
         if messages.is_empty() || messages.iter().any(|message| !met.insert(message.id.clone())) {
             break;
@@ -60,12 +60,13 @@ pub async fn withdraw(ports: &Ports, settled: BTreeSet<String>) -> Result<(), Fa
 }
 
 /// Messages from several receives at once: a store that commits in groups answers them together.
-async fn receive(ports: &Ports) -> Result<Vec<Message>, Failure> {
-    let calls = (0..CALLS).map(|_| ports.dead_letters.receive(TOGETHER, HIDDEN, Duration::ZERO));
+pub(super) async fn receive(ports: &Ports, hidden: Duration) -> Result<Vec<Message>, Failure> {
+    let calls = (0..CALLS).map(|_| ports.dead_letters.receive(TOGETHER, hidden, Duration::ZERO));
     Ok(futures::future::try_join_all(calls).await?.into_iter().flatten().collect())
 }
 
-async fn each<F: Future<Output = Result<bool, Failure>>>(
+/// Makes all of these calls, some at once.
+pub(super) async fn each<F: Future<Output = Result<bool, Failure>>>(
     receipts: impl IntoIterator<Item = String>,
     call: impl Fn(String) -> F,
 ) -> Result<(), Failure> {

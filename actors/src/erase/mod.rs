@@ -5,6 +5,7 @@
 //! letters       dead-letter files, ranges and edits are written anew without the person   (dead_letters/sift, dead_letters/edits_sift)
 //! parked.rs     what lanes hold apart, too
 //! raw.rs        and what was kept as it was received
+//! queue.rs      messages of the dead-letter queue are taken out of it
 //! removals.rs   what any of these replaces is announced before, and deleted once nothing names it
 //! hours.rs      an hour absorbs what is listed for it, then gets a generation without the person; what that replaces is deleted
 //! search.rs     at last every object is read and decoded: nothing may be found
@@ -21,6 +22,7 @@
 
 mod hours;
 mod parked;
+mod queue;
 mod raw;
 pub(crate) mod removals;
 mod search;
@@ -40,7 +42,7 @@ use shardmill_connectors::hour::Hour;
 use shardmill_connectors::schema::{TableSchema, registry};
 use uuid::Uuid;
 
-use crate::dead_letters::{Letter, edits_sift, sift, withdraw};
+use crate::dead_letters::{Letter, edits_sift, sift};
 use crate::shared::Ports;
 use crate::verify::Tools;
 use crate::world::Reader;
@@ -110,6 +112,8 @@ pub struct Report {
     pub segments: u64,
     /// Dead letters.
     pub dead_letters: u64,
+    /// Messages taken out of the dead-letter queue.
+    pub messages: u64,
     /// Edited payloads of dead letters.
     pub edits: u64,
     /// Events that lanes held apart.
@@ -130,7 +134,7 @@ pub struct Report {
     pub found_after: u64,
     /// Where.
     pub left: Vec<Left>,
-    /// Objects that cannot be read, and why: what is in them nobody can say.
+    /// Objects and messages that cannot be read, and why: what is in them nobody can say.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unread: Vec<String>,
 }
@@ -147,7 +151,7 @@ impl Report {
 const BEYOND: [&str; 4] = [
     "the streams themselves keep what they were sent until their retention ends",
     "earlier versions of objects, where the store keeps versions, stay until its lifecycle rules remove them",
-    "what destinations, backups of letters and readers of the lake have got is theirs",
+    "what destinations, backups of letters, other queues and readers of the lake have got is theirs",
     "events that carry none of the compared fields: name the fields with --field, or use --where",
 ];
 
@@ -180,6 +184,7 @@ impl Erase<'_> {
         raw::erase(self, &whom, &removals, &mut report).await?;
         hours::erase(self, &sieves, &mut report).await?;
         if !self.dry_run {
+            queue::erase(self, &whom, &mut report).await?;
             crash::point("erase.before-settle");
             report.objects_deleted += removals.settle(self.ports).await?;
         }
@@ -223,9 +228,6 @@ impl Erase<'_> {
         report.edits = edits.edits;
         report.objects_rewritten += sifted.rewritten + edits.rewritten;
         report.not_reached.extend(sifted.busy);
-        if !self.dry_run && !sifted.ids.is_empty() {
-            withdraw(self.ports, sifted.ids).await?;
-        }
         Ok(())
     }
 

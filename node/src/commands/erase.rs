@@ -109,6 +109,9 @@ fn text(report: &Report) -> String {
         let why = hour.reason.as_ref().map(|why| format!(": NOT done: {why}")).unwrap_or_default();
         text.push_str(&format!("  {}/{}: {} rows{why}\n", hour.table, hour.hour, hour.rows));
     }
+    if report.messages > 0 {
+        text.push_str(&format!("{} messages were taken out of the dead-letter queue\n", report.messages));
+    }
     if *segments > 0 {
         text.push_str(&format!("{segments} segments were not absorbed yet\n"));
     }
@@ -119,14 +122,14 @@ fn text(report: &Report) -> String {
     for line in &report.not_reached {
         text.push_str(&format!("not reached: {line}\n"));
     }
+    for unread in &report.unread {
+        text.push_str(&format!("NOT READ: {unread}\n"));
+    }
     if *dry_run {
         return text;
     }
     for left in &report.left {
         text.push_str(&format!("LEFT: {} events in {}\n", left.events, left.object));
-    }
-    for unread in &report.unread {
-        text.push_str(&format!("NOT READ: {unread}\n"));
     }
     if report.mentions > 0 {
         let mentions = report.mentions;
@@ -176,6 +179,7 @@ mod tests {
             id: Some("abc".into()),
             hours: vec![hour],
             not_reached: vec!["the streams".into()],
+            messages: 2,
             found_after: 3,
             left: vec![Left { object: "tables/x".into(), events: 3 }],
             ..Report::default()
@@ -185,6 +189,7 @@ mod tests {
             "erased 3 rows of 1 hours",
             "events/2026-11-21T07: 3 rows: NOT done: a node works on it\n",
             "remembered as abc\n",
+            "2 messages were taken out of the dead-letter queue\n",
             "not reached: the streams\n",
             "LEFT: 3 events in tables/x\n",
             "something is LEFT",

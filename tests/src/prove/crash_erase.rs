@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use shardmill_connectors::crash;
+use shardmill_connectors::embedded::EmbeddedQueues;
+use shardmill_connectors::ports::Queue;
 use tokio::sync::watch;
 
 use super::Outcome;
@@ -21,8 +23,9 @@ pub(super) async fn scenario(point: &str, setup: &Setup, seed: u64) -> Outcome {
     let sent = senders(seed, 400).start(at, progress).await.map_err(|error| error.to_string())?;
     node.drained(sent.acknowledged.len() as u64, Duration::from_secs(60)).await?;
     node.tell("compact", &json!({})).await?;
-    node.stop().await?;
     let cli = Cli::new(setup)?;
+    announced(&cli, setup).await?;
+    node.stop().await?;
     let config = setup.config_file()?.unwrap_or_default().display().to_string();
     let dir = setup.data_dir.display().to_string();
     // One of the senders' users, of whom there is a letter.
@@ -33,6 +36,11 @@ pub(super) async fn scenario(point: &str, setup: &Setup, seed: u64) -> Outcome {
     let words = ["erase", "--user", &user, "--now", "--json", "-c", &config, "--data-dir", &dir];
     let planned = ["erase", "--user", &user, "--dry-run", "--json", "-c", &config, "--data-dir", &dir];
     let before = (rows(&cli).await?, letters(&cli).await?);
+    let theirs = |messages: &[String]| messages.iter().filter(|body| mentions(body, &user)).count() as u64;
+    let queued = messages(setup).await?;
+    if queued.len() as u64 != before.1 || theirs(&queued) == 0 {
+        return Err(format!("{} messages announce {} letters", queued.len(), before.1));
+    }
     let plan: Value = client::run(&planned).await?.json()?;
     let due = sum(&plan["hours"]);
     let due_letters = plan["dead_letters"].as_u64().unwrap_or_default();
@@ -53,11 +61,57 @@ pub(super) async fn scenario(point: &str, setup: &Setup, seed: u64) -> Outcome {
     if after != (before.0 - due, before.1 - due_letters) {
         return Err(format!("{before:?} became {after:?}; {due} rows and {due_letters} letters were to go"));
     }
+    let left = messages(setup).await?;
+    if theirs(&left) != 0 || left.len() as u64 != after.1 {
+        let (left, theirs) = (left.len(), theirs(&left));
+        return Err(format!(
+            "{left} messages are queued for {} letters, {theirs} of the erased person",
+            after.1
+        ));
+    }
     let report = cli.verify().await?;
     if report["erased"] != due {
         return Err(format!("{due} rows were to be counted as erased: {report}"));
     }
     Ok(json!({"rows": due, "raw": due_raw, "letters": due_letters, "left": after.0}))
+}
+
+/// Waits until all letters are announced.
+async fn announced(cli: &Cli, setup: &Setup) -> Result<(), String> {
+    let wait = async {
+        while letters(cli).await? != messages(setup).await?.len() as u64 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    };
+    tokio::time::timeout(Duration::from_secs(60), wait).await.map_err(|_| "letters were never announced")?
+}
+
+/// What the dead-letter queue holds; it is given back.
+async fn messages(setup: &Setup) -> Result<Vec<String>, String> {
+    let queue = EmbeddedQueues::open(&setup.data_dir).map_err(|failure| failure.to_string())?;
+    let queue = queue.queue("dead-letters");
+    let (mut bodies, mut receipts) = (Vec::new(), Vec::new());
+    loop {
+        let some = queue.receive(100, Duration::from_secs(60), Duration::ZERO).await;
+        let some = some.map_err(|failure| failure.to_string())?;
+        if some.is_empty() {
+            break;
+        }
+        for message in some {
+            bodies.push(message.body);
+            receipts.push(message.receipt);
+        }
+    }
+    for receipt in receipts {
+        queue.extend(&receipt, Duration::ZERO).await.map_err(|failure| failure.to_string())?;
+    }
+    Ok(bodies)
+}
+
+/// Whether a message holds this value and not only a longer one.
+fn mentions(body: &str, user: &str) -> bool {
+    body.contains(&format!("\"{user}\""))
 }
 
 fn sum(hours: &Value) -> u64 {

@@ -169,6 +169,41 @@ impl Site {
     }
 }
 
+/// What the dead-letter queue holds, in order; it is given back.
+async fn messages(site: &Site) -> Vec<String> {
+    let queue = &site.ports.dead_letters;
+    let all = queue.receive(1_000, Duration::from_secs(60), Duration::ZERO).await.unwrap();
+    for message in &all {
+        assert!(queue.extend(&message.receipt, Duration::ZERO).await.unwrap());
+    }
+    let mut bodies: Vec<String> = all.into_iter().map(|message| message.body).collect();
+    bodies.sort();
+    bodies
+}
+
+#[tokio::test]
+async fn messages_of_a_person_leave_the_queue_whatever_became_of_a_run_before() {
+    let site = Site::new(None).await;
+    let before = messages(&site).await;
+    let theirs: Vec<&String> = before.iter().filter(|body| body.contains("user-1")).collect();
+    assert_eq!((before.len(), theirs.len()), (3, 1));
+    let told = site.erase("user-1", (true, true), true).await;
+    assert_eq!((told.messages, messages(&site).await.len()), (0, 3), "a plan touches nothing");
+    let told = site.erase("user-1", (true, false), true).await;
+    assert_eq!((told.messages, messages(&site).await.len()), (1, 2), "{told:?}");
+    // As if that one had been killed when the letters were gone from their files and the queue had not been looked at.
+    site.ports.dead_letters.send(vec![theirs[0].clone()]).await.unwrap();
+    let again = site.erase("user-1", (true, false), true).await;
+    assert_eq!((again.dead_letters, again.messages, again.is_whole()), (0, 1, true), "{again:?}");
+    let left = messages(&site).await;
+    assert!(left.len() == 2 && !left.iter().any(|body| body.contains("user-1")), "{left:?}");
+    // Somebody has taken one, and will give it back.
+    let queue = &site.ports.dead_letters;
+    queue.receive(1, Duration::from_secs(60), Duration::ZERO).await.unwrap();
+    let last = site.erase("user-1", (true, false), true).await;
+    assert!(!last.is_whole() && last.unread[0].contains("about 1 messages"), "{last:?}");
+}
+
 fn one(identity: u128) -> Tally {
     let mut tally = Tally::default();
     tally.insert(identity);
@@ -406,6 +441,35 @@ async fn the_raw_backup_is_written_anew_wherever_it_is_named_and_its_books_stay(
         let new = site.objects().await.into_iter().filter(|key| !before.contains(key)).count() as u64;
         assert_eq!((other.raw, other.objects_rewritten), (15, new), "{other:?}");
     }
+}
+
+#[tokio::test]
+async fn a_second_erasure_in_the_same_hour_reaches_the_newest_raw_backups() {
+    let site = Site::new(None).await;
+    let files = backed_up(&site, None).await;
+    let name = layout::documents::shard("web", "0");
+    let mut cell: Cell<ShardState> = Cell::load(site.ports.documents.clone(), name).await.unwrap();
+    let shard = cell.state().cloned().unwrap();
+    let mut earlier = shard.clone();
+    earlier.raw.files.retain(|file| file.number == 2);
+    cell.replace(earlier).await.unwrap();
+    let mut later = Vec::new();
+    for file in &files[2..] {
+        later.push((&file.key, site.ports.objects.get(&file.key).await.unwrap()));
+        site.ports.objects.delete(&file.key).await.unwrap();
+    }
+    let first = site.erase("user-1", (true, false), true).await;
+    assert!(first.is_whole() && first.raw == 13, "{first:?}");
+    // The hour is not over: what the document lists stays there, and more has come.
+    for (key, bytes) in later {
+        site.ports.objects.put(key, bytes).await.unwrap();
+    }
+    cell.refresh().await.unwrap();
+    let (raw, now) = (shard.raw, cell.state().cloned().unwrap());
+    cell.replace(ShardState { raw, ..now }).await.unwrap();
+    let second = site.erase("user-1", (true, false), true).await;
+    assert!(second.is_whole() && second.raw == 2, "{second:?}");
+    site.is_whole().await;
 }
 
 #[tokio::test]
