@@ -100,6 +100,12 @@ impl DeadIndex {
         }
     }
 
+    /// Whether the letters of a file have been announced, or are being.
+    pub(super) async fn is_announced(documents: &dyn Documents, file: &str) -> Result<bool, Failure> {
+        let entry: Option<DeadIndex> = cell::read(documents, &layout::documents::dead_letters(file)).await?;
+        Ok(entry.is_some_and(|entry| entry.summary.is_some()))
+    }
+
     /// Every indexed file.
     pub async fn all(documents: &dyn Documents) -> Result<Vec<DeadFile>, Failure> {
         Ok(Self::entries(documents).await?.into_iter().map(|index| index.file).collect())
@@ -156,15 +162,25 @@ impl Settled {
         ids: &[String],
         how: Settlement,
     ) -> Result<(), Failure> {
+        let now = Millis::now();
+        let letters = ids.iter().map(|id| (id.clone(), (how, now))).collect();
+        Settled::merge(documents, object, &letters).await
+    }
+
+    /// Adds what has ended, how and when, to what is settled of the file `object`; those settled before stay as they are.
+    pub(super) async fn merge(
+        documents: &Arc<dyn Documents>,
+        object: &str,
+        letters: &BTreeMap<String, (Settlement, Millis)>,
+    ) -> Result<(), Failure> {
         let mut cell: Cell<Settled> =
             Cell::load(documents.clone(), layout::documents::settled(object)).await?;
         loop {
             let mut next = cell.state().cloned().unwrap_or_default();
-            let now = Millis::now();
-            for id in ids {
-                next.letters.entry(id.clone()).or_insert((how, now));
+            for (id, ended) in letters {
+                next.letters.entry(id.clone()).or_insert(*ended);
             }
-            if cell.state() == Some(&next) {
+            if cell.state().unwrap_or(&Settled::default()) == &next {
                 return Ok(());
             }
             match cell.replace(next).await {

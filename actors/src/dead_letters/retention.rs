@@ -129,7 +129,10 @@ async fn remove(ports: &Ports, index: &DeadIndex) -> Result<(), Failure> {
     let key = &index.file.key;
     if index.replaced {
         ports.objects.delete(key).await?;
-    } else if ports.objects.head(key).await?.is_some() {
+        // What is settled of its letters is handed over by who has replaced it.
+        return forget(ports, &layout::documents::dead_letters(key)).await;
+    }
+    if ports.objects.head(key).await?.is_some() {
         let mut lines = Lines::open(ports.objects.clone(), key).await?;
         while let Some(letter) = lines.letter().await? {
             if let Some(range) = letter.range {
@@ -141,11 +144,6 @@ async fn remove(ports: &Ports, index: &DeadIndex) -> Result<(), Failure> {
     }
     forget(ports, &layout::documents::settled(key)).await?;
     forget(ports, &layout::documents::dead_letters(key)).await
-}
-
-/// Forgets what is settled of the letters in an object that is gone.
-pub(crate) async fn forget_settled(ports: &Ports, object: &str) -> Result<(), Failure> {
-    forget(ports, &layout::documents::settled(object)).await
 }
 
 pub(super) async fn forget(ports: &Ports, key: &str) -> Result<(), Failure> {

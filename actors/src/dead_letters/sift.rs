@@ -12,7 +12,8 @@ use shardmill_connectors::failure::{Class, Failure};
 use shardmill_connectors::layout;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::index::{DeadIndex, Settled};
+use super::handover;
+use super::index::DeadIndex;
 use super::letter::{self, Letter, Range};
 use super::retention;
 use super::selection;
@@ -50,6 +51,8 @@ pub(crate) struct Sifted {
     pub(crate) rewritten: u64,
     /// Files that could not be touched, and why.
     pub(crate) busy: Vec<String>,
+    /// Files that cannot be read, and why.
+    pub(crate) unread: Vec<(String, String)>,
 }
 
 /// A file of letters as it should be.
@@ -96,8 +99,13 @@ impl Sift<'_> {
         for file in files {
             let without = match self.without(&file, meant, false).await {
                 Ok(without) => without,
-                // Removed since it was listed.
-                Err(failure) if failure.class == Class::Rejected && self.is_gone(&file).await? => continue,
+                Err(failure) if failure.class == Class::Rejected => {
+                    // Otherwise it was removed since it was listed.
+                    if !self.is_gone(&file).await? {
+                        sifted.unread.push((file.key, failure.detail));
+                    }
+                    continue;
+                }
                 Err(failure) => return Err(failure),
             };
             if without.is_the_same() {
@@ -130,8 +138,7 @@ impl Sift<'_> {
 
     /// The object of what is left of a file, if anything is.
     fn named(&self, old: &DeadFile, without: &Without) -> Option<String> {
-        let name = format!("{:032x}", xxh3_128(format!("{}\0{}", old.key, self.tag).as_bytes()));
-        (!without.kept.is_empty()).then(|| layout::sifted_letters(&name))
+        (!without.kept.is_empty()).then(|| layout::sifted_letters(&anew(&old.key, self.tag)))
     }
 
     /// What is left of a file; with new objects of ranges uploaded, if so wanted.
@@ -173,8 +180,7 @@ impl Sift<'_> {
         if kept.is_empty() {
             return Ok(None);
         }
-        let stem = range.object.strip_suffix(".ndjson").unwrap_or(&range.object);
-        let object = format!("{stem}-{}.ndjson", self.tag);
+        let object = renamed(&range.object, self.tag);
         if upload {
             letter::upload(self.ports.objects.as_ref(), &object, kept).await?;
         }
@@ -227,32 +233,18 @@ impl Sift<'_> {
         let Ports { objects, documents, .. } = self.ports;
         // One that an attempt before has left holds the same letters.
         let new = letter::upload(objects.as_ref(), &key, &without.kept).await?;
-        self.settle_again(&old.key, &key).await?;
+        handover::copy(self.ports, &old.key, &key).await?;
         for (range, next) in &without.ranges {
             if let Some(next) = next {
-                self.settle_again(range, next).await?;
+                handover::copy(self.ports, range, next).await?;
             }
         }
         DeadIndex::enter(documents, &new).await?;
-        DeadIndex::describe(documents, &key, &without.kept).await?;
+        // A summary says that letters are announced: who owes that of the old file owes it of the new one.
+        if DeadIndex::is_announced(documents.as_ref(), &old.key).await? {
+            DeadIndex::describe(documents, &key, &without.kept).await?;
+        }
         Ok(new)
-    }
-
-    /// Remembers with the new file what is remembered with the old one. Of letters that are in neither it says nothing.
-    async fn settle_again(&self, old: &str, new: &str) -> Result<(), Failure> {
-        let settled = Settled::of(self.ports.documents.as_ref(), old).await?;
-        if settled.letters.is_empty() {
-            return Ok(());
-        }
-        let kept: BTreeSet<String> = self.read(new).await?.into_iter().map(|letter| letter.id).collect();
-        let mut next = settled;
-        next.letters.retain(|id, _| kept.contains(id));
-        let key = layout::documents::settled(new);
-        let mut cell: Cell<Settled> = Cell::load(self.ports.documents.clone(), key).await?;
-        match cell.state() == Some(&next) || next.letters.is_empty() {
-            true => Ok(()),
-            false => cell.replace(next).await,
-        }
     }
 
     /// Has the outbox of a shard name the new file, as a take and a release in one.
@@ -266,6 +258,18 @@ impl Sift<'_> {
         let dead_letters = kept.chain(new).cloned().collect();
         cell.replace(ShardState { ownership, dead_letters, ..state }).await
     }
+}
+
+/// What an object that comes for the object `old` is named after: however often that is done, it is as long.
+pub(super) fn anew(old: &str, tag: &str) -> String {
+    format!("{:032x}", xxh3_128(format!("{old}\0{tag}").as_bytes()))
+}
+
+/// The name of what comes for the object of a range. Its epoch stays in it.
+fn renamed(object: &str, tag: &str) -> String {
+    let (folder, name) = object.rsplit_once('/').unwrap_or_default();
+    let epoch = name.split('-').next().unwrap_or_default();
+    format!("{folder}/{epoch}-{}.ndjson", anew(object, tag))
 }
 
 /// The shards in whose outboxes a file is.

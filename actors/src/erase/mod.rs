@@ -140,6 +140,14 @@ pub struct Report {
 }
 
 impl Report {
+    /// Tells an object that cannot be read, once: it keeps no other from being erased in.
+    fn cannot_read(&mut self, object: &str, why: &str) {
+        let told = format!("{object}: ");
+        if !self.unread.iter().any(|line| line.starts_with(&told)) {
+            self.unread.push(format!("{told}{why}"));
+        }
+    }
+
     /// Whether nothing is left that could be reached.
     pub fn is_whole(&self) -> bool {
         let proven = self.found_after == 0 && self.unread.is_empty();
@@ -228,6 +236,9 @@ impl Erase<'_> {
         report.edits = edits.edits;
         report.objects_rewritten += sifted.rewritten + edits.rewritten;
         report.not_reached.extend(sifted.busy);
+        for (object, why) in sifted.unread.iter().chain(&edits.unread) {
+            report.cannot_read(object, why);
+        }
         Ok(())
     }
 

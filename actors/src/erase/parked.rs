@@ -50,13 +50,13 @@ async fn one(
     report: &mut Report,
 ) -> Result<(), Failure> {
     let objects = with.ports.objects.as_ref();
-    let (mut kept, mut out) = (Vec::new(), 0);
-    for event in parking::load(objects, &parked.object).await? {
-        match is_theirs(whom, &event)? {
-            true => out += 1,
-            false => kept.push(event),
+    let (kept, out) = match split(with, whom, &parked.object).await {
+        Err(failure) if is_damaged(with, &failure, &parked.object).await? => {
+            report.cannot_read(&parked.object, &failure.detail);
+            return Ok(());
         }
-    }
+        split => split?,
+    };
     if out == 0 || with.dry_run {
         report.parked += out;
         return Ok(());
@@ -83,6 +83,20 @@ async fn one(
     Ok(())
 }
 
-fn is_theirs(whom: &Whom, event: &ParkedEvent) -> Result<bool, Failure> {
-    Ok(whom.is_event(&event.data()?, &event.partition_key, event.origin.arrived_at))
+/// The events of an object without the person's, and how many those are.
+async fn split(with: &Erase<'_>, whom: &Whom, object: &str) -> Result<(Vec<ParkedEvent>, u64), Failure> {
+    let (mut kept, mut out) = (Vec::new(), 0);
+    for event in parking::load(with.ports.objects.as_ref(), object).await? {
+        match whom.is_event(&event.data()?, &event.partition_key, event.origin.arrived_at) {
+            true => out += 1,
+            false => kept.push(event),
+        }
+    }
+    Ok((kept, out))
+}
+
+/// Whether an object that could not be read is damaged, and not only gone because its lane has moved on.
+async fn is_damaged(with: &Erase<'_>, failure: &Failure, object: &str) -> Result<bool, Failure> {
+    Ok(matches!(failure.class, Class::Rejected | Class::Crashed)
+        && with.ports.objects.head(object).await?.is_some())
 }

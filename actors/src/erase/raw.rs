@@ -30,14 +30,14 @@ pub(super) async fn erase(
     let documents = &with.ports.documents;
     if with.dry_run {
         for one in named(documents.as_ref(), None, |_| true).await? {
-            report.raw += count(with, &one.file, whom).await?;
+            report.raw += count(with, &one.file, whom, report).await?;
         }
         return Ok(());
     }
     pages::turn_all(documents).await?;
     for key in pages::keys(documents.as_ref()).await? {
         let cell: Cell<RawPage> = Cell::load(documents.clone(), key.clone()).await?;
-        match page(with, whom, removals, cell).await {
+        match page(with, (whom, removals), cell, report).await {
             Ok((records, rewritten)) => {
                 report.raw += records;
                 report.objects_rewritten += rewritten;
@@ -51,8 +51,18 @@ pub(super) async fn erase(
     Ok(())
 }
 
-/// How many records of a raw backup are the person's.
-async fn count(with: &Erase<'_>, file: &RawFile, whom: &Whom) -> Result<u64, Failure> {
+/// How many records of a raw backup are the person's. One that cannot be read is told, and left as it is.
+async fn count(with: &Erase<'_>, file: &RawFile, whom: &Whom, report: &mut Report) -> Result<u64, Failure> {
+    match found(with, file, whom).await {
+        Err(failure) if failure.class == Class::Rejected => {
+            report.cannot_read(&file.key, &failure.detail);
+            Ok(0)
+        }
+        found => found,
+    }
+}
+
+async fn found(with: &Erase<'_>, file: &RawFile, whom: &Whom) -> Result<u64, Failure> {
     let mut reader = RawReader::new(with.ports.objects.clone(), file.clone());
     let mut found = 0;
     while let Some(kept) = reader.next().await? {
@@ -64,14 +74,14 @@ async fn count(with: &Erase<'_>, file: &RawFile, whom: &Whom) -> Result<u64, Fai
 /// Erases in the raw backups of a page: records and objects.
 async fn page(
     with: &Erase<'_>,
-    whom: &Whom,
-    removals: &Removals,
+    (whom, removals): (&Whom, &Removals),
     mut cell: Cell<RawPage>,
+    report: &mut Report,
 ) -> Result<(u64, u64), Failure> {
     let Some(mut page) = cell.state().cloned() else { return Ok((0, 0)) };
     let mut names = BTreeMap::new();
     for file in &page.files {
-        if count(with, file, whom).await? > 0 {
+        if count(with, file, whom, report).await? > 0 {
             names.insert(file.key.clone(), renamed(&page, file));
         }
     }

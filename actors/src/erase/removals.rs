@@ -15,7 +15,7 @@ use shardmill_connectors::layout::documents as names;
 use shardmill_connectors::ports::Documents;
 use tokio::sync::Mutex;
 
-use crate::dead_letters::forget_settled;
+use crate::dead_letters::hand_over;
 use crate::shared::Ports;
 use crate::sweeper;
 
@@ -95,7 +95,9 @@ impl Removals {
         }
         for key in &dead {
             ports.objects.delete(key).await?;
-            forget_settled(ports, key).await?;
+            if let Some(heirs) = heirs(key, &settled, &dead) {
+                hand_over(ports, key, &heirs).await?;
+            }
         }
         self.change(|announced| announced.removals.retain(|removal| !settled.contains(removal))).await?;
         self.close().await?;
@@ -128,6 +130,17 @@ impl Removal {
         let new: &[String] = if is_named(&self.new) { &[] } else { &self.new };
         (!is_named(&self.old)).then(|| self.old.iter().chain(new).collect())
     }
+}
+
+/// What has come for a dead object and is there; `None` when nobody can say whether something has: what is settled of its letters
+/// is not forgotten then.
+fn heirs<'r>(key: &str, settled: &'r [Removal], dead: &BTreeSet<String>) -> Option<BTreeSet<&'r String>> {
+    let replaced: Vec<&Removal> =
+        settled.iter().filter(|removal| removal.old.iter().any(|old| old == key)).collect();
+    let new: BTreeSet<&String> = replaced.iter().flat_map(|removal| &removal.new).collect();
+    let all_is_out = !replaced.is_empty() && new.is_empty();
+    let heirs: BTreeSet<&String> = new.into_iter().filter(|new| !dead.contains(*new)).collect();
+    (all_is_out || !heirs.is_empty()).then_some(heirs)
 }
 
 /// Every object that an erasure has announced and not settled: nobody else removes it.
@@ -178,5 +191,23 @@ mod tests {
         assert_eq!(unnamed(&[]).as_deref(), Some("oo2nn2"), "another attempt has won");
         let all = Removal { old: vec!["o".into()], new: Vec::new() };
         assert_eq!(all.unnamed(&listed(&["x"])).unwrap(), ["o"]);
+    }
+
+    #[test]
+    fn what_is_settled_is_handed_to_what_is_there_or_kept() {
+        let settled = [
+            Removal::one("o", "n"),
+            Removal::one("o", "m"),
+            Removal { old: vec!["all".into()], new: vec![] },
+        ];
+        let heirs = |key: &str, dead: &[&str]| {
+            let dead = dead.iter().map(|&key| key.to_owned()).collect();
+            super::heirs(key, &settled, &dead)
+                .map(|heirs| heirs.into_iter().map(|key| &**key).collect::<String>())
+        };
+        assert_eq!(heirs("o", &["o", "n"]).as_deref(), Some("m"));
+        assert_eq!(heirs("all", &["all"]).as_deref(), Some(""));
+        assert_eq!(heirs("o", &["o", "n", "m"]), None, "others have replaced both");
+        assert_eq!(heirs("n", &["n"]), None);
     }
 }

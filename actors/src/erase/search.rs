@@ -50,7 +50,7 @@ pub(super) async fn search(
         let found = match found {
             // It is damaged: nobody can say what is in it.
             Err(failure) if failure.class == Class::Rejected => {
-                report.unread.push(format!("{object}: {}", failure.detail));
+                report.cannot_read(&object, &failure.detail);
                 continue;
             }
             found => found?,

@@ -1,5 +1,7 @@
 //! Erasing on embedded stores: hours, letters and edits, the doors, and the books.
 
+mod letters;
+
 use async_trait::async_trait;
 use serde_json::json;
 use shardmill_cluster::{Cell, Liveness, NodeId};
