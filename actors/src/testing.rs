@@ -11,17 +11,19 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use shardmill_cluster::membership::{About, Settings as Member};
-use shardmill_cluster::{Lease, Membership, NodeId, cell};
+use shardmill_cluster::{Cell, Lease, Membership, NodeId, cell};
+use shardmill_connectors::clock::Millis;
 use shardmill_connectors::destinations::{Answer, Batch, Destination, Event, Limits, Refusal, Shaped};
 use shardmill_connectors::embedded::{
     EmbeddedCatalog, EmbeddedDocuments, EmbeddedObjects, EmbeddedQueues, EmbeddedStream,
 };
+use shardmill_connectors::erasure::{Seal, Wanted};
 use shardmill_connectors::failure::Failure;
 use shardmill_connectors::fields::Fields;
 use shardmill_connectors::layout;
 use shardmill_connectors::parquet::WriteOptions;
 use shardmill_connectors::ports::objects::{Object, Objects, Put, Upload};
-use shardmill_connectors::ports::{Start, Stream};
+use shardmill_connectors::ports::{Documents, Start, Stream};
 use shardmill_connectors::record::{NewRecord, ShardId};
 use shardmill_connectors::schema::TableSchema;
 use tokio::sync::watch;
@@ -30,6 +32,7 @@ use tokio::task::AbortHandle;
 use crate::alarms::Alarms;
 use crate::cluster::Cluster;
 use crate::destination::{Destinations, OnOutage, OnUnknown, Settings};
+use crate::erase::Erasure;
 use crate::node::Node;
 use crate::rules::RulesBook;
 use crate::schedules::Schedules;
@@ -47,6 +50,13 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// A destination of this name waits for an hour for more events than anybody has.
 pub(crate) const PATIENT: &str = "patient";
+
+/// Remembers an erasure, so that `condition` covers what arrives before `at`.
+pub(crate) async fn tombstone(documents: &Arc<dyn Documents>, condition: &str, at: Millis) {
+    let erasure = Erasure { at, ..Erasure::new(Seal::of("5a17", &[Wanted::parse(condition).unwrap()])) };
+    let name = layout::documents::erasure(&erasure.id);
+    Cell::load(documents.clone(), name).await.unwrap().replace(erasure).await.unwrap();
+}
 
 /// A third party that refuses the keys it is told to, and remembers what it took.
 #[derive(Debug, Default)]

@@ -92,6 +92,7 @@ fn selection(arguments: &Value) -> Result<Selection, Failure> {
         until: time("until")?,
         ids: serde_json::from_value(ids).map_err(|_| Failure::rejected("`ids` is a list of texts"))?,
         status: Vec::new(),
+        erased: false,
     })
 }
 

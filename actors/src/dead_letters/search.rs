@@ -142,7 +142,7 @@ impl Search {
             let wanted = self.ids.as_ref().is_none_or(|ids| ids.contains(&letter.id));
             if wanted && self.selection.admits(&letter, status) && self.seen.insert(letter.id.clone()) {
                 let found = self.known.found(letter, file)?;
-                if !self.known.is_erased(&found) {
+                if self.selection.erased || !self.known.is_erased(&found) {
                     return Ok(Some(found));
                 }
             }

@@ -36,6 +36,8 @@ pub struct Selection {
     pub ids: Vec<String>,
     /// In one of these states; none: pending.
     pub status: Vec<Status>,
+    /// Those of people who were erased, as well: to be settled and never to be shown.
+    pub erased: bool,
 }
 
 /// Where a letter stands.

@@ -44,6 +44,7 @@ use uuid::Uuid;
 
 use crate::dead_letters::{Letter, edits_sift, sift};
 use crate::shared::Ports;
+use crate::state::ShardState;
 use crate::verify::Tools;
 use crate::world::Reader;
 
@@ -253,6 +254,7 @@ impl Erase<'_> {
                 ));
             }
         }
+        report.not_reached.extend(world.shards.values().flat_map(|shard| lanes_behind(shard)));
         if report.waiting > 0 {
             report.not_reached.push(format!(
                 "{} replaced objects stay until the delete grace of {} s is over: nodes delete them then, or the same command does, or at once with --now",
@@ -270,6 +272,17 @@ fn misnamed((table, column, property): (String, String, String)) -> String {
     format!(
         "the column `{column}` of {table} holds /{property}, which is not compared: name that field to mean it"
     )
+}
+
+/// What lanes have not come to that the lake has: they deliver it, and hold apart what fails, when all has been searched.
+fn lanes_behind(shard: &ShardState) -> impl Iterator<Item = String> {
+    let behind = shard.lanes.iter().filter(|(_, lane)| !lane.frozen && lane.position < shard.position);
+    behind.map(|(name, _)| {
+        format!(
+            "the lane to {name} of {} is behind the lake: what it still delivers is the destination's, and what it still holds apart is kept; run the same command again once it has caught up",
+            shard.name()
+        )
+    })
 }
 
 #[cfg(test)]

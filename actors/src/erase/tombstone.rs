@@ -113,6 +113,17 @@ impl Remembered {
         Ok(remembered)
     }
 
+    /// Reads them again if any has come since.
+    ///
+    /// # Errors
+    /// What the store raises.
+    pub(crate) async fn renew(&mut self, documents: &dyn Documents) -> Result<(), Failure> {
+        if documents.list(names::ERASURES).await? != self.tags {
+            *self = Remembered::load(documents).await?;
+        }
+        Ok(())
+    }
+
     /// Whether an event that arrived at `arrived_at` must not come back.
     pub fn cover(&self, data: &[u8], key: &str, arrived_at: Millis) -> bool {
         self.erasures.cover(data, key, arrived_at)

@@ -16,6 +16,7 @@ use super::prefix::{Advance, Prefix};
 use super::window::Window;
 use crate::dead_letters::letter::Range;
 use crate::dead_letters::{Letter, letter};
+use crate::erase::Remembered;
 use crate::ledger::Change;
 use crate::shard::Parts;
 use crate::shard::place::Place;
@@ -40,6 +41,8 @@ pub struct Books {
     staged_at: Instant,
     /// Parked objects that the next commit replaces.
     replaced: Vec<String>,
+    /// Who has been erased, when this was last asked.
+    erased: Remembered,
 }
 
 impl Books {
@@ -56,6 +59,7 @@ impl Books {
             changed: false,
             staged_at: Instant::now(),
             replaced: Vec::new(),
+            erased: Remembered::default(),
         }
     }
 
@@ -136,6 +140,7 @@ impl Books {
         if !self.changed {
             return Ok(false);
         }
+        self.leave_out_erased(parts).await?;
         self.upload_expired(parts).await?;
         let dead_letters = self.upload_letters(parts).await?;
         if self.parked_changed {
@@ -164,6 +169,17 @@ impl Books {
                 tracing::warn!(%object, %failure, "a replaced object was not deleted");
             }
         }
+    }
+
+    /// No letters are written of people who were erased after the lake had got their events. They count as given up.
+    async fn leave_out_erased(&mut self, parts: &Parts) -> Result<(), Failure> {
+        if self.letters.is_empty() && self.expired.is_empty() {
+            return Ok(());
+        }
+        self.erased.renew(parts.shared.ports.documents.as_ref()).await?;
+        self.letters.retain(|letter| !self.erased.cover_letter(letter));
+        self.expired.retain(|letter| !self.erased.cover_letter(letter));
+        Ok(())
     }
 
     async fn upload_letters(&self, parts: &Parts) -> Result<Option<DeadFile>, Failure> {

@@ -8,6 +8,7 @@
 //! but one that comes back from the old one has the id of the new, so that in the end one waits at most.
 
 mod feed;
+mod meanwhile;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -18,18 +19,17 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use serde_json::{Value, json};
 use shardmill_connectors::clock::Millis;
+use shardmill_connectors::crash;
 use shardmill_connectors::destinations::{Batch, Destination, Event, Limits, Quota};
 use shardmill_connectors::failure::Failure;
-use shardmill_connectors::{crash, layout};
 use tokio::time::{Instant, sleep_until};
-use uuid::Uuid;
 
 pub(crate) use self::feed::Events;
 use self::feed::Feed;
-use super::announce;
+use self::meanwhile::{Meanwhile, announce_again};
 use super::attempt::{Item, Round, Sender};
-use super::index::{DeadIndex, Settlement};
-use super::letter::{self, Again, Letter, Payload};
+use super::index::Settlement;
+use super::letter::{Again, Letter, Payload};
 use super::lines::Lines;
 use super::search::{Known, Search};
 use super::selection::Found;
@@ -112,7 +112,7 @@ pub(crate) struct Redelivered {
     pub(crate) delivered: u64,
     /// Given up again: new letters.
     pub(crate) came_back: u64,
-    /// Left out by the destination's configuration, and settled.
+    /// Left out by the destination's configuration, or because their people were erased meanwhile, and settled.
     pub(crate) skipped: u64,
     /// Left as they are.
     pub(crate) pending: u64,
@@ -155,7 +155,8 @@ impl Redelivery<'_> {
         let sender = Arc::new(Sender::new(target.clone(), self.rate));
         let (taken, ranges, back, left_out) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let (result, due) = (Redelivered::default(), Instant::now());
-        Run { with: *self, target, sender, settles, due, taken, ranges, back, left_out, result }
+        let meanwhile = Meanwhile::default();
+        Run { with: *self, target, sender, settles, due, taken, ranges, back, left_out, meanwhile, result }
     }
 }
 
@@ -190,6 +191,7 @@ struct Run<'a> {
     ranges: Vec<Found>,
     back: Vec<(Found, Again)>,
     left_out: Vec<Found>,
+    meanwhile: Meanwhile,
     result: Redelivered,
 }
 
@@ -249,6 +251,10 @@ impl Run<'_> {
             let Some(found) = feed.next().await? else { break };
             if found.letter.range.is_some() {
                 self.ranges.push(found);
+                continue;
+            }
+            if self.meanwhile.covers(self.with.ports, &found.letter).await? {
+                self.left_out.push(light(found));
                 continue;
             }
             // A mapping that panics gives up its own event, not the others.
@@ -325,15 +331,17 @@ impl Run<'_> {
     async fn flush(&mut self) -> Result<(), Failure> {
         self.settle_taken().await?;
         let (back, left_out) = (std::mem::take(&mut self.back), std::mem::take(&mut self.left_out));
-        self.result.came_back += back.len() as u64;
         self.result.skipped += left_out.len() as u64;
         if self.with.dry_run {
+            self.result.came_back += back.len() as u64;
             return Ok(());
         }
         if !back.is_empty() {
             let (old, letters): (Vec<Found>, Vec<Letter>) =
                 back.into_iter().map(|(found, again)| (found.clone(), found.letter.again(again))).unzip();
-            announce_again(self.with.ports, &letters).await?;
+            let (came_back, erased) = announce_again(self.with.ports, letters).await?;
+            self.result.came_back += came_back;
+            self.result.skipped += erased;
             crash::point("redeliver.before-settle");
             self.settle(&old).await?;
         }
@@ -364,14 +372,6 @@ impl Run<'_> {
 fn light(mut found: Found) -> Found {
     found.letter.replace_payload(Payload::default());
     Found { original: None, ..found }
-}
-
-/// Uploads letters as a file of their own, enters it in the index and announces them.
-async fn announce_again(ports: &Ports, letters: &[Letter]) -> Result<(), Failure> {
-    let key = layout::redriven_letters(&Uuid::new_v4().simple().to_string());
-    let file = letter::upload(ports.objects.as_ref(), &key, letters).await?;
-    DeadIndex::enter(&ports.documents, &file).await?;
-    announce(ports, &key).await
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Erasing on embedded stores: hours, letters and edits, the doors, and the books.
 
 mod letters;
+mod meanwhile;
 
 use async_trait::async_trait;
 use serde_json::json;

@@ -5,13 +5,15 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use shardmill_connectors::clock::Millis;
 use shardmill_connectors::ports::Stream;
 use shardmill_connectors::record::ShardId;
 
+use crate::dead_letters::Selection;
 use crate::destination::gate::Entry;
 use crate::state::lane::LaneState;
 use crate::state::{Counts, ShardState};
-use crate::testing::{PATIENT, Site};
+use crate::testing::{PATIENT, Site, tombstone};
 use crate::tree::Kind;
 
 type Documents = BTreeMap<ShardId, ShardState>;
@@ -227,6 +229,27 @@ async fn what_breaks_a_rule_of_the_third_party_is_never_sent_holds_nobody_up_and
     assert_eq!(site.crm.took("unfit"), (0..10).collect::<Vec<_>>());
     let audit = site.node.admin.request("audit", json!({})).await.unwrap();
     assert_eq!((&audit[0]["command"], &audit[0]["by"]), (&json!("redrive"), &json!("a test")));
+    site.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_given_up_of_people_who_were_erased_becomes_no_letter() {
+    let site = Site::start(None, 16 << 20).await;
+    let ports = site.node.shared.ports.clone();
+    // Everything that comes now was received before.
+    tombstone(&ports.documents, "/userId=theirs", Millis::now().plus(3_600_000)).await;
+    site.crm.has_no_form_for(&["theirs", "others"]);
+    for key in ["theirs", "others"] {
+        site.put(key, 0..5).await;
+    }
+    site.until("all are given up, and in the index", |all| {
+        all.values().all(|shard| shard.dead_letters.is_empty()) && counts(all, "crm").dead_lettered == 10
+    })
+    .await;
+    let all = Selection { erased: true, ..Selection::default() };
+    let keys: Vec<String> =
+        all.find(&ports).await.unwrap().into_iter().map(|found| found.letter.key).collect();
+    assert_eq!(keys, ["others"; 5]);
     site.node.stop().await;
 }
 

@@ -44,6 +44,7 @@ fn pending(filter: &DlqFilter) -> Selection {
         until: moment(&filter.until),
         ids: filter.id.clone(),
         status: Vec::new(),
+        erased: false,
     }
 }
 

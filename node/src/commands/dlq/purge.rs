@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::json;
-use shardmill_actors::dead_letters::{Search, Settlement, record, withdraw};
+use shardmill_actors::dead_letters::{Search, Selection, Settlement, record, withdraw};
 
 use super::{audited, pending};
 use crate::cli::DlqPurge;
@@ -22,7 +22,10 @@ pub(super) async fn purge(args: DlqPurge, json: bool) -> Result<(), Error> {
     if !args.dry_run {
         audited(ports, "dlq purge", &args.which.filter).await?;
     }
-    let mut search = Search::open(ports, &pending(&args.which.filter)).await?;
+    // Whoever has the id of a letter may purge it, shown or not.
+    let selection = pending(&args.which.filter);
+    let selection = Selection { erased: !selection.ids.is_empty(), ..selection };
+    let mut search = Search::open(ports, &selection).await?;
     let (progress, all) = (Progress::new(json, "letters"), search.at_most());
     let (mut purged, mut some) = (BTreeSet::new(), Vec::new());
     loop {
