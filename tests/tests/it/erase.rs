@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -10,9 +11,9 @@ use shardmill_actors::dead_letters::{DeadIndex, letter};
 use shardmill_actors::state::DeadFile;
 use shardmill_connectors::Millis;
 use shardmill_connectors::backup::Unpacker;
-use shardmill_connectors::embedded::{EmbeddedDocuments, EmbeddedObjects};
+use shardmill_connectors::embedded::{EmbeddedDocuments, EmbeddedObjects, EmbeddedQueues};
 use shardmill_connectors::parquet;
-use shardmill_connectors::ports::{Documents, Objects};
+use shardmill_connectors::ports::{Documents, Objects, Queue};
 use shardmill_connectors::setsum::Tally;
 use shardmill_tests::harness::Cli;
 
@@ -162,6 +163,58 @@ async fn a_person_is_gone_from_every_object_stays_away_and_may_come_back() {
     node.stop().await.unwrap();
     let counted = [(ANN.to_owned(), 1), ("bob-1".to_owned(), 5), ("cyd-2".to_owned(), 5)];
     assert_eq!(users_of(&cli).await, BTreeMap::from(counted));
+    cli.verify().await.unwrap();
+}
+
+/// What the dead-letter queue holds, and that it is given back.
+async fn messages(dir: &Path) -> Vec<String> {
+    let queue = EmbeddedQueues::open(dir).unwrap().queue("dead-letters");
+    let all = queue.receive(1_000, PATIENCE, Duration::ZERO).await.unwrap();
+    for message in &all {
+        assert!(queue.extend(&message.receipt, Duration::ZERO).await.unwrap());
+    }
+    all.into_iter().map(|message| message.body).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_is_erased_while_a_node_runs_and_others_send() {
+    let (site, _) = site();
+    let (dir, cli) = (site.setup.data_dir.clone(), site.cli());
+    filled(&site).await;
+    let node = site.start().await;
+    let others = |part: &str| -> Vec<Value> {
+        ["bob-1", "cyd-2"].iter().map(|user| order(&format!("{part}-{user}"), user, (ago(1), 6))).collect()
+    };
+    let words = ["erase", "--user", ANN, "--now", "--json"];
+    // At the first attempt hours may be at work, and the node takes events in; then it comes to rest.
+    let (first, ()) = tokio::join!(cli.run(&words), accept(&node, &others("meanwhile")));
+    assert!([0, 1].contains(&first.as_ref().unwrap().code), "{first:?}");
+    node.drained(17, PATIENCE).await.unwrap();
+    compact(&node).await;
+    let again = async {
+        loop {
+            let done = cli.run(&words).await.unwrap();
+            if done.code == 0 {
+                return done.json().unwrap();
+            }
+            assert!(done.stdout.contains("found_after"), "{}{}", done.stdout, done.stderr);
+        }
+    };
+    let done = tokio::time::timeout(PATIENCE, again).await.expect("the node never let go of an hour");
+    assert_eq!(done["found_after"], 0, "{done}");
+    node.stop().await.unwrap();
+    let queued = messages(&dir).await;
+    assert!(!queued.is_empty() && !queued.iter().any(|body| body.contains(ANN)), "{queued:?}");
+    assert_eq!(holding(&dir, ANN).await, Vec::<String>::new());
+    assert_eq!(users(&cli).await, BTreeMap::from([("bob-1".to_owned(), 5), ("cyd-2".to_owned(), 5)]));
+    // The next node goes on with what it finds, and the person may come back.
+    let node = site.start().await;
+    accept(&node, &[others("later"), vec![order("new", ANN, (ago(1), 7))]].concat()).await;
+    node.drained(20, PATIENCE).await.unwrap();
+    compact(&node).await;
+    node.stop().await.unwrap();
+    let counted = [(ANN.to_owned(), 1), ("bob-1".to_owned(), 6), ("cyd-2".to_owned(), 6)];
+    assert_eq!(users(&cli).await, BTreeMap::from(counted));
     cli.verify().await.unwrap();
 }
 
