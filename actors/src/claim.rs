@@ -86,3 +86,34 @@ impl<T: Owned> Claim<T> {
         ownership::release(&mut *self.cell.lock().await, &shared.me, self.epoch).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use shardmill_connectors::clock::Millis;
+
+    use super::*;
+    use crate::state::ScheduleState;
+    use crate::testing::Site;
+
+    #[tokio::test]
+    async fn whoever_takes_it_next_fences_the_one_before() {
+        let site = Site::start(None, 16 << 20).await;
+        let shared = &site.node.shared;
+        let new = || ScheduleState { since: Millis(7), ..ScheduleState::default() };
+        let take = async || Claim::take(shared, "the thing", "things/a".into(), new()).await.unwrap();
+        let (first, clean) = take().await;
+        assert!(clean && first.epoch() == 1 && first.state().await.unwrap().since == Millis(7));
+        let run = |state: ScheduleState| Some(ScheduleState { running: true, ..state });
+        assert!(first.change(shared, run).await.unwrap());
+        assert!(!first.change(shared, |_| None).await.unwrap(), "there is nothing to be changed");
+
+        // This very node may take it again, at a restart.
+        let (second, clean) = take().await;
+        assert!(!clean && second.epoch() == 2 && second.state().await.unwrap().running);
+        let failure = first.change(shared, run).await.unwrap_err();
+        assert_eq!(failure.class, Class::Fenced, "{failure}");
+        assert_eq!(first.release(shared).await.unwrap_err().class, Class::Fenced);
+        second.release(shared).await.unwrap();
+        assert!(take().await.1, "it was given back");
+    }
+}

@@ -14,7 +14,7 @@ use shardmill_connectors::record::NewRecord;
 use shardmill_connectors::schema::TableSchema;
 
 use super::Compactor;
-use crate::intake::commit;
+use crate::late::Attempt;
 use crate::live::testing::live;
 use crate::shared::{Ports, StreamSettings};
 use crate::standardise::{Table, Tables, TablesBook};
@@ -93,7 +93,7 @@ async fn replay(ports: &Ports, hour: &HourState) -> String {
     ports.objects.put(&key, body).await.unwrap();
     let entries = vec![ManifestEntry { table, hour: hour.hour, key, bytes, tally: hour.tally }];
     let manifest = Manifest { source: source.clone(), entries, ..Manifest::default() };
-    assert!(commit::create(&ports.documents, manifest).await.unwrap().1);
+    assert!(Attempt::new(&source).commit(&ports.documents, manifest).await.unwrap().1);
     source
 }
 

@@ -81,7 +81,7 @@ pub async fn peer(work: Peer) -> Result<(), String> {
         Peer::Compact { folder, into } => compact(&folder, &into).await,
         Peer::Fill { events, data } => filled::fill(&events, &data).await,
         Peer::Copy { stream, bucket } => {
-            shardmill_peer_plain::copy(TableSchema::builtin().arrow().clone(), &stream, &bucket).await
+            shardmill_peer_plain::copy(TableSchema::builtin().arrow(), &stream, &bucket).await
         }
         Peer::Servers { storage } => servers::be(&storage).await,
     }

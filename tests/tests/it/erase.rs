@@ -206,7 +206,7 @@ async fn a_person_is_erased_while_a_node_runs_and_others_send() {
     let queued = messages(&dir).await;
     assert!(!queued.is_empty() && !queued.iter().any(|body| body.contains(ANN)), "{queued:?}");
     assert_eq!(holding(&dir, ANN).await, Vec::<String>::new());
-    assert_eq!(users(&cli).await, BTreeMap::from([("bob-1".to_owned(), 5), ("cyd-2".to_owned(), 5)]));
+    assert_eq!(users_of(&cli).await, BTreeMap::from([("bob-1".to_owned(), 5), ("cyd-2".to_owned(), 5)]));
     // The next node goes on with what it finds, and the person may come back.
     let node = site.start().await;
     accept(&node, &[others("later"), vec![order("new", ANN, (ago(1), 7))]].concat()).await;
@@ -214,7 +214,7 @@ async fn a_person_is_erased_while_a_node_runs_and_others_send() {
     compact(&node).await;
     node.stop().await.unwrap();
     let counted = [(ANN.to_owned(), 1), ("bob-1".to_owned(), 6), ("cyd-2".to_owned(), 6)];
-    assert_eq!(users(&cli).await, BTreeMap::from(counted));
+    assert_eq!(users_of(&cli).await, BTreeMap::from(counted));
     cli.verify().await.unwrap();
 }
 

@@ -116,7 +116,8 @@ async fn what_somebody_settles_while_others_are_erased_stays_settled() {
     };
     settle(42).await;
     let removals = Removals::of(&site.ports.documents, "e");
-    let tools = Tools { write: WriteOptions::default(), liveness: Arc::new(All(true)) };
+    let tools =
+        Tools { write: WriteOptions::default(), bloom: Default::default(), liveness: Arc::new(All(true)) };
     let sift =
         sift::Sift { ports: &site.ports, tools: &tools, removals: &removals, tag: "t", dry_run: false };
     let sifted = sift.run(&|letter: &Letter| letter.key == "user-1").await.unwrap();

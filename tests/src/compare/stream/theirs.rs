@@ -91,7 +91,7 @@ mod tests {
             let record = record.approximate_arrival_timestamp(DateTime::from_millis(work::ARRIVED.0));
             records.push(record.data(Blob::new(event.as_bytes())).build().unwrap());
         }
-        let made = Bytes::from(file(schema.arrow(), "s", &records).unwrap());
+        let made = Bytes::from(file(&schema.arrow(), "s", &records).unwrap());
         let read: Vec<RecordBatch> = ParquetRecordBatchReaderBuilder::try_new(made)
             .unwrap()
             .build()
@@ -101,6 +101,6 @@ mod tests {
         assert_eq!(read[0].columns(), rows.finish().columns());
         records[0] =
             Record::builder().sequence_number("7").partition_key("k").data(Blob::new("[")).build().unwrap();
-        assert!(file(schema.arrow(), "s", &records).unwrap_err().starts_with("7: "));
+        assert!(file(&schema.arrow(), "s", &records).unwrap_err().starts_with("7: "));
     }
 }
