@@ -187,7 +187,8 @@ async fn a_person_is_erased_while_a_node_runs_and_others_send() {
     };
     let words = ["erase", "--user", ANN, "--now", "--json"];
     // At the first attempt hours may be at work, and the node takes events in; then it comes to rest.
-    let (first, ()) = tokio::join!(cli.run(&words), accept(&node, &others("meanwhile")));
+    let meanwhile = others("meanwhile");
+    let (first, ()) = tokio::join!(cli.run(&words), accept(&node, &meanwhile));
     assert!([0, 1].contains(&first.as_ref().unwrap().code), "{first:?}");
     node.drained(17, PATIENCE).await.unwrap();
     compact(&node).await;
