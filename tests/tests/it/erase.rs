@@ -52,8 +52,11 @@ async fn texts(dir: &Path) -> BTreeMap<String, String> {
             let file = parquet::open(objects.clone(), &object.key).await.unwrap();
             let mut batches = file.batches(None).unwrap();
             while let Some(batch) = batches.next().await.unwrap() {
-                assert!(batch.num_rows() < 20, "all of it is printed");
-                text.push_str(&format!("{batch:?}"));
+                // Of more than twenty rows not all are printed.
+                for from in (0..batch.num_rows()).step_by(10) {
+                    let rows = batch.slice(from, 10.min(batch.num_rows() - from));
+                    text.push_str(&format!("{rows:?}"));
+                }
             }
         }
         if object.key.ends_with(".zst") {

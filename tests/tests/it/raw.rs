@@ -126,9 +126,9 @@ async fn of_an_hour_that_is_still_being_written_a_replay_does_again_only_what_is
     let site = Site::new(&raw(CONFIG));
     let taken = site.setup.data_dir.with_extension("taken.ndjson");
     let config = format!("{}[destinations.log]\nkind = \"file\"\npath = {taken:?}\n", raw(CONFIG));
-    // The destination is the command's alone: the node delivers nothing to it.
-    let with_log = Cli::new(&Setup { config: Some(config), ..site.setup.clone() }).unwrap();
     let (node, cli) = (site.start().await, site.cli());
+    // The destination is the command's alone: the node has read its configuration before.
+    let with_log = Cli::new(&Setup { config: Some(config), ..site.setup.clone() }).unwrap();
     let (mut sources, mut done) = ([json!(0), json!(0)], 0);
     for more in [20, 5, 1] {
         let events: Vec<Value> = (done..done + more).map(|n| event(&format!("m{n:02}"), ago(1))).collect();

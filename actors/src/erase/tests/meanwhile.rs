@@ -36,3 +36,21 @@ async fn a_letter_that_is_not_shown_is_purged_by_its_id() {
     record(&site.ports, &found, Settlement::Purged).await.unwrap();
     assert!(found.len() == 1 && purging.find(&site.ports).await.unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn who_asked_before_an_erasure_is_told_to_ask_again() {
+    let site = Site::new(None).await;
+    let documents = site.ports.documents.as_ref();
+    let before = Remembered::load(documents).await.unwrap();
+    assert!(before.still(documents).await.is_ok());
+    site.erase("user-1", (true, false), true).await;
+    assert!(before.still(documents).await.is_err());
+    let after = Remembered::load(documents).await.unwrap();
+    assert!(after.still(documents).await.is_ok());
+    assert!(
+        after.cover(event(1).as_bytes(), "", Millis(1)) && !after.cover(event(2).as_bytes(), "", Millis(1))
+    );
+    let body = documents.list("erasures/").await.unwrap().remove(0).0;
+    let body = documents.read(&body).await.unwrap().unwrap().body;
+    assert!(!String::from_utf8_lossy(&body).contains("user-1"));
+}

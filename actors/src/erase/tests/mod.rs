@@ -2,6 +2,8 @@
 
 mod letters;
 mod meanwhile;
+mod raw;
+mod tables;
 
 use async_trait::async_trait;
 use serde_json::json;
@@ -316,165 +318,6 @@ async fn edits_go_and_letters_that_come_later_are_not_shown() {
     assert_eq!(site.letters().await, ["41", "42", "44", "45", "52"]);
 }
 
-impl Site {
-    /// One more segment that no hour has absorbed.
-    async fn segment(
-        &self,
-        (table, number): (&str, u64),
-        schema: Arc<TableSchema>,
-        events: &[(u64, String)],
-    ) {
-        let key = layout::segment("web", "0", 1, &format!("s{number}"), (table, hour()));
-        let (bytes, tally) = file_of(self.ports.objects.as_ref(), &key, schema, events.iter().cloned()).await;
-        let name = layout::documents::shard("web", "0");
-        let mut cell: Cell<ShardState> = Cell::load(self.ports.documents.clone(), name).await.unwrap();
-        let mut shard = cell.state().cloned().unwrap();
-        let (table, schema) = (table.to_owned(), format!("{table}@1"));
-        shard.segments.push(Segment { number, table, hour: hour(), key, bytes, tally, schema });
-        shard.next_segment = number + 1;
-        shard.read += tally;
-        cell.replace(shard).await.unwrap();
-    }
-}
-
-#[tokio::test]
-async fn an_hour_that_is_made_while_erasing_is_deduplicated_as_its_table_is() {
-    let mut site = Site::new(None).await;
-    // Sent again: one event of the person, and one of another.
-    let again = [(80, event(31)), (81, event(32))];
-    site.segment(("events", 3), TableSchema::builtin(), &again).await;
-    site.dedupe.insert("events".into(), Some("message_id".into()));
-    let told = site.erase("user-1", (true, false), true).await;
-    assert!(told.is_whole(), "{told:?}");
-    let state = site.state().await;
-    assert_eq!((state.dedupe.as_deref(), state.tally.rows), (Some("message_id"), 26));
-    site.is_whole().await;
-}
-
-#[tokio::test]
-async fn a_column_is_the_field_that_its_own_table_made_of_it() {
-    let mut site = Site::new(None).await;
-    let schema = |properties: &str| {
-        let text = format!(r#"{{"type": "object", "properties": {{{properties}}}}}"#);
-        Arc::new(TableSchema::load(&text).unwrap())
-    };
-    let people = schema(r#""userId": {"type": "integer", "x-column": "id", "x-from-string": true}"#);
-    let orders = schema(r#""id": {"type": "string"}, "buyer": {"type": "string", "x-column": "user_id"}"#);
-    let person = |n: u64, user: &str| (n, format!(r#"{{"messageId":"p{n}","userId":{user}}}"#));
-    site.segment(("people", 3), people.clone(), &[person(80, "42"), person(81, "\"042\""), person(82, "7")])
-        .await;
-    let order = (83, r#"{"messageId":"o","id":"42","buyer":"7"}"#.to_owned());
-    site.segment(("orders", 4), orders.clone(), std::slice::from_ref(&order)).await;
-    site.schemas.extend([("people".to_owned(), people), ("orders".to_owned(), orders)]);
-    // What was received says the same, in its own spelling.
-    let mut packer = Packer::default();
-    for (n, event) in [person(80, "42"), person(81, "\"042\""), person(82, "7"), order] {
-        packer.push(&origin(n), "k", event.as_bytes());
-    }
-    let packed = packer.finish().unwrap();
-    let key = layout::raw("web", hour(), "0", 1, "1");
-    let (bytes, tally) = (packed.bytes.len() as u64, packed.tally);
-    site.ports.objects.put(&key, packed.bytes).await.unwrap();
-    let name = layout::documents::shard("web", "0");
-    let mut cell: Cell<ShardState> = Cell::load(site.ports.documents.clone(), name).await.unwrap();
-    let mut shard = cell.state().cloned().unwrap();
-    shard.raw.add(&[RawFile { number: 1, hour: hour(), key, bytes, tally, erased: Tally::default() }]);
-    cell.replace(shard).await.unwrap();
-
-    let planned = site.erase("42", (true, true), true).await;
-    assert_eq!((planned.hours.len(), planned.hours[0].rows, planned.raw), (1, 2, 2), "{planned:?}");
-    let told = site.erase("42", (true, false), true).await;
-    assert!(told.is_whole() && told.raw == 2, "{told:?}");
-    assert_eq!((told.hours[0].table.as_str(), told.hours[0].rows), ("people", 2));
-    let told = site.erase("7", (true, false), true).await;
-    assert_eq!((told.hours.len(), told.hours[0].table.as_str(), told.raw), (1, "people", 1), "{told:?}");
-    let misnamed = |line: &&String| line.contains("the column `user_id` of orders holds /buyer");
-    assert_eq!(told.not_reached.iter().filter(misnamed).count(), 1, "{told:?}");
-}
-
-/// Raw backups: three that the shard's document names, one that a page names; one is of the person alone.
-async fn backed_up(site: &Site, owner: Option<NodeId>) -> Vec<RawFile> {
-    let documents = &site.ports.documents;
-    let mut files = Vec::new();
-    for (number, events) in [(1, 0..30), (2, 30..39), (3, 40..41), (4, 41..46)] {
-        let mut packer = Packer::default();
-        events.for_each(|n| packer.push(&origin(n), "k", event(n).as_bytes()));
-        let packed = packer.finish().unwrap();
-        let key = layout::raw("web", hour(), "0", 1, &number.to_string());
-        let bytes = packed.bytes.len() as u64;
-        site.ports.objects.put(&key, packed.bytes).await.unwrap();
-        let erased = Tally::default();
-        files.push(RawFile { number, hour: hour(), key, bytes, tally: packed.tally, erased });
-    }
-    let name = layout::documents::shard("web", "0");
-    let mut cell: Cell<ShardState> = Cell::load(documents.clone(), name).await.unwrap();
-    let mut shard = cell.state().cloned().unwrap();
-    shard.raw.add(&files);
-    shard.raw.files.retain(|file| file.number != 1);
-    shard.ownership.owner = owner;
-    cell.replace(shard).await.unwrap();
-    let (stream, of) = ("web".to_owned(), "0".to_owned());
-    let page = RawPage { stream, shard: of, hour: hour(), files: vec![files[0].clone()] };
-    let page_name = layout::documents::raw_page("web", "0", hour(), 1);
-    Cell::load(documents.clone(), page_name).await.unwrap().replace(page).await.unwrap();
-    files
-}
-
-#[tokio::test]
-async fn the_raw_backup_is_written_anew_wherever_it_is_named_and_its_books_stay() {
-    // Of a shard that nobody reads, and of one that a node reads.
-    for (owner, dead) in [(None, true), (Some(NodeId::boot("a")), false)] {
-        let site = Site::new(None).await;
-        let files = backed_up(&site, owner).await;
-        site.is_whole().await;
-        let told = site.erase("user-1", (true, false), dead).await;
-        assert_eq!((told.is_whole(), told.raw), (dead, 15), "{told:?}");
-        let objects = site.objects().await;
-        assert!(files.iter().all(|old| !objects.contains(&old.key)), "{objects:?}");
-        let left = named(site.ports.documents.as_ref(), None, |_| true).await.unwrap();
-        let rows: Vec<(u64, u64)> =
-            left.iter().map(|one| (one.file.tally.rows, one.file.erased.rows)).collect();
-        assert_eq!(rows, [(20, 10), (6, 3), (0, 1), (4, 1)]);
-        site.is_whole().await;
-        let again = site.erase("user-1", (true, false), dead).await;
-        assert_eq!((again.raw, again.objects_rewritten), (0, 0), "{again:?}");
-        // Files that were written anew before are not counted again.
-        let before = site.objects().await;
-        let other = site.erase("user-2", (true, false), dead).await;
-        let new = site.objects().await.into_iter().filter(|key| !before.contains(key)).count() as u64;
-        assert_eq!((other.raw, other.objects_rewritten), (15, new), "{other:?}");
-    }
-}
-
-#[tokio::test]
-async fn a_second_erasure_in_the_same_hour_reaches_the_newest_raw_backups() {
-    let site = Site::new(None).await;
-    let files = backed_up(&site, None).await;
-    let name = layout::documents::shard("web", "0");
-    let mut cell: Cell<ShardState> = Cell::load(site.ports.documents.clone(), name).await.unwrap();
-    let shard = cell.state().cloned().unwrap();
-    let mut earlier = shard.clone();
-    earlier.raw.files.retain(|file| file.number == 2);
-    cell.replace(earlier).await.unwrap();
-    let mut later = Vec::new();
-    for file in &files[2..] {
-        later.push((&file.key, site.ports.objects.get(&file.key).await.unwrap()));
-        site.ports.objects.delete(&file.key).await.unwrap();
-    }
-    let first = site.erase("user-1", (true, false), true).await;
-    assert!(first.is_whole() && first.raw == 13, "{first:?}");
-    // The hour is not over: what the document lists stays there, and more has come.
-    for (key, bytes) in later {
-        site.ports.objects.put(key, bytes).await.unwrap();
-    }
-    cell.refresh().await.unwrap();
-    let (raw, now) = (shard.raw, cell.state().cloned().unwrap());
-    cell.replace(ShardState { raw, ..now }).await.unwrap();
-    let second = site.erase("user-1", (true, false), true).await;
-    assert!(second.is_whole() && second.raw == 2, "{second:?}");
-    site.is_whole().await;
-}
-
 #[tokio::test]
 async fn what_a_killed_erasure_has_left_goes_with_the_next() {
     let site = Site::new(None).await;
@@ -541,22 +384,4 @@ async fn an_object_that_cannot_be_read_proves_nothing() {
     let told = site.erase("user-1", (true, false), true).await;
     assert!(!told.is_whole() && told.found_after == 0 && told.unread.len() == 1, "{told:?}");
     assert!(told.unread[0].starts_with("elsewhere/broken.parquet: "), "{told:?}");
-}
-
-#[tokio::test]
-async fn who_asked_before_an_erasure_is_told_to_ask_again() {
-    let site = Site::new(None).await;
-    let documents = site.ports.documents.as_ref();
-    let before = Remembered::load(documents).await.unwrap();
-    assert!(before.still(documents).await.is_ok());
-    site.erase("user-1", (true, false), true).await;
-    assert!(before.still(documents).await.is_err());
-    let after = Remembered::load(documents).await.unwrap();
-    assert!(after.still(documents).await.is_ok());
-    assert!(
-        after.cover(event(1).as_bytes(), "", Millis(1)) && !after.cover(event(2).as_bytes(), "", Millis(1))
-    );
-    let body = documents.list("erasures/").await.unwrap().remove(0).0;
-    let body = documents.read(&body).await.unwrap().unwrap().body;
-    assert!(!String::from_utf8_lossy(&body).contains("user-1"));
 }
