@@ -1,6 +1,7 @@
 //! Replays of records that a shard has committed: twice is once, and what decides is today's.
 
 mod growing;
+mod owed;
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -383,23 +384,4 @@ async fn a_destination_gets_what_is_meant_for_it_and_the_lake_nothing() {
     assert_eq!(site.run(&third, false).await.dead_letters, 20);
     let open = Selection::default().find(&site.ports).await.unwrap();
     assert!(open.len() == 20 && open.iter().all(|found| found.letter.redrives == 2), "{open:?}");
-}
-
-#[tokio::test]
-async fn letters_that_a_killed_replay_owes_are_announced_once() {
-    let site = Site::new();
-    site.commit(&[bad(2, at()), bad(3, at())]).await;
-    site.run(&whole(), false).await;
-    assert_eq!(site.announced().await, 2);
-    // As if it had been killed behind its manifest: nothing knows of the letters but that.
-    let named = site.sources().await.remove(0).dead_letters.unwrap();
-    let entry = layout::documents::dead_letters(&named.key);
-    let document = site.ports.documents.read(&entry).await.unwrap().unwrap();
-    site.ports.documents.delete(&entry, &document.tag).await.unwrap();
-    let world = Reader::default().read(site.ports.documents.as_ref()).await.unwrap();
-    for _ in 0..2 {
-        announce_owed(&site.ports, &world).await.unwrap();
-        assert_eq!(site.announced().await, 4, "each of the two once more, then never again");
-    }
-    assert_eq!(Selection::default().find(&site.ports).await.unwrap().len(), 2);
 }
