@@ -17,6 +17,7 @@ use shardmill_connectors::record::Origin;
 use shardmill_connectors::setsum::Tally;
 use shardmill_connectors::standardise::Rows;
 
+use self::raw::backed_up;
 use super::*;
 use crate::dead_letters::letter::{self, Payload};
 use crate::dead_letters::{DeadIndex, Edit, Editing, Letter, Selection, announce};

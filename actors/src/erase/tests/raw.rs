@@ -3,7 +3,7 @@
 use super::*;
 
 /// Raw backups: three that the shard's document names, one that a page names; one is of the person alone.
-async fn backed_up(site: &Site, owner: Option<NodeId>) -> Vec<RawFile> {
+pub(super) async fn backed_up(site: &Site, owner: Option<NodeId>) -> Vec<RawFile> {
     let documents = &site.ports.documents;
     let mut files = Vec::new();
     for (number, events) in [(1, 0..30), (2, 30..39), (3, 40..41), (4, 41..46)] {
