@@ -7,7 +7,7 @@ use shardmill_connectors::Hour;
 use shardmill_connectors::batches::Format;
 
 use super::Reach;
-use crate::config::{Period, Size};
+use crate::config::{Period, Setting, Size};
 use crate::output;
 
 /// How a file of events is written.
@@ -44,7 +44,7 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub seed: u64,
     /// Over how long the sessions are spread
-    #[arg(long, value_name = "DURATION", default_value = "3h")]
+    #[arg(long, value_name = "DURATION", default_value = "3h", value_parser = Period::of_word)]
     pub spread: Period,
     /// When the spread ends (RFC 3339); default: now. With it the same seed gives the same bytes on any day
     #[arg(long, value_name = "TIME")]
@@ -81,13 +81,13 @@ pub struct SendArgs {
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=50_000))]
     pub batch: u32,
     /// Bytes in a request, at most (a single larger event is sent alone)
-    #[arg(long, value_name = "SIZE", default_value = "1MiB")]
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = Size::of_word)]
     pub batch_bytes: Size,
     /// Requests under way at a time; 1 keeps the order of the whole file
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub in_flight: u16,
     /// How long one batch is tried before giving up
-    #[arg(long, value_name = "DURATION", default_value = "60s")]
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = Period::of_word)]
     pub give_up: Period,
 }
 

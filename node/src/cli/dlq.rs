@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::Reach;
-use crate::config::Rate;
+use crate::config::{Rate, Setting};
 
 /// Flags of `dlq`.
 #[derive(Debug, Clone, Args)]
@@ -180,7 +180,7 @@ pub struct DlqRedrive {
     #[command(flatten)]
     pub which: DlqWhich,
     /// Events per second to each destination, e.g. `50/s` [default: the destination's own]
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", value_parser = Rate::of_word)]
     pub rate: Option<Rate>,
     /// Only tell what would be done, and show the first requests
     #[arg(long)]

@@ -6,7 +6,7 @@ use clap::Args;
 use shardmill_connectors::routing::Filter;
 
 use super::Reach;
-use crate::config::Rate;
+use crate::config::{Rate, Setting};
 
 /// Flags of `replay`.
 #[derive(Debug, Clone, Args)]
@@ -33,7 +33,7 @@ pub struct ReplayArgs {
     #[arg(long, value_name = "NAME", conflicts_with = "into")]
     pub destination: Option<String>,
     /// Events per second, e.g. `500/s` [default: as fast as can be, or the destination's own]
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", value_parser = Rate::of_word)]
     pub rate: Option<Rate>,
     /// Do again what replays with a lower number have done
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
@@ -65,6 +65,13 @@ mod tests {
         const MOMENTS: &str = "--from 2026-11-21T07:00:00Z --to 2026-11-21T09:00:00Z";
         let line = format!("shardmill replay {}", rest.replace("..", MOMENTS));
         Cli::try_parse_from(line.split_whitespace()).is_ok()
+    }
+
+    #[test]
+    fn a_rate_that_is_none_is_told_with_one_that_is() {
+        let line = "shardmill replay --from 2026-11-21T07:00:00Z --to 2026-11-21T09:00:00Z --rate 50";
+        let told = Cli::try_parse_from(line.split_whitespace()).unwrap_err().to_string();
+        assert!(told.contains(r#"`50` is not a rate: write it like "50/s""#), "{told}");
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub use model::{
     Intake, Lake, Memory, Ops, PartitionBy, ReadBy, Schedule, StartAt, Stream, TimeField, loopback,
 };
 pub use problem::Problem;
+pub(crate) use reader::Setting;
 pub use secret::Settings;
 pub use shardmill_connectors::destinations::hide::Secret;
 pub use shardmill_connectors::units::{Period, Rate, Size};

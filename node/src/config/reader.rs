@@ -17,9 +17,14 @@ use super::problem::Problem;
 use super::secret::Settings;
 
 /// A setting written as text.
-pub(super) trait Setting: FromStr<Err = String> {
+pub(crate) trait Setting: FromStr<Err = String> {
     /// How to write one, for the `fix` of a problem.
     const EXAMPLE: &'static str;
+
+    /// Reads one outside of a file: what is wrong and how to write it, in one.
+    fn of_word(word: &str) -> Result<Self, String> {
+        word.parse().map_err(|wrong| format!("{wrong}: write it like {}", Self::EXAMPLE))
+    }
 }
 
 /// What all sections of one file share.

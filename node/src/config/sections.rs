@@ -11,7 +11,7 @@ use super::model::{
     Lake, Memory, Ops, Stream,
 };
 use super::reader::{Section, Setting};
-use super::{Period, Secret, Size};
+use super::{Period, Rate, Secret, Size};
 use super::{destination, live, schedule, stream, table_settings, tables};
 
 impl Setting for Period {
@@ -20,6 +20,10 @@ impl Setting for Period {
 
 impl Setting for Size {
     const EXAMPLE: &'static str = "\"64MiB\"";
+}
+
+impl Setting for Rate {
+    const EXAMPLE: &'static str = "\"50/s\" or \"1000/m\"";
 }
 
 impl Setting for Quota {
