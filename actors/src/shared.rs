@@ -169,7 +169,7 @@ impl Memory {
             encoders: Budget::new("encoders", limit / 8),
             merges: Budget::new("merges", limit / 8),
             lanes: limit / 8,
-            fetch_bytes: 1 << 20,
+            fetch_bytes: usize::try_from((limit / 256).clamp(1 << 20, 2 << 20)).unwrap_or(1 << 20),
         }
     }
 

@@ -53,11 +53,16 @@ impl FromStr for Sequence {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text.is_empty() || text.len() > 129 || !text.bytes().all(|b| b.is_ascii_digit()) {
+        // All bytes, without stopping at the first that is wrong: several are compared at once.
+        let digits = text.bytes().fold(true, |digits, byte| digits & byte.is_ascii_digit());
+        if text.is_empty() || text.len() > 129 || !digits {
             return Err(format!("`{text}` is not a sequence number: up to 129 decimal digits"));
         }
-        let digits = text.trim_start_matches('0');
-        Ok(Sequence(if digits.is_empty() { "0".into() } else { digits.into() }))
+        let number = match text.starts_with('0') {
+            true => Some(text.trim_start_matches('0')).filter(|number| !number.is_empty()).unwrap_or("0"),
+            false => text,
+        };
+        Ok(Sequence(number.into()))
     }
 }
 

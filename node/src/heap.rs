@@ -5,7 +5,7 @@
 //! heap of one thread, where it is of no use to another: a process with budgets of 128 MiB was seen with 350 MiB resident.
 //! jemalloc (<https://jemalloc.net/jemalloc.3.html>) uses freed pages again, whoever freed them, and gives them back once they have
 //! not been needed for a while. How is settled when it is compiled, in `.cargo/config.toml`: two arenas; pages are the kernel's
-//! again after a second; a thread of its own sees to that in a process that rests. `MALLOC_CONF` in the environment changes it.
+//! again after five seconds; a thread of its own sees to that in a process that rests. `MALLOC_CONF` in the environment changes it.
 
 use tikv_jemallocator::Jemalloc;
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use shardmill_connectors::crash;
 use shardmill_connectors::destinations::Event;
 use shardmill_connectors::failure::Failure;
@@ -175,7 +176,7 @@ impl Lane {
         let origin = Arc::new(standardise::origin(&self.parts.stream, &self.parts.shard, record));
         let received = Received { origin, partition_key: &record.key, data: &record.data };
         let rules = self.parts.stream.rules.current();
-        let (event, refused) =
+        let (mut event, refused) =
             match prepare(&self.handle.settings, &self.parts.stream.fields, &received, Some(&rules)) {
                 Prepared::NotMeant => return Taken::Yes,
                 Prepared::Skipped(_) => {
@@ -185,7 +186,8 @@ impl Lane {
                 Prepared::Event(event) => (event, None),
                 Prepared::Refused(event, failure) => (event, Some(failure)),
             };
-        let mapped = if event.data.as_ptr() == record.data.as_ptr() { 0 } else { event.data.len() };
+        let is_mapped = !std::ptr::eq(&*event.data, &*record.data);
+        let mapped = if is_mapped { event.data.len() } else { 0 };
         let cost = (record.data.len() + mapped) as u64 + BESIDE;
         if !self.share.try_grow(cost) {
             if self.share.bytes() > 0 {
@@ -198,7 +200,12 @@ impl Lane {
         if refused.is_none() && self.window.is_parked(&event.key) {
             self.prefix.close(entry, Closed::Parked);
         }
-        let unit = Unit::new(event, record.data.clone(), record.key.clone(), (Some(entry), cost));
+        // A copy: the payload is a piece of a page, all of which would be kept as long as this event.
+        let raw = Bytes::copy_from_slice(&record.data);
+        if !is_mapped {
+            event.data = raw.clone();
+        }
+        let unit = Unit::new(event, raw, record.key.clone(), (Some(entry), cost));
         match refused {
             Some(failure) => self.settle(unit, Ending::Dead(failure)),
             None => self.window.push(unit, now),

@@ -7,6 +7,7 @@
 
 pub mod catch_up;
 pub mod feed;
+mod flush;
 pub mod forwarder;
 mod lost;
 pub mod open;

@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use tracing::Instrument;
 use uuid::Uuid;
 
+use super::flush::Flush;
 use super::open::{Context, Open, Rows, Sealed};
 use super::{Batch, Parts, raw};
 use crate::budget::Share;
@@ -88,14 +89,16 @@ pub struct Writer {
     share: Share,
     commit: Commit,
     committed_at: Instant,
-    flushes: u64,
+    /// Records taken in.
+    taken: u64,
+    flush: Flush,
 }
 
 impl Writer {
     /// A writer that takes batches from `receive`.
     pub fn new(parts: Parts, receive: mpsc::Receiver<Arc<Batch>>, siblings: SupervisorHandle) -> Self {
         let share = parts.shared.memory.builders.empty();
-        let flushes = parts.shared.control.flushes();
+        let flush = Flush::new(parts.shared.control.flushes());
         Writer {
             parts,
             receive,
@@ -105,7 +108,8 @@ impl Writer {
             share,
             commit: Commit::None,
             committed_at: Instant::now(),
-            flushes,
+            taken: 0,
+            flush,
         }
     }
 
@@ -119,6 +123,7 @@ impl Writer {
         Links::of(&batch.records[from..]).add_to(&span);
         let rest = self.append(&batch, from).instrument(span).await;
         self.share.resize(self.open.bytes());
+        self.taken += (rest.unwrap_or(batch.records.len()) - from) as u64;
         match rest {
             Some(at) => self.partial = Some((batch, at)),
             None => self.open.note(batch.complete_until, batch.ended),
@@ -144,9 +149,16 @@ impl Writer {
         None
     }
 
+    /// Whether a flush is to be done now.
+    fn is_flush_due(&mut self) -> bool {
+        let parts = &self.parts;
+        let read = || parts.shared.read_gauge(&parts.name).records;
+        self.flush.is_due(parts.shared.control.flushes(), self.taken, read)
+    }
+
     /// Whether what is held should be committed now.
     async fn is_due(&mut self, tip: bool) -> bool {
-        let asked = self.parts.shared.control.flushes();
+        let flush = self.is_flush_due();
         let lake = &self.parts.shared.lake;
         let look = |state: &ShardState| (state.watermark, state.ended, state.caution.limit().is_some());
         let (watermark, ended, cautious) = self.parts.ledger.with(look).await;
@@ -158,13 +170,13 @@ impl Writer {
             let news = self.open.watermark() > watermark
                 || (self.open.is_ended() && !ended)
                 || self.parts.ledger.is_staged().await;
-            let wanted = asked != self.flushes && tip || self.open.is_ended() && !ended;
+            let wanted = flush && tip || self.open.is_ended() && !ended;
             if !news && tip {
-                self.flushes = asked;
+                self.flush.settle(self.taken);
             }
             return news && (wanted || self.committed_at.elapsed() >= self.parts.shared.schedule.idle_commit);
         }
-        asked != self.flushes
+        flush
             || self.open.is_ended()
             || self.open.age() >= lake.flush_every
             || self.open.bytes() >= lake.flush_bytes
@@ -302,7 +314,7 @@ impl Writer {
     }
 
     async fn commit_now(&mut self) -> Result<(), Failure> {
-        self.flushes = self.parts.shared.control.flushes();
+        self.flush.settle(self.taken);
         self.commit = Commit::Uploading(Box::new(self.open.seal()));
         self.advance().await
     }

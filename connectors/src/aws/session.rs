@@ -22,7 +22,7 @@ const CONNECT: Duration = Duration::from_secs(3);
 /// Until the first byte of an answer must be there. A long poll of SQS takes 20 s.
 const READ: Duration = Duration::from_secs(30);
 /// Until one call must be over, its body included.
-const CALL: Duration = Duration::from_secs(60);
+pub(super) const CALL: Duration = Duration::from_secs(60);
 /// What sessions of assumed roles are called: it stands in CloudTrail.
 const ROLE_SESSION: &str = "shardmill";
 /// Connections kept open to one host while nobody uses them.

@@ -39,6 +39,11 @@ impl<'a> Scanner<'a> {
         self.text.get(self.at..).unwrap_or_default()
     }
 
+    /// How many bytes were read.
+    pub(crate) fn at(&self) -> usize {
+        self.at
+    }
+
     /// The next byte that is no white space; it stands next.
     #[inline]
     pub(crate) fn peek(&mut self) -> Option<u8> {

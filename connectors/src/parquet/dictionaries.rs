@@ -12,7 +12,7 @@ use arrow::datatypes::{DataType, Date32Type, Float64Type, Int64Type, TimeUnit, T
 use arrow::record_batch::RecordBatch;
 
 /// Rows that are looked at.
-const SAMPLE: usize = 2_048;
+const SAMPLE: usize = 1_024;
 /// Fewer values tell nothing.
 const FEWEST: usize = 64;
 /// Bytes of a column's dictionary, at most; beyond, plain values follow.
@@ -47,7 +47,7 @@ fn distinct(column: &dyn Array) -> (usize, usize) {
 }
 
 fn count<T: Hash + Eq>(values: impl Iterator<Item = Option<T>>) -> (usize, usize) {
-    let (mut all, mut different) = (0, HashSet::new());
+    let (mut all, mut different) = (0, HashSet::with_capacity(SAMPLE));
     for value in values.flatten() {
         all += 1;
         different.insert(value);

@@ -220,9 +220,13 @@ impl Encoder {
             return Err(Failure::crashed("a copied row group has fewer bytes than its footer says"));
         }
         let Some(open) = self.open.take() else { return Ok(()) };
+        let chunks = open.columns.into_iter().map(|column| column.close().map_err(wrong));
+        let chunks: Vec<_> = chunks.collect::<Result<_, _>>()?;
+        let bytes: u64 = chunks.iter().map(|chunk| chunk.close().bytes_written).sum();
+        // Once, instead of moving what is there again and again.
+        self.file.inner_mut().kept.reserve(usize::try_from(bytes).unwrap_or_default());
         let mut writer = self.file.next_row_group().map_err(wrong)?;
-        for column in open.columns {
-            let chunk = column.close().map_err(wrong)?;
+        for chunk in chunks {
             chunk.append_to_row_group(&mut writer).map_err(wrong)?;
         }
         writer.close().map_err(wrong)?;

@@ -5,9 +5,6 @@
 //! gone with the oldest record it still has, without a word. When the record does not come first, it was trimmed, and so may
 //! have been others behind it.
 
-use bytes::Bytes;
-use compact_str::CompactString;
-
 use super::kpl;
 use crate::clock::Millis;
 use crate::ports::Start;
@@ -22,19 +19,13 @@ const NEAR_MS: i64 = 10_000;
 /// An iterator lives five minutes, and so may what stands behind it age unseen; twice that, to be sure.
 const UNSEEN_MS: i64 = 600_000;
 
-/// A record as Kinesis gives it.
-#[derive(Debug, Clone)]
-pub(super) struct Raw {
-    pub(super) sequence: Sequence,
-    pub(super) arrived_at: Millis,
-    pub(super) key: CompactString,
-    pub(super) data: Bytes,
-}
-
 /// What one GetRecords brought, or one event of a subscription.
 #[derive(Debug, Default)]
 pub(super) struct Page {
-    pub(super) records: Vec<Raw>,
+    /// The records as Kinesis gives them: an aggregate is one.
+    pub(super) records: Vec<Record>,
+    /// None of them is an aggregate, and each stands behind the one before.
+    pub(super) simple: bool,
     /// The answer's `Date`; of an event, a moment that it was surely not sent before.
     pub(super) date: Option<Millis>,
     /// How far the page's end is behind the tip.
@@ -163,16 +154,13 @@ impl Cursor {
         let (seen, ended, date) = (page.seen_until(), page.ended, page.date);
         let nothing = page.records.is_empty() && page.behind_ms == 0;
         let mut trimmed = self.is_too_old(date);
-        let mut taken = Vec::with_capacity(page.records.len());
-        for raw in page.records {
-            if let Place::After(position) = &self.place
-                && self.unproved
-            {
-                trimmed |= raw.sequence > position.sequence && self.was_unseen(date);
-                (self.unproved, self.from_oldest) = (false, false);
-            }
-            self.take_one(raw, &mut taken);
+        if let Some(first) = page.records.first() {
+            trimmed |= self.prove(first, date);
         }
+        let taken = match page.simple {
+            true => self.take_simple(page.records),
+            false => self.take_each(page.records),
+        };
         if nothing || ended {
             trimmed |= self.unproved && self.was_unseen(date);
             self.unproved = false;
@@ -186,24 +174,64 @@ impl Cursor {
         self.seen_until
     }
 
-    fn take_one(&mut self, raw: Raw, taken: &mut Vec<Record>) {
+    /// Whether records were trimmed before this one, the first that was read since the iterator was opened.
+    fn prove(&mut self, first: &Record, date: Option<Millis>) -> bool {
+        let Place::After(position) = &self.place else { return false };
+        let trimmed = self.unproved && first.position.sequence > position.sequence && self.was_unseen(date);
+        (self.unproved, self.from_oldest) = (false, self.from_oldest && !self.unproved);
+        trimmed
+    }
+
+    /// Takes what stands behind one another: only at the beginning can there be something to pass over.
+    fn take_simple(&mut self, mut records: Vec<Record>) -> Vec<Record> {
+        let passed = records.iter().take_while(|record| self.passes(record)).count();
+        let last = records.last().map(|last| &last.position.sequence);
+        match (&self.place, last) {
+            (_, None) => {}
+            (Place::Since(_), Some(_)) if passed == records.len() => {}
+            (Place::After(position), Some(last)) if *last < position.sequence => {}
+            (_, Some(last)) => self.stand_behind(last),
+        }
+        records.drain(..passed);
+        records
+    }
+
+    /// Whether a plain record is none to be taken: it comes too early, or was taken.
+    fn passes(&self, record: &Record) -> bool {
+        match &self.place {
+            Place::Since(moment) => record.arrived_at < *moment,
+            Place::After(position) => record.position.sequence <= position.sequence,
+            Place::Oldest | Place::Latest => false,
+        }
+    }
+
+    fn take_each(&mut self, records: Vec<Record>) -> Vec<Record> {
+        let mut taken = Vec::with_capacity(records.len());
+        for record in records {
+            self.take_one(record, &mut taken);
+        }
+        taken
+    }
+
+    fn take_one(&mut self, record: Record, taken: &mut Vec<Record>) {
+        let sequence = &record.position.sequence;
         let above = match &self.place {
             // Times rise with sequence numbers only roughly: the first that is late enough decides for those behind it.
-            Place::Since(moment) if raw.arrived_at < *moment => return,
-            Place::After(position) if raw.sequence < position.sequence => return,
-            Place::After(position) if raw.sequence == position.sequence => Some(position.subsequence),
+            Place::Since(moment) if record.arrived_at < *moment => return,
+            Place::After(position) if *sequence < position.sequence => return,
+            Place::After(position) if *sequence == position.sequence => Some(position.subsequence),
             _ => None,
         };
-        self.stand_behind(&raw.sequence);
-        match kpl::take_apart(&raw.data) {
+        self.stand_behind(sequence);
+        match kpl::take_apart(&record.data) {
             Some(users) => {
                 let records =
-                    (0..).zip(users).map(|(subsequence, user)| user_record(&raw, subsequence, user));
+                    (0..).zip(users).map(|(subsequence, user)| user_record(&record, subsequence, user));
                 taken.extend(
                     records.filter(|record| above.is_none_or(|above| record.position.subsequence > above)),
                 );
             }
-            None if above.is_none() => taken.push(plain(raw)),
+            None if above.is_none() => taken.push(record),
             None => {}
         }
     }
@@ -239,18 +267,12 @@ impl Cursor {
     }
 }
 
-/// A record that is no aggregate.
-fn plain(raw: Raw) -> Record {
-    let Raw { sequence, arrived_at, key, data } = raw;
-    Record { position: Position { sequence, subsequence: 0 }, key, arrived_at, data, trace: None }
-}
-
 /// A user record out of an aggregate.
-fn user_record(raw: &Raw, subsequence: u64, user: kpl::UserRecord) -> Record {
+fn user_record(aggregate: &Record, subsequence: u64, user: kpl::UserRecord) -> Record {
     Record {
-        position: Position { sequence: raw.sequence.clone(), subsequence },
+        position: Position { sequence: aggregate.position.sequence.clone(), subsequence },
         key: user.key,
-        arrived_at: raw.arrived_at,
+        arrived_at: aggregate.arrived_at,
         data: user.data,
         trace: None,
     }

@@ -12,13 +12,14 @@ use aws_sdk_kinesis::types::SubscribeToShardEvent;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
-use super::cursor::{Cursor, From, Page, Raw};
+use super::answer::is_simple;
+use super::cursor::{Cursor, From, Page};
 use super::pace::{Pace, Seat};
 use super::reader::raw;
 use super::subscription::{Consumer, End, Subscription};
 use crate::clock::Millis;
 use crate::failure::{Class, Failure};
-use crate::record::ShardId;
+use crate::record::{Record, ShardId};
 
 /// How many times longer a shard is polled when somebody must do something first.
 const LONGER: u32 = 10;
@@ -157,7 +158,7 @@ fn page(event: SubscribeToShardEvent, began: Option<Millis>) -> Result<Page, End
         // Taken for the end of the shard, it might cost the rest of it. Polling will tell.
         return Err(wrong("tells neither where to go on nor which shards follow".to_owned()));
     }
-    let records: Vec<Raw> = event.records.into_iter().map(raw).collect::<Result<_, _>>().map_err(wrong)?;
+    let records: Vec<Record> = event.records.into_iter().map(raw).collect::<Result<_, _>>().map_err(wrong)?;
     let arrived = records.iter().map(|record| record.arrived_at).max();
     Ok(Page {
         date: began.max(arrived),
@@ -165,6 +166,7 @@ fn page(event: SubscribeToShardEvent, began: Option<Millis>) -> Result<Page, End
         full: false,
         // Servers other than AWS name the children with every event of a closed shard.
         ended: children && (!open || records.is_empty()),
+        simple: is_simple(&records),
         records,
     })
 }

@@ -50,6 +50,11 @@ pub struct UserRecord {
     pub data: Bytes,
 }
 
+/// Whether a payload begins as an aggregate does.
+pub fn begins(data: &[u8]) -> bool {
+    data.starts_with(&MAGIC)
+}
+
 /// The user records of an aggregate, in order; `None` for a plain record, which includes a damaged aggregate and one that
 /// holds nothing.
 pub fn take_apart(data: &[u8]) -> Option<Vec<UserRecord>> {

@@ -9,28 +9,39 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_kinesis::error::ProvideErrorMetadata;
+use aws_sdk_kinesis::error::{DisplayErrorContext, ProvideErrorMetadata};
+use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
 use aws_sdk_kinesis::types::ShardIteratorType;
 use aws_smithy_types::DateTime;
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::Inner;
-use super::answer::{Answer, Taken};
-use super::cursor::{Cursor, From, Page, Raw};
+use super::answer::{self, Answer, Read, is_simple};
+use super::cursor::{Cursor, From, Page};
 use super::date::Clock;
 use super::fan_out::{Push, Pushed};
 use super::fault::{self, Missing};
 use super::pace::{Pace, Turn};
+use crate::aws::session::CALL;
 use crate::clock::Millis;
 use crate::failure::Failure;
 use crate::ports::{Fetched, Limit, ShardReader};
-use crate::record::{Record, ShardId};
+use crate::record::{Position, Record, ShardId};
 
 /// Records that one GetRecords may bring.
 const RECORDS: usize = 10_000;
+/// How often a page is asked for before that is a failure.
+const ATTEMPTS: usize = 3;
 /// The size of a record, before any was seen.
 const TYPICAL: usize = 1_000;
+
+/// What a call brought.
+enum Asked {
+    Page(Page),
+    /// Nothing, and that is no failure yet: it is to be asked for again.
+    Again(Failure),
+}
 
 /// An open reader.
 #[derive(Debug)]
@@ -140,15 +151,14 @@ impl KinesisReader {
             self.iterator = None;
         }
         let most = (limit.bytes / self.typical.max(1)).clamp(1, limit.records.clamp(1, RECORDS));
-        let mut page = self.page(&mut turn, most).await?;
-        if page.is_none() {
-            page = self.page(&mut turn, most).await?;
-        }
-        let Some(page) = page else {
-            return Err(Failure::transient(format!(
-                "iterators of {} expire as soon as they are given",
-                self.shard
-            )));
+        let mut attempt = 1;
+        let page = loop {
+            match self.page(&mut turn, most).await? {
+                Asked::Page(page) => break page,
+                Asked::Again(failure) if attempt == ATTEMPTS => return Err(failure),
+                Asked::Again(failure) => tracing::debug!(shard = %self.shard, %failure, "asked again"),
+            }
+            attempt += 1;
         };
         if self.cursor.is_stuck(&page) {
             self.iterator = None;
@@ -159,9 +169,9 @@ impl KinesisReader {
         Ok(())
     }
 
-    /// One GetRecords; `None` when it has to be made again, because the iterator had expired or the answer is for the SDK to read.
-    async fn page(&mut self, turn: &mut Turn<'_>, most: usize) -> Result<Option<Page>, Failure> {
-        let iterator = match self.iterator.clone() {
+    /// One GetRecords.
+    async fn page(&mut self, turn: &mut Turn<'_>, most: usize) -> Result<Asked, Failure> {
+        let iterator = match self.iterator.take() {
             Some(iterator) => iterator,
             None => self.find().await?,
         };
@@ -169,50 +179,63 @@ impl KinesisReader {
         turn.begin().await;
         let clock = Clock::new();
         let doing =
-            || format!("reading {} of the stream `{}` (kinesis:GetRecords)", self.shard, self.stream.name);
+            format!("reading {} of the stream `{}` (kinesis:GetRecords)", self.shard, self.stream.name);
         let limit = i32::try_from(most).unwrap_or(i32::MAX);
         let call = self.stream.client.get_records().shard_iterator(iterator).limit(limit);
-        let (call, read) = (call.customize().interceptor(clock.clone()), Answer::default());
+        let (call, answer) = (call.customize().interceptor(clock.clone()), Answer::default());
         let sent = match self.by_sdk {
-            false => call.interceptor(read.clone()).send().await,
+            false => call.interceptor(answer.clone()).send().await,
             true => call.send().await,
         };
-        let taken = read.taken();
-        if matches!(taken, Taken::Refused) {
-            tracing::debug!(shard = %self.shard, "answers are left to the SDK from here on");
-            self.by_sdk = true;
-            return Ok(None);
-        }
-        let answer = match sent {
-            Ok(answer) => answer,
+        let sent = match sent {
+            Ok(sent) => sent,
             Err(error) if error.code() == Some("ExpiredIteratorException") => {
                 self.iterator = None;
-                return Ok(None);
+                let detail = format!("{doing}: iterators expire as soon as they are given");
+                return Ok(Asked::Again(Failure::transient(detail)));
             }
-            Err(error) => return Err(fault::failure(&doing(), &error, Missing::Shard)),
+            Err(error) => return Err(fault::failure(&doing, &error, Missing::Shard)),
         };
-        let records: Vec<Raw> = match taken {
-            Taken::Records(records) => records,
-            _ => {
-                let records = answer.records.into_iter().map(raw).collect::<Result<_, _>>();
-                records.map_err(|detail| Failure::crashed(format!("{}: {detail}", doing())))?
-            }
+        let read = match answer.taken() {
+            None => by_sdk(sent).map_err(|detail| Failure::crashed(format!("{doing}: {detail}")))?,
+            Some(body) => match tokio::time::timeout(CALL, answer::read(body)).await {
+                Ok(Ok(Some(read))) => read,
+                Ok(Ok(None)) => {
+                    self.by_sdk = true;
+                    let detail = format!("{doing}: the answer is left to the SDK to read");
+                    return Ok(Asked::Again(Failure::transient(detail)));
+                }
+                Ok(Err(error)) => {
+                    let detail = format!("{doing}: the answer broke off: {}", DisplayErrorContext(error));
+                    return Ok(Asked::Again(Failure::transient(detail)));
+                }
+                Err(_) => {
+                    let detail = format!("{doing}: the answer was not whole after {} s", CALL.as_secs());
+                    return Err(Failure::transient(detail));
+                }
+            },
         };
-        let count = records.len();
+        Ok(Asked::Page(self.paged(read, (turn, most), clock.told())))
+    }
+
+    /// Makes a page of an answer to a call for `most` records.
+    fn paged(&mut self, read: Read, (turn, most): (&mut Turn<'_>, usize), date: Option<Millis>) -> Page {
+        let Read { records, simple, next, behind_ms } = read;
         let bytes = records.iter().map(|record| record.data.len()).sum();
         turn.brought(bytes);
-        if let Some(size) = bytes.checked_div(count) {
+        if let Some(size) = bytes.checked_div(records.len()) {
             self.typical = size.midpoint(self.typical).max(size);
         }
         let page = Page {
-            full: count >= most,
+            full: records.len() >= most,
             records,
-            date: clock.told(),
-            behind_ms: answer.millis_behind_latest.unwrap_or(0).max(0),
-            ended: answer.next_shard_iterator.is_none(),
+            simple,
+            date,
+            behind_ms: behind_ms.unwrap_or(0).max(0),
+            ended: next.is_none(),
         };
-        self.iterator = answer.next_shard_iterator;
-        Ok(Some(page))
+        self.iterator = next;
+        page
     }
 
     /// Waits until the deadline for what is pushed; whether that will do, and nothing need be asked for.
@@ -335,15 +358,26 @@ impl ShardReader for KinesisReader {
     }
 }
 
+/// An answer as the SDK reads it.
+fn by_sdk(answer: GetRecordsOutput) -> Result<Read, String> {
+    let records = answer.records.into_iter().map(raw).collect::<Result<Vec<_>, _>>()?;
+    Ok(Read {
+        simple: is_simple(&records),
+        records,
+        next: answer.next_shard_iterator,
+        behind_ms: answer.millis_behind_latest,
+    })
+}
+
 /// A record as the SDK gives it.
-pub(super) fn raw(record: aws_sdk_kinesis::types::Record) -> Result<Raw, String> {
+pub(super) fn raw(record: aws_sdk_kinesis::types::Record) -> Result<Record, String> {
     let arrived_at = record.approximate_arrival_timestamp.and_then(|time| time.to_millis().ok());
-    Ok(Raw {
-        sequence: record.sequence_number.parse()?,
-        arrived_at: Millis(
-            arrived_at.ok_or_else(|| format!("{} has no arrival time", record.sequence_number))?,
-        ),
+    let none = || format!("{} has no arrival time", record.sequence_number);
+    Ok(Record {
+        position: Position { sequence: record.sequence_number.parse()?, subsequence: 0 },
         key: record.partition_key.unwrap_or_default().into(),
+        arrived_at: Millis(arrived_at.ok_or_else(none)?),
         data: Bytes::from(record.data.into_inner()),
+        trace: None,
     })
 }

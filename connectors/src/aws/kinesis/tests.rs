@@ -1,8 +1,10 @@
 //! The cursor's decisions: what is taken, what is passed over, what was trimmed.
 
 use bytes::Bytes;
+use proptest::prelude::*;
 
-use super::cursor::{Cursor, From, Kept, Page, Raw};
+use super::answer::is_simple;
+use super::cursor::{Cursor, From, Kept, Page};
 use crate::clock::Millis;
 use crate::ports::Start;
 use crate::record::{Position, Record, Sequence};
@@ -22,14 +24,41 @@ fn position(sequence: u64, subsequence: u64) -> Position {
     Position { sequence: Sequence::from(sequence), subsequence }
 }
 
-fn raw(sequence: u64) -> Raw {
+fn raw(sequence: u64) -> Record {
     // Record n arrived n seconds before a hundred.
     let arrived_at = NOW.plus((i64::try_from(sequence).unwrap() - 100) * 1000);
-    Raw { sequence: Sequence::from(sequence), arrived_at, key: "k".into(), data: Bytes::from_static(b"{}") }
+    let data = Bytes::from_static(b"{}");
+    Record { position: position(sequence, 0), key: "k".into(), arrived_at, data, trace: None }
 }
 
 fn page(sequences: &[u64]) -> Page {
     Page { records: sequences.iter().copied().map(raw).collect(), date: Some(NOW), ..Page::default() }
+}
+
+proptest! {
+    #[test]
+    fn a_simple_page_is_taken_as_any_other(
+        start in prop_oneof![
+            Just(Start::Oldest),
+            Just(Start::Latest),
+            (0u64..9).prop_map(|n| Start::At(raw(n).arrived_at)),
+            (0u64..9, prop_oneof![Just(0), Just(u64::MAX)]).prop_map(|(n, sub)| Start::After(position(n, sub))),
+        ],
+        pages in proptest::collection::vec((proptest::collection::btree_set(0u64..9, 0..5), any::<bool>()), 1..5),
+    ) {
+        let (mut one, mut other) = (cursor(start.clone()), cursor(start));
+        for (there, reopened) in pages {
+            let there = page(&there.into_iter().collect::<Vec<_>>());
+            prop_assert!(is_simple(&there.records));
+            let simple = Page { records: there.records.clone(), simple: true, ..page(&[]) };
+            prop_assert_eq!(places(&one.take(simple).0), places(&other.take(there).0));
+            prop_assert_eq!(format!("{one:?}"), format!("{other:?}"));
+            if reopened {
+                one.opened(Some(NOW));
+                other.opened(Some(NOW));
+            }
+        }
+    }
 }
 
 fn cursor(start: Start) -> Cursor {
@@ -91,7 +120,7 @@ fn who_was_at_the_tip_within_the_retention_has_lost_nothing() {
 
 #[test]
 fn reading_goes_on_within_an_aggregate() {
-    let aggregate = |sequence| Raw { data: packed(), ..raw(sequence) };
+    let aggregate = |sequence| Record { data: packed(), ..raw(sequence) };
     let there = || Page { records: vec![aggregate(5), raw(6)], ..page(&[]) };
     let (all, _) = cursor(Start::Oldest).take(there());
     let expected = [("5", 0), ("5", 1), ("5", 2), ("6", 0)].map(|(sequence, sub)| (sequence.to_owned(), sub));
@@ -118,7 +147,7 @@ fn a_time_is_a_place_until_the_first_record() {
     let mut cursor = cursor(Start::At(raw(5).arrived_at));
     let (taken, trimmed) = cursor.take(page(&[3, 4]));
     assert!(taken.is_empty() && !trimmed);
-    let early = Raw { arrived_at: raw(2).arrived_at, ..raw(6) };
+    let early = Record { arrived_at: raw(2).arrived_at, ..raw(6) };
     let (taken, _) = cursor.take(Page { records: vec![raw(5), early], ..page(&[]) });
     assert_eq!(numbers(&taken), [5, 6], "what is behind the first counts, whatever its time");
     assert_eq!(cursor.from(), From::At(Sequence::from(6)));
