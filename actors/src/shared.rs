@@ -160,12 +160,13 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Cuts `limit` bytes into budgets: a quarter each for fetches and builders, an eighth each for encoding, merging and
-    /// lanes; the last eighth is the collector's. A unit larger than its budget takes the whole of it alone.
+    /// Cuts `limit` bytes into budgets: three eighths for builders, the more of which there is the larger segments are; an eighth
+    /// each for fetches, encoding, merging and lanes; the last eighth is the collector's. A unit larger than its budget takes the
+    /// whole of it alone.
     pub fn new(limit: u64) -> Self {
         Memory {
-            fetch: Budget::new("fetch", limit / 4),
-            builders: Budget::new("builders", limit / 4),
+            fetch: Budget::new("fetch", limit / 8),
+            builders: Budget::new("builders", limit / 8 * 3),
             encoders: Budget::new("encoders", limit / 8),
             merges: Budget::new("merges", limit / 8),
             lanes: limit / 8,

@@ -191,18 +191,7 @@ impl<'a> Pass<'a> {
 mod tests {
     use super::super::testing::{Site, letter, letters};
     use super::*;
-
-    /// The messages of a queue, in order; they are given back.
-    async fn messages(site: &Site) -> Vec<String> {
-        let queue = &site.ports.dead_letters;
-        let all = queue.receive(1_000, Duration::from_secs(60), Duration::ZERO).await.unwrap();
-        for message in &all {
-            assert!(queue.extend(&message.receipt, Duration::ZERO).await.unwrap());
-        }
-        let mut bodies: Vec<String> = all.into_iter().map(|message| message.body).collect();
-        bodies.sort();
-        bodies
-    }
+    use crate::testing::messages;
 
     #[tokio::test]
     async fn messages_go_by_what_they_say_and_the_others_stay() {
@@ -213,7 +202,7 @@ mod tests {
         let done = recall(&site.ports, &meant).await.unwrap();
         // 7, 70 to 79.
         assert_eq!(done, Recalled { taken: 11, unseen: 0 });
-        let left = messages(&site).await;
+        let left = messages(&site.ports.dead_letters).await;
         assert!(left.len() == 340 && !left.iter().any(|body| meant(body)));
         assert_eq!(recall(&site.ports, &meant).await.unwrap(), Recalled::default());
     }
@@ -241,7 +230,7 @@ mod tests {
         }
         site.file("dead/events/0/1-a.ndjson", &large).await;
         assert_eq!(recall(&site.ports, &|_| true).await.unwrap(), Recalled::default(), "they are there");
-        let before = messages(&site).await;
+        let before = messages(&site.ports.dead_letters).await;
         assert!(before.len() == 2 && before[0].contains("1-a"));
         // Only one of them is left, in another file.
         site.file("dead/erased/b.ndjson", &large[..1]).await;
@@ -249,7 +238,7 @@ mod tests {
             crate::state::DeadFile { key: "dead/events/0/1-a.ndjson".into(), tally: Default::default() };
         super::super::retention::replaced(&site.ports, &old).await.unwrap();
         assert_eq!(recall(&site.ports, &|_| false).await.unwrap(), Recalled { taken: 1, unseen: 0 });
-        let after = messages(&site).await;
+        let after = messages(&site.ports.dead_letters).await;
         assert!(after.iter().all(|body| body.contains(&large[0].id) && body.contains("dead/erased/b")));
     }
 

@@ -24,7 +24,7 @@ use crate::trace::Links;
 const LONG_POLL: Duration = Duration::from_millis(250);
 /// Records in a batch, at most.
 const RECORDS: usize = 5_000;
-/// What a fetch at the tip reserves; a full fetch doubles the reservation up to the settings' fetch size.
+/// What a fetch at the tip reserves; a full fetch makes the reservation four times as large, up to the settings' fetch size.
 const SMALL: usize = 64 << 10;
 /// How often a cautious reader looks whether its batch is committed.
 const AWAIT: Duration = Duration::from_millis(20);
@@ -165,7 +165,7 @@ impl Reader {
 /// says nothing of the next.
 fn reservation(now: usize, (full, rest): (bool, bool), most: usize) -> usize {
     match (full, rest) {
-        (true, _) => (now * 2).min(most),
+        (true, _) => (now * 4).min(most),
         (false, true) => now,
         (false, false) => SMALL,
     }
@@ -293,10 +293,10 @@ mod tests {
 
     #[test]
     fn a_reservation_grows_with_full_fetches_and_shrinks_at_the_tip_alone() {
-        let most = 10 * SMALL;
+        let most = 40 * SMALL;
         let after =
             |now, seen: &[(bool, bool)]| seen.iter().fold(now, |now, seen| reservation(now, *seen, most));
-        assert_eq!(after(SMALL, &[(true, true), (true, true)]), 4 * SMALL);
+        assert_eq!(after(SMALL, &[(true, true), (true, true)]), 16 * SMALL);
         assert_eq!(after(SMALL, &[(true, true); 9]), most);
         assert_eq!(
             after(most, &[(true, true), (false, true), (true, true)]),

@@ -10,9 +10,10 @@ use std::hash::Hash;
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Date32Type, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
+use foldhash::fast::RandomState;
 
 /// Rows that are looked at.
-const SAMPLE: usize = 1_024;
+const SAMPLE: usize = 2_048;
 /// Fewer values tell nothing.
 const FEWEST: usize = 64;
 /// Bytes of a column's dictionary, at most; beyond, plain values follow.
@@ -47,7 +48,7 @@ fn distinct(column: &dyn Array) -> (usize, usize) {
 }
 
 fn count<T: Hash + Eq>(values: impl Iterator<Item = Option<T>>) -> (usize, usize) {
-    let (mut all, mut different) = (0, HashSet::with_capacity(SAMPLE));
+    let (mut all, mut different) = (0, HashSet::with_capacity_and_hasher(SAMPLE, RandomState::default()));
     for value in values.flatten() {
         all += 1;
         different.insert(value);

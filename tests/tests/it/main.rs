@@ -8,6 +8,7 @@ mod aws_destinations;
 mod aws_documents;
 mod aws_intake;
 mod aws_kinesis;
+mod aws_kinesis_answers;
 mod aws_kinesis_consumer;
 mod aws_kinesis_fan_out;
 mod aws_live;

@@ -89,7 +89,7 @@ async fn letters_that_nobody_has_announced_are_still_owed_when_their_file_is_rep
     let site = Site::new(None).await;
     let letters: Vec<Letter> = (60..63).map(refused).collect();
     let owed = enter(&site, "dead/redriven/killed.ndjson", &letters).await;
-    let before = messages(&site).await.len();
+    let before = messages(&site.ports.dead_letters).await.len();
     let told = site.erase("user-1", (true, false), true).await;
     assert!(told.is_whole() && told.messages == 1, "{told:?}");
     let files = DeadIndex::all(site.ports.documents.as_ref()).await.unwrap();
@@ -99,7 +99,7 @@ async fn letters_that_nobody_has_announced_are_still_owed_when_their_file_is_rep
         for file in &files {
             announce_once(&site.ports, file).await.unwrap();
         }
-        sent.push(messages(&site).await.len());
+        sent.push(messages(&site.ports.dead_letters).await.len());
     }
     // The two of them that are left, and those that the outbox still has; none of those that were announced before.
     assert_eq!(sent, [before - 1 + 2 + 2; 2]);

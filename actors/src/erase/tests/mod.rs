@@ -26,7 +26,7 @@ use crate::state::hour::{CatalogState, GenerationFile};
 use crate::state::lane::Parked;
 use crate::state::{Absorbed, Counts, DeadFile, HourState, LaneState, RawFile, RawPage, Segment, ShardState};
 use crate::sweeper;
-use crate::testing::stores;
+use crate::testing::{messages, stores};
 use crate::verify::{Scope, verify};
 
 /// Whether owners are dead.
@@ -175,33 +175,25 @@ impl Site {
     }
 }
 
-/// What the dead-letter queue holds, in order; it is given back.
-async fn messages(site: &Site) -> Vec<String> {
-    let queue = &site.ports.dead_letters;
-    let all = queue.receive(1_000, Duration::from_secs(60), Duration::ZERO).await.unwrap();
-    for message in &all {
-        assert!(queue.extend(&message.receipt, Duration::ZERO).await.unwrap());
-    }
-    let mut bodies: Vec<String> = all.into_iter().map(|message| message.body).collect();
-    bodies.sort();
-    bodies
-}
-
 #[tokio::test]
 async fn messages_of_a_person_leave_the_queue_whatever_became_of_a_run_before() {
     let site = Site::new(None).await;
-    let before = messages(&site).await;
+    let before = messages(&site.ports.dead_letters).await;
     let theirs: Vec<&String> = before.iter().filter(|body| body.contains("user-1")).collect();
     assert_eq!((before.len(), theirs.len()), (3, 1));
     let told = site.erase("user-1", (true, true), true).await;
-    assert_eq!((told.messages, messages(&site).await.len()), (0, 3), "a plan touches nothing");
+    assert_eq!(
+        (told.messages, messages(&site.ports.dead_letters).await.len()),
+        (0, 3),
+        "a plan touches nothing"
+    );
     let told = site.erase("user-1", (true, false), true).await;
-    assert_eq!((told.messages, messages(&site).await.len()), (1, 2), "{told:?}");
+    assert_eq!((told.messages, messages(&site.ports.dead_letters).await.len()), (1, 2), "{told:?}");
     // As if that one had been killed when the letters were gone from their files and the queue had not been looked at.
     site.ports.dead_letters.send(vec![theirs[0].clone()]).await.unwrap();
     let again = site.erase("user-1", (true, false), true).await;
     assert_eq!((again.dead_letters, again.messages, again.is_whole()), (0, 1, true), "{again:?}");
-    let left = messages(&site).await;
+    let left = messages(&site.ports.dead_letters).await;
     assert!(left.len() == 2 && !left.iter().any(|body| body.contains("user-1")), "{left:?}");
     // Somebody has taken one, and will give it back.
     let queue = &site.ports.dead_letters;

@@ -198,7 +198,7 @@ impl KinesisReader {
         };
         let read = match answer.taken() {
             None => by_sdk(sent).map_err(|detail| Failure::crashed(format!("{doing}: {detail}")))?,
-            Some(body) => match tokio::time::timeout(CALL, answer::read(body)).await {
+            Some(body) => match tokio::time::timeout(CALL, answer::read(body, most)).await {
                 Ok(Ok(Some(read))) => read,
                 Ok(Ok(None)) => {
                     self.by_sdk = true;

@@ -54,14 +54,14 @@ impl Answer {
     }
 }
 
-/// Reads an answer; `None` when it is not as expected.
+/// Reads an answer of at most so many records; `None` when it is not as expected.
 ///
 /// # Errors
 ///
 /// It broke off.
-pub(super) async fn read(body: SdkBody) -> Result<Option<Read>, error::Error> {
+pub(super) async fn read(body: SdkBody, most: usize) -> Result<Option<Read>, error::Error> {
     let length = body.content_length().and_then(|length| usize::try_from(length).ok());
-    let (mut frames, mut reading) = (ByteStream::new(body), Reading::new(length));
+    let (mut frames, mut reading) = (ByteStream::new(body), Reading::new(length, most));
     while let Some(frame) = frames.next().await {
         reading.take(&frame?);
     }

@@ -16,6 +16,8 @@ use crate::clock::Millis;
 use crate::json::scan::{Inside, Scanner};
 use crate::record::{Position, Record};
 
+/// Bytes that a record takes in an answer, at least.
+const LEAST: usize = 150;
 /// Bytes of what follows that are put to what waits, at first.
 const PIECE: usize = 4 << 10;
 
@@ -40,15 +42,16 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// Of an answer of so many bytes, if that is known.
-    pub(super) fn new(length: Option<usize>) -> Self {
+    /// Of an answer of so many bytes, if that is known, and of at most so many records.
+    pub(super) fn new(length: Option<usize>, most: usize) -> Self {
+        let records = Vec::with_capacity(most.min(length.unwrap_or_default() / LEAST));
         Reading {
             next: Next::Object,
             waiting: Vec::new(),
             // Four characters of base64 are three bytes.
             payloads: Payloads::new(length.map(|length| length / 4 * 3)),
             told: false,
-            read: Read { simple: true, ..Read::default() },
+            read: Read { records, simple: true, ..Read::default() },
         }
     }
 

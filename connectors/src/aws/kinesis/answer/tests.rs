@@ -14,7 +14,7 @@ fn read_in(answer: &[u8], ends: &[usize]) -> Option<Read> {
     let mut ends: Vec<usize> = ends.iter().map(|end| end % (answer.len() + 1)).collect();
     ends.extend([0, answer.len()]);
     ends.sort_unstable();
-    let mut reading = Reading::new(Some(answer.len()));
+    let mut reading = Reading::new(Some(answer.len()), 9);
     ends.windows(2).for_each(|piece| reading.take(&answer[piece[0]..piece[1]]));
     reading.end()
 }
