@@ -18,7 +18,7 @@ use crate::record::{Position, Record};
 
 /// Bytes that a record takes in an answer, at least.
 const LEAST: usize = 150;
-/// Bytes of what follows that are put to what waits, at first.
+/// Bytes that have to follow on what waits before it is looked at again, at least.
 const PIECE: usize = 4 << 10;
 
 /// What stands next.
@@ -34,8 +34,10 @@ enum Next {
 #[derive(Debug)]
 pub(super) struct Reading {
     next: Next,
-    /// The beginning of a member or a record, whose end has not come yet.
+    /// The beginning of a member or a record, whose end has not come or was not looked for yet.
     waiting: Vec<u8>,
+    /// How many bytes have to wait before they are looked at.
+    enough: usize,
     payloads: Payloads,
     told: bool,
     read: Read,
@@ -48,6 +50,7 @@ impl Reading {
         Reading {
             next: Next::Object,
             waiting: Vec::new(),
+            enough: 0,
             // Four characters of base64 are three bytes.
             payloads: Payloads::new(length.map(|length| length / 4 * 3)),
             told: false,
@@ -59,24 +62,40 @@ impl Reading {
     pub(super) fn take(&mut self, frame: &[u8]) {
         let mut rest = frame;
         while !self.waiting.is_empty() && !rest.is_empty() {
-            // Twice as much each time: however long it is, it is looked at a few times only.
             let before = self.waiting.len();
-            let (piece, behind) = rest.split_at(before.max(PIECE).min(rest.len()));
+            let piece = self.enough.saturating_sub(before).min(rest.len());
+            self.waiting.extend_from_slice(rest.get(..piece).unwrap_or_default());
+            if self.waiting.len() < self.enough {
+                return;
+            }
             let mut waiting = std::mem::take(&mut self.waiting);
-            waiting.extend_from_slice(piece);
-            match self.units(&waiting) {
-                0 => (self.waiting, rest) = (waiting, behind),
-                used => rest = rest.get(used.saturating_sub(before)..).unwrap_or_default(),
+            let used = self.units(&waiting);
+            // What is behind it stands in the frame, unless it came before.
+            rest = rest.get(used.checked_sub(before).unwrap_or(piece)..).unwrap_or_default();
+            if used < before {
+                waiting.drain(..used);
+                self.wait_with(waiting);
             }
         }
-        let used = self.units(rest);
-        self.waiting.extend_from_slice(rest.get(used..).unwrap_or_default());
+        if self.waiting.is_empty() {
+            let used = self.units(rest);
+            self.wait_with(rest.get(used..).unwrap_or_default().to_vec());
+        }
+    }
+
+    /// Waits for more. There has to be twice as much before that is looked at again: however long a record is and however small the
+    /// pieces that it comes in, it is looked at a few times only.
+    fn wait_with(&mut self, waiting: Vec<u8>) {
+        self.enough = waiting.len() + waiting.len().max(PIECE);
+        self.waiting = waiting;
     }
 
     /// What the answer held; `None` when it is not as expected.
     pub(super) fn end(mut self) -> Option<Read> {
+        let waiting = std::mem::take(&mut self.waiting);
+        let used = self.units(&waiting);
         self.payloads.hand_out(&mut self.read.records);
-        let complete = self.next == Next::Nothing && Scanner::of_bytes(&self.waiting).is_done();
+        let complete = self.next == Next::Nothing && Scanner::of_bytes(waiting.get(used..)?).is_done();
         (complete && self.told).then_some(self.read)
     }
 

@@ -110,8 +110,8 @@ fn payloads_of_any_length_come_out_of_blocks_as_they_went_in() {
     let lengths = [0, 1, 70_000, 30_000, 30_000, 30_000, 3, 1 << 20, 0, 65_536];
     let records: Vec<_> = lengths.iter().enumerate().map(|(n, length)| payload(n, *length)).collect();
     let answer = answer(&records);
-    for pieces in [1, 7, 4_096, 65_537, answer.len()] {
-        let ends: Vec<usize> = (0..answer.len()).step_by(pieces.max(7)).collect();
+    for pieces in [7, 1_460, 65_537, answer.len()] {
+        let ends: Vec<usize> = (0..answer.len()).step_by(pieces).collect();
         let read = read_in(answer.as_bytes(), &ends).unwrap();
         let found: Vec<&[u8]> = read.records.iter().map(|raw| &raw.data[..]).collect();
         let expected: Vec<&[u8]> = records.iter().map(|(.., data)| &data[..]).collect();
