@@ -23,7 +23,7 @@ use shardmill_connectors::fields::Fields;
 use shardmill_connectors::layout;
 use shardmill_connectors::parquet::WriteOptions;
 use shardmill_connectors::ports::objects::{Object, Objects, Put, Upload};
-use shardmill_connectors::ports::{Documents, Queue, Start, Stream};
+use shardmill_connectors::ports::{Documents, Start, Stream};
 use shardmill_connectors::record::{NewRecord, ShardId};
 use shardmill_connectors::schema::TableSchema;
 use tokio::sync::watch;
@@ -188,17 +188,6 @@ impl Reload for Configured {
     async fn destinations(&self) -> Result<Vec<Settings>, Failure> {
         Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
-}
-
-/// What the messages of a queue say, sorted. They stay in it.
-pub(crate) async fn messages(queue: &Arc<dyn Queue>) -> Vec<String> {
-    let all = queue.receive(1_000, Duration::from_secs(60), Duration::ZERO).await.unwrap();
-    for message in &all {
-        assert!(queue.extend(&message.receipt, Duration::ZERO).await.unwrap());
-    }
-    let mut bodies: Vec<String> = all.into_iter().map(|message| message.body).collect();
-    bodies.sort();
-    bodies
 }
 
 /// The embedded stores in `dir`.

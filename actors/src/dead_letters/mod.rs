@@ -24,7 +24,7 @@ mod settle;
 pub(crate) mod sift;
 pub mod targets;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 

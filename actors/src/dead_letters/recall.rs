@@ -189,9 +189,8 @@ impl<'a> Pass<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Site, letter, letters};
+    use super::super::testing::{Site, letter, letters, messages};
     use super::*;
-    use crate::testing::messages;
 
     #[tokio::test]
     async fn messages_go_by_what_they_say_and_the_others_stay() {

@@ -1,9 +1,12 @@
 //! What tests of dead letters share: the embedded stores in a folder, and letters in them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use shardmill_connectors::clock::Millis;
 use shardmill_connectors::parquet::WriteOptions;
+use shardmill_connectors::ports::Queue;
 use shardmill_connectors::record::{Origin, Sequence};
 
 use super::deliver::Targets;
@@ -104,4 +107,15 @@ pub(super) fn letter(sequence: u64, destination: &str) -> Letter {
 /// Letters of consecutive sequence numbers.
 pub(super) fn letters(sequences: std::ops::Range<u64>, destination: &str) -> Vec<Letter> {
     sequences.map(|sequence| letter(sequence, destination)).collect()
+}
+
+/// What the messages of a queue say, sorted. They stay in it.
+pub(crate) async fn messages(queue: &Arc<dyn Queue>) -> Vec<String> {
+    let all = queue.receive(1_000, Duration::from_secs(60), Duration::ZERO).await.unwrap();
+    for message in &all {
+        assert!(queue.extend(&message.receipt, Duration::ZERO).await.unwrap());
+    }
+    let mut bodies: Vec<String> = all.into_iter().map(|message| message.body).collect();
+    bodies.sort();
+    bodies
 }

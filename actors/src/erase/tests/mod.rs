@@ -20,13 +20,14 @@ use shardmill_connectors::standardise::Rows;
 use self::raw::backed_up;
 use super::*;
 use crate::dead_letters::letter::{self, Payload};
+use crate::dead_letters::testing::messages;
 use crate::dead_letters::{DeadIndex, Edit, Editing, Letter, Selection, announce};
 use crate::raw::named;
 use crate::state::hour::{CatalogState, GenerationFile};
 use crate::state::lane::Parked;
 use crate::state::{Absorbed, Counts, DeadFile, HourState, LaneState, RawFile, RawPage, Segment, ShardState};
 use crate::sweeper;
-use crate::testing::{messages, stores};
+use crate::testing::stores;
 use crate::verify::{Scope, verify};
 
 /// Whether owners are dead.
