@@ -9,8 +9,9 @@ use shardmill_connectors::destinations::Quota;
 use shardmill_connectors::mapping::Mapping;
 
 use super::places::Places;
-use super::reader::{Section, Setting};
+use super::reader::Section;
 use super::secret::Settings;
+use super::setting::Setting;
 use super::stream::pointers;
 use super::{Period, Size};
 

@@ -14,6 +14,7 @@ mod schedule;
 pub mod schema_file;
 mod secret;
 mod sections;
+mod setting;
 mod stream;
 mod table_settings;
 mod tables;
@@ -32,8 +33,8 @@ pub use model::{
     Intake, Lake, Memory, Ops, PartitionBy, ReadBy, Schedule, StartAt, Stream, TimeField, loopback,
 };
 pub use problem::Problem;
-pub(crate) use reader::Setting;
 pub use secret::Settings;
+pub(crate) use setting::Setting;
 pub use shardmill_connectors::destinations::hide::Secret;
 pub use shardmill_connectors::units::{Period, Rate, Size};
 pub use table_settings::{Dedupe, TableSettings};

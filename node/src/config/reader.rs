@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::str::FromStr;
 
 use serde_json::{Map, Value};
 use shardmill_connectors::nearest::{advice, nearest};
@@ -15,17 +14,7 @@ use super::environment::{self, Variables};
 use super::places::Places;
 use super::problem::Problem;
 use super::secret::Settings;
-
-/// A setting written as text.
-pub(crate) trait Setting: FromStr<Err = String> {
-    /// How to write one, for the `fix` of a problem.
-    const EXAMPLE: &'static str;
-
-    /// Reads one outside of a file: what is wrong and how to write it, in one.
-    fn of_word(word: &str) -> Result<Self, String> {
-        word.parse().map_err(|wrong| format!("{wrong}: write it like {}", Self::EXAMPLE))
-    }
-}
+use super::setting::Setting;
 
 /// What all sections of one file share.
 pub(super) struct Reader<'a> {

@@ -6,7 +6,8 @@ use shardmill_connectors::batches::{Cron, Format, Pattern};
 use shardmill_connectors::nearest::advice;
 
 use super::model::{Backend, Intake, Schedule, Stream};
-use super::reader::{Section, Setting};
+use super::reader::Section;
+use super::setting::Setting;
 
 impl Setting for Cron {
     const EXAMPLE: &'static str = "\"0 * * * *\" (minute hour day month weekday, UTC)";

@@ -4,31 +4,14 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use shardmill_connectors::destinations::Quota;
-
 use super::model::{
     Alarms, Athena, Backend, Cluster, Collector, Compression, Config, DeadLetters, Documents, Flush, Intake,
     Lake, Memory, Ops, Stream,
 };
-use super::reader::{Section, Setting};
-use super::{Period, Rate, Secret, Size};
+use super::reader::Section;
+use super::setting::Setting;
+use super::{Secret, Size};
 use super::{destination, live, schedule, stream, table_settings, tables};
-
-impl Setting for Period {
-    const EXAMPLE: &'static str = "\"60s\", \"15m\", \"1h\" or \"400d\"";
-}
-
-impl Setting for Size {
-    const EXAMPLE: &'static str = "\"64MiB\"";
-}
-
-impl Setting for Rate {
-    const EXAMPLE: &'static str = "\"50/s\" or \"1000/m\"";
-}
-
-impl Setting for Quota {
-    const EXAMPLE: &'static str = "\"100/s\", \"100 requests/10s\" or \"250000 requests/day Europe/Berlin\"";
-}
 
 /// An IP address and port to listen on.
 struct Listen(SocketAddr);

@@ -7,8 +7,9 @@ use shardmill_connectors::fields::TimePointer;
 use shardmill_connectors::json::Pointer;
 
 use super::model::{Backend, Fields, PartitionBy, ReadBy, StartAt, Stream, TimeField};
-use super::reader::{Item, Section, Setting};
+use super::reader::{Item, Section};
 use super::sections::TableName;
+use super::setting::Setting;
 use super::tables;
 
 impl FromStr for StartAt {
