@@ -200,16 +200,46 @@ impl Lane {
         if refused.is_none() && self.window.is_parked(&event.key) {
             self.prefix.close(entry, Closed::Parked);
         }
-        // A copy: the payload is a piece of a page, all of which would be kept as long as this event.
-        let raw = Bytes::copy_from_slice(&record.data);
-        if !is_mapped {
-            event.data = raw.clone();
-        }
+        let raw = own(&mut event, record, is_mapped);
         let unit = Unit::new(event, raw, record.key.clone(), (Some(entry), cost));
         match refused {
             Some(failure) => self.settle(unit, Ending::Dead(failure)),
             None => self.window.push(unit, now),
         }
         Taken::Yes
+    }
+}
+
+/// The payload of a record as received, for an event made of it to keep: a copy, because a record's payload is a piece of a block of
+/// memory, all of which would be kept as long as the event.
+fn own(event: &mut Event, record: &Record, is_mapped: bool) -> Bytes {
+    let raw = Bytes::copy_from_slice(&record.data);
+    if !is_mapped {
+        event.data = raw.clone();
+    }
+    raw
+}
+
+#[cfg(test)]
+mod tests {
+    use shardmill_connectors::clock::Millis;
+    use shardmill_connectors::destinations::Part;
+    use shardmill_connectors::record::{Origin, Position};
+
+    use super::*;
+
+    #[test]
+    fn an_event_keeps_no_more_than_its_own_payload() {
+        let page = Bytes::from(vec![b'1'; 9]);
+        let (arrived_at, position) = (Millis(0), Position { sequence: 1.into(), subsequence: 0 });
+        let (stream, shard, sequence) = ("s".into(), "0".into(), position.sequence.clone());
+        let origin = Arc::new(Origin { stream, shard, sequence, subsequence: 0, arrived_at });
+        let record = Record { position, key: "k".into(), arrived_at, data: page.slice(2..4), trace: None };
+        let (id, key, data) = ("1".into(), "k".into(), record.data.clone());
+        let mut event = Event { id, key, name: None, data, part: Part::default(), origin };
+        let raw = own(&mut event, &record, false);
+        assert_eq!((&raw[..], &event.data[..]), (&b"11"[..], &b"11"[..]));
+        drop(record);
+        assert!(page.is_unique(), "the page can go while the event waits");
     }
 }

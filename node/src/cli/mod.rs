@@ -95,6 +95,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_rate_size_or_duration_is_told_with_one_that_is() {
+        for (line, told) in [
+            ("replay --from a --to b --rate 50", r#"write it like "50/s""#),
+            ("dlq redrive --rate 50", r#"write it like "50/s""#),
+            ("generate --events 1 --spread 3", r#"write it like "60s""#),
+            ("send f --to t --stream s --give-up 3", r#"write it like "60s""#),
+            ("send f --to t --stream s --batch-bytes 3x", r#"write it like "64MiB""#),
+        ] {
+            let words = std::iter::once("shardmill").chain(line.split_whitespace());
+            let error = Cli::try_parse_from(words).unwrap_err().to_string();
+            assert!(error.contains(told), "{line}: {error}");
+        }
+    }
+
+    #[test]
     fn the_contracts_commands_parse() {
         for line in [
             "run -c shardmill.toml --data-dir d --http 127.0.0.1:0 --ops 127.0.0.1:0 --cluster 127.0.0.1:0 --json",

@@ -68,13 +68,6 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_that_is_none_is_told_with_one_that_is() {
-        let line = "shardmill replay --from 2026-11-21T07:00:00Z --to 2026-11-21T09:00:00Z --rate 50";
-        let told = Cli::try_parse_from(line.split_whitespace()).unwrap_err().to_string();
-        assert!(told.contains(r#"`50` is not a rate: write it like "50/s""#), "{told}");
-    }
-
-    #[test]
     fn a_replay_has_moments_and_one_goal() {
         for line in [
             ".. --json",

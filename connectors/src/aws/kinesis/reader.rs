@@ -13,6 +13,7 @@ use aws_sdk_kinesis::error::{DisplayErrorContext, ProvideErrorMetadata};
 use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
 use aws_sdk_kinesis::types::ShardIteratorType;
 use aws_smithy_types::DateTime;
+use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 use tokio::time::Instant;
 
@@ -31,17 +32,8 @@ use crate::record::{Position, Record, ShardId};
 
 /// Records that one GetRecords may bring.
 const RECORDS: usize = 10_000;
-/// How often a page is asked for before that is a failure.
-const ATTEMPTS: usize = 3;
 /// The size of a record, before any was seen.
 const TYPICAL: usize = 1_000;
-
-/// What a call brought.
-enum Asked {
-    Page(Page),
-    /// Nothing, and that is no failure yet: it is to be asked for again.
-    Again(Failure),
-}
 
 /// An open reader.
 #[derive(Debug)]
@@ -151,14 +143,15 @@ impl KinesisReader {
             self.iterator = None;
         }
         let most = (limit.bytes / self.typical.max(1)).clamp(1, limit.records.clamp(1, RECORDS));
-        let mut attempt = 1;
-        let page = loop {
-            match self.page(&mut turn, most).await? {
-                Asked::Page(page) => break page,
-                Asked::Again(failure) if attempt == ATTEMPTS => return Err(failure),
-                Asked::Again(failure) => tracing::debug!(shard = %self.shard, %failure, "asked again"),
-            }
-            attempt += 1;
+        let mut page = self.page(&mut turn, most).await?;
+        if page.is_none() {
+            page = self.page(&mut turn, most).await?;
+        }
+        let Some(page) = page else {
+            return Err(Failure::transient(format!(
+                "iterators of {} expire as soon as they are given",
+                self.shard
+            )));
         };
         if self.cursor.is_stuck(&page) {
             self.iterator = None;
@@ -169,9 +162,9 @@ impl KinesisReader {
         Ok(())
     }
 
-    /// One GetRecords.
-    async fn page(&mut self, turn: &mut Turn<'_>, most: usize) -> Result<Asked, Failure> {
-        let iterator = match self.iterator.take() {
+    /// One GetRecords; `None` when it has to be made again, because the iterator had expired or the answer is for the SDK to read.
+    async fn page(&mut self, turn: &mut Turn<'_>, most: usize) -> Result<Option<Page>, Failure> {
+        let iterator = match self.iterator.clone() {
             Some(iterator) => iterator,
             None => self.find().await?,
         };
@@ -179,7 +172,7 @@ impl KinesisReader {
         turn.begin().await;
         let clock = Clock::new();
         let doing =
-            format!("reading {} of the stream `{}` (kinesis:GetRecords)", self.shard, self.stream.name);
+            || format!("reading {} of the stream `{}` (kinesis:GetRecords)", self.shard, self.stream.name);
         let limit = i32::try_from(most).unwrap_or(i32::MAX);
         let call = self.stream.client.get_records().shard_iterator(iterator).limit(limit);
         let (call, answer) = (call.customize().interceptor(clock.clone()), Answer::default());
@@ -191,31 +184,25 @@ impl KinesisReader {
             Ok(sent) => sent,
             Err(error) if error.code() == Some("ExpiredIteratorException") => {
                 self.iterator = None;
-                let detail = format!("{doing}: iterators expire as soon as they are given");
-                return Ok(Asked::Again(Failure::transient(detail)));
+                return Ok(None);
             }
-            Err(error) => return Err(fault::failure(&doing, &error, Missing::Shard)),
+            Err(error) => return Err(fault::failure(&doing(), &error, Missing::Shard)),
         };
         let read = match answer.taken() {
-            None => by_sdk(sent).map_err(|detail| Failure::crashed(format!("{doing}: {detail}")))?,
-            Some(body) => match tokio::time::timeout(CALL, answer::read(body, most)).await {
-                Ok(Ok(Some(read))) => read,
-                Ok(Ok(None)) => {
-                    self.by_sdk = true;
-                    let detail = format!("{doing}: the answer is left to the SDK to read");
-                    return Ok(Asked::Again(Failure::transient(detail)));
+            None => by_sdk(sent).map_err(|detail| Failure::crashed(format!("{}: {detail}", doing())))?,
+            Some(body) => {
+                let whole = in_time(body, most).await;
+                match whole.map_err(|why| Failure::transient(format!("{}: {why}", doing())))? {
+                    Some(read) => read,
+                    None => {
+                        tracing::debug!(shard = %self.shard, "answers are left to the SDK from here on");
+                        self.by_sdk = true;
+                        return Ok(None);
+                    }
                 }
-                Ok(Err(error)) => {
-                    let detail = format!("{doing}: the answer broke off: {}", DisplayErrorContext(error));
-                    return Ok(Asked::Again(Failure::transient(detail)));
-                }
-                Err(_) => {
-                    let detail = format!("{doing}: the answer was not whole after {} s", CALL.as_secs());
-                    return Err(Failure::transient(detail));
-                }
-            },
+            }
         };
-        Ok(Asked::Page(self.paged(read, (turn, most), clock.told())))
+        Ok(Some(self.paged(read, (turn, most), clock.told())))
     }
 
     /// Makes a page of an answer to a call for `most` records.
@@ -355,6 +342,15 @@ impl ShardReader for KinesisReader {
     fn rests(&self) -> Option<Duration> {
         let rest = self.rest.filter(|_| self.push.is_none() && !self.has_news())?;
         Some(rest.saturating_duration_since(Instant::now())).filter(|rest| !rest.is_zero())
+    }
+}
+
+/// The answer that comes in as `body`, of at most so many records; `None` when it is none that is read here. The SDK's limits end
+/// with the head of an answer.
+async fn in_time(body: SdkBody, most: usize) -> Result<Option<Read>, String> {
+    match tokio::time::timeout(CALL, answer::read(body, most)).await {
+        Ok(read) => read.map_err(|error| format!("the answer broke off: {}", DisplayErrorContext(error))),
+        Err(_) => Err(format!("the answer was not whole after {} s", CALL.as_secs())),
     }
 }
 
