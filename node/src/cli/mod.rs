@@ -97,7 +97,10 @@ mod tests {
     #[test]
     fn what_is_no_rate_size_or_duration_is_told_with_one_that_is() {
         for (line, told) in [
-            ("replay --from a --to b --rate 50", r#"write it like "50/s""#),
+            (
+                "replay --from 2026-11-20T00:00:00Z --to 2026-11-20T01:00:00Z --rate 50",
+                r#"write it like "50/s""#,
+            ),
             ("dlq redrive --rate 50", r#"write it like "50/s""#),
             ("generate --events 1 --spread 3", r#"write it like "60s""#),
             ("send f --to t --stream s --give-up 3", r#"write it like "60s""#),
