@@ -88,7 +88,7 @@ pub struct LakeSettings {
     pub write: WriteOptions,
     /// Segments are committed when their oldest row is this old.
     pub flush_every: Duration,
-    /// Segments are committed when a shard's open rows reach this many bytes.
+    /// Segments are committed when a shard has taken in events of this many bytes.
     pub flush_bytes: u64,
     /// How long after its end an hour may still get rows in the ordinary way.
     pub late_grace: Duration,

@@ -15,6 +15,8 @@ pub mod place;
 mod raw;
 pub mod reader;
 pub mod roster;
+mod rows;
+mod upload;
 pub mod writer;
 
 use std::sync::Arc;

@@ -5,10 +5,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::record_batch::RecordBatch;
 use shardmill_connectors::clock::Millis;
 use shardmill_connectors::crash;
 use shardmill_connectors::hour::Hour;
+use shardmill_connectors::parquet::Draft;
 use shardmill_connectors::ports::Start;
 use shardmill_connectors::record::{Origin, Position, Record, ShardId};
 use shardmill_connectors::setsum::Tally;
@@ -16,25 +16,24 @@ use shardmill_connectors::standardise::Rejection;
 
 use super::place::Place;
 use super::raw;
+use super::rows::{PIECE, Rows, Writing};
 use crate::dead_letters::Letter;
 use crate::dead_letters::letter::Refused;
 use crate::shared::StreamSettings;
-use crate::standardise::{self, Arrived, Builder, Builders, Reading, Refusal, Table};
+use crate::standardise::{self, Arrived, Builders, Reading, Refusal};
 use crate::state::ShardState;
 use crate::trace::Links;
-
-/// Rows of a piece. Columns that grow for ever are moved again and again, and hold up to twice what they need; pieces of the same
-/// size begin with the room that they will need.
-const PIECE: usize = 4_096;
 
 /// Rows that wait for their commit.
 #[derive(Debug, Default)]
 pub struct Open {
     reading: Option<Reading>,
     /// What is not yet a piece, and the pieces before it.
-    rows: Builders<Vec<RecordBatch>>,
-    /// Bytes of the pieces.
-    pieces: usize,
+    rows: Builders<Option<Draft>>,
+    /// There is a piece to be encoded.
+    has_piece: bool,
+    /// Bytes of the records, as they came.
+    taken: u64,
     raw: raw::Gathered,
     invalid: Vec<Letter>,
     invalid_bytes: usize,
@@ -73,19 +72,6 @@ pub struct Sealed {
     pub links: Links,
     /// A record was set aside without being looked at.
     pub set_aside: bool,
-}
-
-/// The rows of one hour of one table, ready to be a segment.
-#[derive(Debug)]
-pub struct Rows {
-    /// The table.
-    pub table: Arc<Table>,
-    /// The hour.
-    pub hour: Hour,
-    /// The rows, in order.
-    pub batches: Vec<RecordBatch>,
-    /// Their books.
-    pub tally: Tally,
 }
 
 /// Where the lake's reading of a shard goes on.
@@ -139,6 +125,7 @@ impl Open {
         self.origin = Some(origin);
         self.set_aside |= context.set_aside;
         self.read.insert(identity);
+        self.taken += record.data.len() as u64;
         self.links.note(record.trace.as_deref());
         match &mut self.position {
             Some(position) => position.clone_from(&record.position),
@@ -187,12 +174,21 @@ impl Open {
         }
         crash::poison("standardise", arrived.data);
         let Some(builder) = self.rows.append(reading, arrived)? else { return Ok(false) };
-        if builder.rows.len() >= PIECE {
-            let piece = builder.rows.finish();
-            self.pieces += piece.get_array_memory_size();
-            builder.beside.push(piece);
-        }
+        self.has_piece |= builder.rows.len() >= PIECE;
         Ok(true)
+    }
+
+    /// Whether rows are to be encoded before more come.
+    pub fn has_piece(&self) -> bool {
+        self.has_piece
+    }
+
+    /// Encodes pieces.
+    pub async fn encode(&mut self, writing: Writing<'_>) {
+        for builder in self.rows.iter_mut().filter(|builder| builder.rows.len() >= PIECE) {
+            writing.encode(builder).await;
+        }
+        self.has_piece = false;
     }
 
     /// Whether other tables are in force than those that the open rows were made by.
@@ -209,7 +205,13 @@ impl Open {
 
     /// Bytes held.
     pub fn bytes(&self) -> u64 {
-        (self.rows.bytes() + self.pieces + self.invalid_bytes + self.raw.bytes()) as u64
+        let drafts = self.rows.iter().filter_map(|builder| builder.beside.as_ref()).map(Draft::bytes);
+        (self.rows.bytes() + drafts.sum::<usize>() + self.invalid_bytes + self.raw.bytes()) as u64
+    }
+
+    /// Bytes of the records taken in, as they came.
+    pub fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// Whether no record is held.
@@ -235,16 +237,8 @@ impl Open {
     /// Takes everything out.
     pub fn seal(&mut self) -> Sealed {
         let open = std::mem::take(self);
-        let sealed = |builder: Builder<Vec<RecordBatch>>| {
-            let Builder { table, hour, mut rows, tally, beside: mut batches } = builder;
-            if !rows.is_empty() {
-                batches.push(rows.finish());
-            }
-            Rows { table, hour, batches, tally }
-        };
-        let rows = open.rows.into_sorted().into_iter().map(sealed);
         Sealed {
-            rows: rows.filter(|rows| !rows.batches.is_empty()).collect(),
+            rows: open.rows.into_sorted().into_iter().filter_map(Rows::of).collect(),
             invalid: open.invalid,
             invalid_tally: open.invalid_tally,
             read: open.read,
@@ -261,9 +255,10 @@ impl Open {
 #[cfg(test)]
 mod tests {
     use async_trait::async_trait;
-    use shardmill_connectors::embedded::EmbeddedStream;
+    use shardmill_connectors::embedded::{EmbeddedObjects, EmbeddedStream};
     use shardmill_connectors::failure::Failure;
-    use shardmill_connectors::parquet::Origins;
+    use shardmill_connectors::parquet::{self, WriteOptions};
+    use shardmill_connectors::ports::Objects;
     use shardmill_connectors::schema::TableSchema;
 
     use super::*;
@@ -293,6 +288,26 @@ mod tests {
         Record { position, key: "k".into(), data, arrived_at: AT, trace: None }
     }
 
+    /// What the files of sealed rows hold: the version of their schema, and their rows as the footer counts them.
+    async fn files(sealed: &mut Sealed, lake: &WriteOptions) -> Vec<(String, Tally)> {
+        let folder = tempfile::tempdir().unwrap();
+        let objects: Arc<dyn Objects> = Arc::new(EmbeddedObjects::open(folder.path()).unwrap());
+        let mut all = Vec::new();
+        for (n, rows) in sealed.rows.iter_mut().enumerate() {
+            let (writing, key) = (Writing { lake, shard: "events/s" }, format!("f{n}"));
+            let summary = rows.upload(writing, (&*objects, &key)).await.unwrap();
+            assert_eq!(summary.tally, rows.tally);
+            assert_eq!(rows.upload(writing, (&*objects, "again")).await.unwrap(), summary, "once more");
+            assert_eq!(objects.get(&key).await.unwrap(), objects.get("again").await.unwrap());
+            objects.delete("again").await.unwrap();
+            let read = parquet::deep(objects.clone(), &key).await.unwrap();
+            assert_eq!(read, summary.tally);
+            let file = parquet::open(objects.clone(), &key).await.unwrap();
+            all.push((file.metadata("shardmill.schema").unwrap().to_owned(), read));
+        }
+        all
+    }
+
     #[tokio::test]
     async fn pieces_of_many_rows_are_together_what_was_read() {
         let folder = tempfile::tempdir().unwrap();
@@ -300,18 +315,26 @@ mod tests {
         let stream = stream_settings(Arc::new(log), None);
         let shard = ShardId::from("s");
         let context = Context { stream: &stream, shard: &shard, at: AT, set_aside: false };
-        let (mut open, mut of_one) = (Open::default(), 0);
-        for n in 1..=2 * PIECE as u64 + 7 {
-            assert!(open.append(context, &record(n)));
-            of_one = if n == PIECE as u64 { open.bytes() } else { of_one };
+        let lake = WriteOptions { row_group_rows: PIECE + 100, ..WriteOptions::default() };
+        let (mut open, mut columns, mut bytes) = (Open::default(), 0, 0);
+        for n in 1..=3 * PIECE as u64 + 7 {
+            let data = format!("{{\"n\":{n},\"text\":\"{}\"}}", "some ".repeat(100)).into();
+            let record = Record { data, ..record(n) };
+            assert!(open.append(context, &record));
+            bytes += record.data.len() as u64;
+            assert_eq!(open.has_piece(), n % PIECE as u64 == 0);
+            if open.has_piece() {
+                columns = columns.max(open.bytes());
+                open.encode(Writing { lake: &lake, shard: "events/s" }).await;
+                assert!(!open.has_piece() && open.bytes() < columns, "encoded it takes less");
+            }
         }
-        assert!(open.bytes() > of_one + of_one / 2, "pieces count: {} after {of_one}", open.bytes());
-        let sealed = open.seal();
-        let sizes: Vec<usize> = sealed.rows[0].batches.iter().map(RecordBatch::num_rows).collect();
-        assert_eq!((sealed.rows.len(), sizes), (1, vec![PIECE, PIECE, 7]));
-        let tallies = sealed.rows[0].batches.iter().map(|batch| Origins::of(batch).unwrap().tally());
-        assert_eq!((tallies.sum::<Tally>(), sealed.read), (sealed.rows[0].tally, sealed.rows[0].tally));
-        assert!(open.is_empty() && open.bytes() == 0);
+        assert_eq!(open.taken(), bytes);
+        assert!(open.bytes() > 0);
+        let mut sealed = open.seal();
+        assert!(open.is_empty() && open.bytes() == 0 && open.taken() == 0);
+        let files = files(&mut sealed, &lake).await;
+        assert_eq!((files.len(), files[0].1), (1, sealed.read));
     }
 
     #[tokio::test]
@@ -328,17 +351,12 @@ mod tests {
         book.settle(book.look().await.unwrap(), Ok(()));
         assert!(open.is_outdated(&stream), "the writer commits now");
         assert!(open.append(context, &record(2)));
-        let version = |sealed: &Sealed| {
-            let of = |rows: &Rows| {
-                let count: usize = rows.batches.iter().map(RecordBatch::num_rows).sum();
-                (rows.table.schema.version().to_owned(), count as u64, rows.tally.rows)
-            };
-            sealed.rows.iter().map(of).collect::<Vec<_>>()
-        };
-        let (sealed, first) = (open.seal(), tables("first").rest().schema.version().to_owned());
-        assert_eq!((version(&sealed), sealed.read.rows), (vec![(first, 2, 2)], 2));
+        let lake = WriteOptions::default();
+        let (mut sealed, first) = (open.seal(), tables("first").rest().schema.version().to_owned());
+        assert_eq!(sealed.read.rows, 2);
+        assert_eq!(files(&mut sealed, &lake).await, [(first, sealed.read)]);
         assert!(open.append(context, &record(3)) && !open.is_outdated(&stream));
-        let second = tables("second").rest().schema.version().to_owned();
-        assert_eq!(version(&open.seal()), [(second, 1, 1)]);
+        let (mut sealed, second) = (open.seal(), tables("second").rest().schema.version().to_owned());
+        assert_eq!(files(&mut sealed, &lake).await, [(second, sealed.read)]);
     }
 }

@@ -1,33 +1,27 @@
 //! The lake writer: batches to rows, rows to segments, and one compare-and-set that commits them.
 //!
-//! A commit is: upload the segments of every open hour of every table and the file of invalid events under names nobody else can write,
-//! then write the shard's document. What fails between is tried again from where it stands; what is uploaded and never
-//! named does not exist, and the sweeper deletes it.
+//! A commit is: upload what was gathered under names nobody else can write ([`super::upload`]), then write the shard's document. What
+//! fails between is tried again from where it stands; what is uploaded and never named does not exist, and the sweeper deletes it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use shardmill_connectors::clock::Millis;
 use shardmill_connectors::crash;
 use shardmill_connectors::failure::Failure;
-use shardmill_connectors::layout;
-use shardmill_connectors::parquet::{FileWriter, WriteOptions};
-use shardmill_connectors::setsum::Tally;
 use tokio::sync::mpsc;
 use tracing::Instrument;
-use uuid::Uuid;
 
 use super::flush::Flush;
-use super::open::{Context, Open, Rows, Sealed};
-use super::{Batch, Parts, raw};
+use super::open::{Context, Open, Sealed};
+use super::rows::Writing;
+use super::upload::upload;
+use super::{Batch, Parts};
 use crate::budget::Share;
-use crate::dead_letters::letter;
 use crate::ledger::Change;
-use crate::state::shard::LakeCommit;
-use crate::state::{DeadFile, Segment, ShardState};
+use crate::state::{Segment, ShardState};
 use crate::supervision::{Next, SupervisorHandle, Worker};
 use crate::telemetry;
 use crate::trace::Links;
@@ -40,9 +34,6 @@ const QUIET: Duration = Duration::from_millis(500);
 const CROWDED_PERCENT: u64 = 75;
 /// Records standardised before other tasks get their turn.
 const SLICE: usize = 256;
-
-/// What an encoder holds besides the rows: pages and dictionaries of every column.
-const ENCODER_BYTES: u64 = 8 << 20;
 
 /// A commit on its way.
 #[derive(Debug)]
@@ -138,9 +129,13 @@ impl Writer {
             at: Millis::now(),
             set_aside: batch.set_aside,
         };
+        let writing = Writing::of(&self.parts);
         for (index, record) in batch.records.iter().enumerate().skip(from) {
             if !self.open.append(context, record) {
                 return Some(index);
+            }
+            if self.open.has_piece() {
+                self.open.encode(writing).await;
             }
             if index % SLICE == SLICE - 1 {
                 tokio::task::yield_now().await;
@@ -179,7 +174,7 @@ impl Writer {
         flush
             || self.open.is_ended()
             || self.open.age() >= lake.flush_every
-            || self.open.bytes() >= lake.flush_bytes
+            || self.open.taken() >= lake.flush_bytes
             || self.is_crowding()
             || self.open.is_outdated(&self.parts.stream)
             || cautious
@@ -218,8 +213,8 @@ impl Writer {
     }
 
     async fn upload_and_commit(&mut self) -> Result<(), Failure> {
-        if let Commit::Uploading(sealed) = &self.commit {
-            let commit = self.upload(sealed).await?;
+        if let Commit::Uploading(sealed) = &mut self.commit {
+            let commit = upload(&self.parts, sealed).await?;
             let staged = Staged::of(sealed);
             crash::pass("shard.before-commit").await;
             self.parts.ledger.stage(Change::Lake(Box::new(commit))).await;
@@ -241,89 +236,11 @@ impl Writer {
         Ok(())
     }
 
-    /// Uploads everything sealed. A repeated attempt uses new names; what an earlier one left is swept.
-    async fn upload(&self, sealed: &Sealed) -> Result<LakeCommit, Failure> {
-        let mut segments = Vec::with_capacity(sealed.rows.len());
-        for Rows { table, hour, batches, tally } in &sealed.rows {
-            let key = self.segment_key((&table.name, *hour));
-            let meta = [
-                ("shardmill.schema".to_owned(), table.schema.version().to_owned()),
-                ("shardmill.shard".to_owned(), self.parts.name.clone()),
-            ];
-            let objects = self.parts.shared.ports.objects.as_ref();
-            let options = &table.write(&self.parts.shared.lake.write);
-            let held: usize = batches.iter().map(RecordBatch::get_array_memory_size).sum();
-            let cost = cost(options, held as u64, tally.rows);
-            let _room = self.parts.shared.memory.encoders.take(cost).await;
-            let mut file = FileWriter::create(objects, &key, table.schema.arrow(), options, &meta).await?;
-            for batch in batches {
-                file.write(batch).await?;
-            }
-            let summary = file.finish().await?;
-            self.must_agree(&key, summary.tally, *tally)?;
-            segments.push(Segment {
-                number: 0,
-                table: table.name.clone(),
-                hour: *hour,
-                key,
-                bytes: summary.bytes,
-                tally: *tally,
-                schema: table.schema.version().to_owned(),
-            });
-        }
-        crash::point("shard.after-segments");
-        let dead_letters = self.upload_invalid(sealed).await?;
-        let kept = raw::upload(&self.parts, &sealed.raw).await?;
-        Ok(LakeCommit {
-            position: sealed.position.clone(),
-            watermark: sealed.watermark,
-            ended: sealed.ended,
-            segments,
-            dead_letters,
-            read: sealed.read,
-            raw: self.parts.stream.raw.then_some(kept),
-            paged: raw::turn(&self.parts).await?,
-            set_aside: sealed.set_aside,
-        })
-    }
-
-    async fn upload_invalid(&self, sealed: &Sealed) -> Result<Option<DeadFile>, Failure> {
-        if sealed.invalid.is_empty() {
-            return Ok(None);
-        }
-        let random = Uuid::new_v4().simple().to_string();
-        let stream = self.parts.stream.stream.name();
-        let key = layout::dead_letters(stream, &self.parts.shard, self.parts.ledger.epoch(), &random);
-        let bytes = letter::to_ndjson(&sealed.invalid)
-            .map_err(|error| Failure::crashed(format!("dead letters cannot be written as JSON: {error}")))?;
-        self.parts.shared.ports.objects.put(&key, bytes.into()).await?;
-        Ok(Some(DeadFile { key, tally: sealed.invalid_tally }))
-    }
-
-    fn segment_key(&self, of: (&str, shardmill_connectors::Hour)) -> String {
-        let random = Uuid::new_v4().simple().to_string();
-        let stream = self.parts.stream.stream.name();
-        layout::segment(stream, &self.parts.shard, self.parts.ledger.epoch(), &random, of)
-    }
-
-    fn must_agree(&self, key: &str, written: Tally, expected: Tally) -> Result<(), Failure> {
-        if written == expected {
-            return Ok(());
-        }
-        Err(Failure::crashed(format!("segment {key}: {written} were written, {expected} were taken in")))
-    }
-
     async fn commit_now(&mut self) -> Result<(), Failure> {
         self.flush.settle(self.taken);
         self.commit = Commit::Uploading(Box::new(self.open.seal()));
         self.advance().await
     }
-}
-
-/// What the encoder of a segment of so many rows takes beside them, which are so many bytes: pages and dictionaries, the rows
-/// encoded, Bloom filters, and the ids for its run.
-fn cost(options: &WriteOptions, held: u64, rows: u64) -> u64 {
-    ENCODER_BYTES + held + options.filter_bytes() + options.id_bytes(rows)
 }
 
 #[async_trait]
@@ -360,22 +277,5 @@ impl Worker for Writer {
             self.take_in(batch, from).await;
         }
         self.commit_now().await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_encoder_costs_what_it_holds_of_ids_and_filters_too() {
-        let plain = WriteOptions::default();
-        let with_ids = WriteOptions { ids: Some("message_id".to_owned()), ..plain.clone() };
-        let with_both = WriteOptions { bloom: ["user_id".to_owned()].into(), ..with_ids.clone() };
-        assert_eq!(cost(&plain, 1_000, 50_000), ENCODER_BYTES + 1_000);
-        // A hash and a row number of each, in a list that grows by doubling.
-        assert!(cost(&with_ids, 1_000, 50_000) >= ENCODER_BYTES + 1_000 + 50_000 * 3 * 32);
-        assert_eq!(cost(&with_ids, 0, 10_000_000), cost(&with_ids, 0, 1 << 18), "a file of more has no run");
-        assert!(cost(&with_both, 0, 10) > cost(&with_ids, 0, 10));
     }
 }

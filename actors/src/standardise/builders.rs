@@ -53,6 +53,11 @@ impl<X> Builders<X> {
         self.open.iter()
     }
 
+    /// Every builder, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Builder<X>> {
+        self.open.iter_mut()
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.open.len()

@@ -17,10 +17,11 @@ use super::copied::{Blank, Copied};
 use super::groups::{self, Counting, Group};
 use super::ids::{Collecting, Packed, Run};
 use super::origin::Origins;
-use super::write::{Compression, WriteOptions};
+use super::write::{Compression, Summary, WriteOptions};
 use super::{CHECKSUM, GROUPS, IDS, ROWS, SETSUM, checksum, columns, dictionaries, filters};
 use crate::clock::Millis;
 use crate::failure::Failure;
+use crate::ports::Put;
 use crate::setsum::Tally;
 
 /// What is known of a finished file.
@@ -31,6 +32,14 @@ pub(super) struct Account {
     pub(super) arrivals: Option<(Millis, Millis)>,
     /// The numbers of the row groups that were not copied.
     pub(super) encoded: Vec<usize>,
+}
+
+impl Account {
+    /// The same of a file that was written.
+    pub(super) fn summary(&self, put: Put) -> Summary {
+        let (first_arrival, last_arrival) = self.arrivals.unzip();
+        Summary { tally: self.tally, bytes: self.bytes, put, first_arrival, last_arrival }
+    }
 }
 
 /// Encodes one file, or takes row groups of others into it.
@@ -91,6 +100,12 @@ impl Encoder {
     /// The bytes so far, and about what the row group being encoded will add.
     pub(super) fn size(&self) -> u64 {
         self.bytes + self.owed + self.open.as_ref().map_or(0, Open::size) as u64
+    }
+
+    /// About how much memory it holds, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        let ids = usize::try_from(self.options.id_bytes(self.tally().rows)).unwrap_or(usize::MAX);
+        self.open.as_ref().map_or(0, Open::memory).saturating_add(ids)
     }
 
     /// The row groups so far.
@@ -288,6 +303,11 @@ impl Open {
         self.columns.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum()
     }
 
+    /// About how many bytes its pages, dictionaries and filters take.
+    fn memory(&self) -> usize {
+        self.columns.iter().map(ArrowColumnWriter::memory_size).sum()
+    }
+
     /// How many more rows it can take: those it has tell how large they are.
     fn room(&self, most: Most) -> usize {
         let rows = most.rows.saturating_sub(self.rows);
@@ -350,6 +370,9 @@ fn properties(options: &WriteOptions) -> WriterPropertiesBuilder {
     let properties = WriterProperties::builder()
         .set_created_by(concat!("shardmill version ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_compression(codec(options.compression))
+        .set_data_page_row_count_limit(
+            std::env::var("SM_PAGE").ok().and_then(|v| v.parse().ok()).unwrap_or(20_000),
+        )
         .set_dictionary_page_size_limit(dictionaries::LARGEST)
         .set_statistics_enabled(EnabledStatistics::Page);
     filters::on(properties, &options.bloom, options.row_group_rows)

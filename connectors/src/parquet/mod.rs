@@ -4,11 +4,13 @@
 //! all its bytes: whoever reads it can prove what it holds without asking anyone. What the footer says of each row group lets a
 //! merge copy it without decoding it.
 
+mod aside;
 mod checked;
 mod checksum;
 mod columns;
 mod copied;
 mod dictionaries;
+mod draft;
 mod encoder;
 mod filters;
 mod groups;
@@ -26,6 +28,7 @@ pub mod write;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use draft::Draft;
 pub use ids::{Twice, listed_rows, twice};
 pub use merge::{
     Dedupe, Input, Listed, MergeError, MergeRequest, Merged, MergedFile, dedupe_bytes, late_bytes, merge,

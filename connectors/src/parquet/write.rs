@@ -8,8 +8,9 @@ use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::aside;
 use super::copied::Copied;
-use super::encoder::{Account, Encoder};
+use super::encoder::Encoder;
 use super::filters;
 use super::ids::{self, Packed};
 use crate::clock::Millis;
@@ -136,15 +137,8 @@ impl FileWriter {
 
     /// Appends the rows of `batch`, which has the file's columns.
     pub async fn write(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
-        let (mut encoder, batch) = (self.encoder()?, batch.clone());
-        let work = move || {
-            let encoded = encoder.write(&batch);
-            (encoder, encoded)
-        };
-        let (encoder, encoded) = compute(&self.key, work).await?;
-        self.send(encoded?).await?;
-        self.encoder = Some(encoder);
-        Ok(())
+        let batch = batch.clone();
+        self.encode(move |encoder| encoder.write(&batch)).await
     }
 
     /// The rows written so far.
@@ -159,15 +153,7 @@ impl FileWriter {
 
     /// Takes a row group of another file over; its bytes are given to [`Self::pass`].
     pub(super) async fn copy(&mut self, group: Copied) -> Result<(), Failure> {
-        let mut encoder = self.encoder()?;
-        let work = move || {
-            let encoded = encoder.copy(group);
-            (encoder, encoded)
-        };
-        let (encoder, encoded) = compute(&self.key, work).await?;
-        self.send(encoded?).await?;
-        self.encoder = Some(encoder);
-        Ok(())
+        self.encode(move |encoder| encoder.copy(group)).await
     }
 
     /// The next bytes of the row group that was copied last.
@@ -181,15 +167,7 @@ impl FileWriter {
 
     /// The next bytes of a run of ids that is packed elsewhere, after the last row; none at all is said, too.
     pub(super) async fn ids(&mut self, packed: Bytes) -> Result<(), Failure> {
-        let mut encoder = self.encoder()?;
-        let work = move || {
-            let encoded = encoder.ids(&packed);
-            (encoder, encoded)
-        };
-        let (encoder, encoded) = compute(&self.key, work).await?;
-        self.send(encoded?).await?;
-        self.encoder = Some(encoder);
-        Ok(())
+        self.encode(move |encoder| encoder.ids(&packed)).await
     }
 
     /// All bytes of the run have come.
@@ -208,12 +186,22 @@ impl FileWriter {
     /// The same, and which row groups were encoded, not copied.
     pub(super) async fn close(mut self) -> Result<(Summary, Vec<usize>), Failure> {
         let encoder = self.encoder()?;
-        let (tail, account) = compute(&self.key, move || encoder.finish()).await??;
+        let (tail, account) = aside::compute(&self.key, move || encoder.finish()).await??;
         self.send(tail).await?;
         let put = self.upload.finish().await?;
-        let Account { tally, bytes, arrivals, encoded } = account;
-        let (first_arrival, last_arrival) = arrivals.unzip();
-        Ok((Summary { tally, bytes, put, first_arrival, last_arrival }, encoded))
+        Ok((account.summary(put), account.encoded))
+    }
+
+    /// Has the encoder do something, and sends the bytes that it is done with.
+    async fn encode(
+        &mut self,
+        work: impl FnOnce(&mut Encoder) -> Result<Bytes, Failure> + Send + 'static,
+    ) -> Result<(), Failure> {
+        let encoder = self.encoder()?;
+        let (encoder, encoded) = aside::with(&self.key, encoder, work).await?;
+        self.send(encoded).await?;
+        self.encoder = Some(encoder);
+        Ok(())
     }
 
     fn encoder(&mut self) -> Result<Encoder, Failure> {
@@ -225,15 +213,6 @@ impl FileWriter {
     async fn send(&mut self, bytes: Bytes) -> Result<(), Failure> {
         if bytes.is_empty() { Ok(()) } else { self.upload.write(bytes).await }
     }
-}
-
-/// Encoding a row group takes long enough to starve whatever shares the thread.
-async fn compute<T: Send + 'static>(
-    key: &str,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Failure> {
-    let crashed = |error| Failure::crashed(format!("writing {key}: the encoder died: {error}"));
-    tokio::task::spawn_blocking(work).await.map_err(crashed)
 }
 
 impl fmt::Debug for FileWriter {

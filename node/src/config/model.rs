@@ -213,7 +213,7 @@ pub enum Compression {
 pub struct Flush {
     /// Its age; default 60 s.
     pub every: Period,
-    /// Its size; default 64 MiB.
+    /// Bytes of the events in it, as they came; default 64 MiB.
     pub bytes: Size,
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::ResponseChecksumValidation;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
-use aws_sdk_s3::types::ChecksumMode;
+use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumMode};
 use bytes::Bytes;
 
 use super::answer::{self, Refused};
@@ -68,7 +68,7 @@ impl Bucket {
             .put_object()
             .bucket(&self.place.bucket)
             .key(self.place.key(name).map_err(Refused::Other)?)
-            .checksum_algorithm(self.options.algorithm())
+            .checksum_algorithm(ChecksumAlgorithm::Crc32)
             .set_server_side_encryption(self.options.encryption())
             .set_ssekms_key_id(self.options.kms_key())
             .set_bucket_key_enabled(self.options.bucket_key())

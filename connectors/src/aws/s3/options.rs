@@ -16,7 +16,8 @@ pub enum Encryption {
     Kms(Option<String>),
 }
 
-/// The checksum that S3 compares on every write, and the SDK on every whole read.
+/// The checksum of an object in parts, which S3 compares on every write, and the SDK on every whole read. One that is written at once
+/// has a CRC32, which every store knows and which is enough for its size.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Checksum {
     /// Of the whole object, in parts or not.
@@ -35,7 +36,7 @@ pub struct Options {
     pub part: usize,
     /// Encryption at rest; `None`: as the bucket says.
     pub encryption: Option<Encryption>,
-    /// What is checked.
+    /// What is checked of objects in parts.
     pub checksum: Checksum,
 }
 
