@@ -123,7 +123,7 @@ async fn encryption_and_checksums_are_as_asked() {
                 assert!(head.ssekms_key_id.is_some_and(|key| key.contains("key-1")), "{name}");
             }
             if name == "small" {
-                assert!(head.checksum_crc64_nvme.is_some(), "no checksum of {name}");
+                assert!(head.checksum_crc32.is_some(), "no checksum of {name}");
             }
         }
     }
