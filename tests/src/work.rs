@@ -46,7 +46,7 @@ pub fn standardise_from<'a>(
     let mut standardiser = Standardiser::new(&TableSchema::builtin(), first);
     standardiser.origin.shard = shard.into();
     events.into_iter().try_for_each(|event| standardiser.add(event.as_bytes()))?;
-    Ok(standardiser.rows.finish())
+    standardiser.finish()
 }
 
 /// Events one after the other, as a shard's writer has them.
@@ -85,6 +85,17 @@ impl Standardiser {
             }
         }
         Ok(())
+    }
+
+    /// The rows, once their columns were asked.
+    fn finish(&mut self) -> Result<RecordBatch, String> {
+        match self.reader.doubtful(&self.rows, 0).first() {
+            Some(row) => {
+                let line = self.next + 1 + *row as u64 - self.rows.len() as u64;
+                Err(format!("line {line}: a rule of its table is broken, or may be"))
+            }
+            None => Ok(self.rows.finish()),
+        }
     }
 }
 
@@ -129,11 +140,11 @@ pub async fn convert(
             let Some(line) = lines.next().map_err(|error| error.to_string())? else { break };
             standardiser.add(line)?;
             if standardiser.rows.len() >= TOGETHER {
-                writer.write(&standardiser.rows.finish()).await.map_err(told)?;
+                writer.write(&standardiser.finish()?).await.map_err(told)?;
             }
         }
         if !standardiser.rows.is_empty() {
-            writer.write(&standardiser.rows.finish()).await.map_err(told)?;
+            writer.write(&standardiser.finish()?).await.map_err(told)?;
         }
         writer.finish().await.map_err(told)?;
     }

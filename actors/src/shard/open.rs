@@ -10,13 +10,13 @@ use shardmill_connectors::crash;
 use shardmill_connectors::hour::Hour;
 use shardmill_connectors::parquet::Draft;
 use shardmill_connectors::ports::Start;
-use shardmill_connectors::record::{Origin, Position, Record, ShardId};
+use shardmill_connectors::record::{Origin, Position, Record, Sequence, ShardId};
 use shardmill_connectors::setsum::Tally;
 use shardmill_connectors::standardise::Rejection;
 
 use super::place::Place;
 use super::raw;
-use super::rows::{PIECE, Rows, Writing};
+use super::rows::{Rows, Writing};
 use crate::dead_letters::Letter;
 use crate::dead_letters::letter::Refused;
 use crate::shared::StreamSettings;
@@ -28,10 +28,8 @@ use crate::trace::Links;
 #[derive(Debug, Default)]
 pub struct Open {
     reading: Option<Reading>,
-    /// What is not yet a piece, and the pieces before it.
+    /// Rows in columns, each with the draft of those before.
     rows: Builders<Option<Draft>>,
-    /// There is a piece to be encoded.
-    has_piece: bool,
     /// Bytes of the records, as they came.
     taken: u64,
     raw: raw::Gathered,
@@ -103,9 +101,30 @@ pub struct Context<'a> {
 }
 
 impl Open {
-    /// Adds a record: as a row of its table and hour, or as a dead letter. `false` when another builder would have to be opened than
-    /// may be open: commit first.
-    pub fn append(&mut self, context: Context<'_>, record: &Record) -> bool {
+    /// Takes records in, each as a row of its table and hour or as a dead letter: how many. Fewer than there are when another builder
+    /// would have to be opened than may be open: commit first.
+    pub fn take(&mut self, context: Context<'_>, records: &[Record]) -> usize {
+        let before = self.invalid.len();
+        let is_full = |(number, record): (usize, &Record)| !self.add(context, (number, record));
+        let taken = records.iter().enumerate().position(is_full).unwrap_or(records.len());
+        self.ask(context, records);
+        self.invalid[before..].sort_by(|a, b| place(a).cmp(&place(b)));
+        taken
+    }
+
+    /// Asks the columns of the rows that were added, and keeps those records that are none after all.
+    fn ask(&mut self, context: Context<'_>, records: &[Record]) {
+        let Some(reading) = &self.reading else { return };
+        let origin = |record| standardise::origin(context.stream, context.shard, record);
+        let event = |number: usize| (&*records[number].data, origin(&records[number]).identity());
+        for (number, refusal) in self.rows.ask(reading, event) {
+            let record = &records[number];
+            self.refuse(context, (record, &origin(record)), refusal);
+        }
+    }
+
+    /// Adds a record; `false` when another builder would have to be opened.
+    fn add(&mut self, context: Context<'_>, (number, record): (usize, &Record)) -> bool {
         let keeps = context.stream.raw;
         if keeps && !self.raw.has_room(Hour::of(record.arrived_at)) {
             return false;
@@ -113,7 +132,7 @@ impl Open {
         let origin = self.origin_of(context, record);
         let arrived = Arrived::new(&record.data, &origin);
         let identity = arrived.identity;
-        let outcome = self.row(context, arrived);
+        let outcome = self.row(context, arrived, number);
         if keeps && outcome != Ok(false) {
             self.raw.take(&origin, record);
         }
@@ -162,7 +181,7 @@ impl Open {
     }
 
     /// Whether the record is a row now; `false` when another builder would have to be opened.
-    fn row(&mut self, context: Context<'_>, arrived: Arrived<'_>) -> Result<bool, Refusal> {
+    fn row(&mut self, context: Context<'_>, arrived: Arrived<'_>, number: usize) -> Result<bool, Refusal> {
         let reading = self.reading.get_or_insert_with(|| Reading::of(context.stream));
         if context.set_aside {
             let rejection = Rejection {
@@ -173,22 +192,19 @@ impl Open {
             return Err(Refusal { table: reading.tables().rest().clone(), rejection });
         }
         crash::poison("standardise", arrived.data);
-        let Some(builder) = self.rows.append(reading, arrived)? else { return Ok(false) };
-        self.has_piece |= builder.rows.len() >= PIECE;
-        Ok(true)
+        Ok(self.rows.add(reading, arrived, number)?.is_some())
     }
 
     /// Whether rows are to be encoded before more come.
     pub fn has_piece(&self) -> bool {
-        self.has_piece
+        self.rows.iter().any(Writing::is_piece)
     }
 
     /// Encodes pieces.
     pub async fn encode(&mut self, writing: Writing<'_>) {
-        for builder in self.rows.iter_mut().filter(|builder| builder.rows.len() >= PIECE) {
+        for builder in self.rows.iter_mut().filter(|builder| Writing::is_piece(builder)) {
             writing.encode(builder).await;
         }
-        self.has_piece = false;
     }
 
     /// Whether other tables are in force than those that the open rows were made by.
@@ -252,6 +268,11 @@ impl Open {
     }
 }
 
+/// Where the record of a letter stands in its shard.
+fn place(letter: &Letter) -> (&Sequence, u64) {
+    (&letter.origin.sequence, letter.origin.subsequence)
+}
+
 #[cfg(test)]
 mod tests {
     use async_trait::async_trait;
@@ -261,6 +282,7 @@ mod tests {
     use shardmill_connectors::ports::Objects;
     use shardmill_connectors::schema::TableSchema;
 
+    use super::super::rows::{PIECE, PIECE_TEXTS};
     use super::*;
     use crate::standardise::{Source, Tables, TablesBook, Version};
     use crate::testing::stream_settings;
@@ -303,6 +325,7 @@ mod tests {
             let read = parquet::deep(objects.clone(), &key).await.unwrap();
             assert_eq!(read, summary.tally);
             let file = parquet::open(objects.clone(), &key).await.unwrap();
+            assert_eq!(file.metadata("shardmill.shard"), Some(writing.shard));
             all.push((file.metadata("shardmill.schema").unwrap().to_owned(), read));
         }
         all
@@ -320,13 +343,13 @@ mod tests {
         for n in 1..=3 * PIECE as u64 + 7 {
             let data = format!("{{\"n\":{n},\"text\":\"{}\"}}", "some ".repeat(100)).into();
             let record = Record { data, ..record(n) };
-            assert!(open.append(context, &record));
             bytes += record.data.len() as u64;
+            assert_eq!(open.take(context, &[record]), 1);
             assert_eq!(open.has_piece(), n % PIECE as u64 == 0);
             if open.has_piece() {
                 columns = columns.max(open.bytes());
                 open.encode(Writing { lake: &lake, shard: "events/s" }).await;
-                assert!(!open.has_piece() && open.bytes() < columns, "encoded it takes less");
+                assert!(!open.has_piece() && (1..columns).contains(&open.bytes()), "encoded it takes less");
             }
         }
         assert_eq!(open.taken(), bytes);
@@ -338,6 +361,91 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_few_large_rows_are_a_piece_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = EmbeddedStream::open(folder.path(), "events", 1, Duration::from_secs(60)).unwrap();
+        let stream = stream_settings(Arc::new(log), None);
+        let shard = ShardId::from("s");
+        let context = Context { stream: &stream, shard: &shard, at: AT, set_aside: false };
+        let lake = WriteOptions::default();
+        let (mut open, mut pieces) = (Open::default(), 0);
+        for n in 1..=10 {
+            let data = format!("{{\"text\":\"{}\"}}", "x".repeat(PIECE_TEXTS / 3)).into();
+            assert_eq!(open.take(context, &[Record { data, ..record(n) }]), 1);
+            assert_eq!(open.has_piece(), n % 3 == 0, "{n}");
+            if open.has_piece() {
+                open.encode(Writing { lake: &lake, shard: "events/s" }).await;
+                pieces += 1;
+            }
+        }
+        assert_eq!(pieces, 3);
+        let mut sealed = open.seal();
+        assert_eq!(files(&mut sealed, &lake).await[0].1, sealed.read);
+    }
+
+    #[tokio::test]
+    async fn what_is_taken_before_there_is_no_room_is_asked_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = EmbeddedStream::open(folder.path(), "events", 1, Duration::from_secs(60)).unwrap();
+        let text = r#"{"$id":"r","type":"object","properties":{"n":{"type":"integer","maximum":6},
+            "timestamp":{"type":"string","format":"date-time"}}}"#;
+        let tables = Tables::one("events", Arc::new(TableSchema::load(text).unwrap()));
+        let by = crate::shared::PartitionBy::Event;
+        let stream = StreamSettings {
+            tables: Arc::new(TablesBook::fixed(tables)),
+            partition_by: by,
+            ..stream_settings(Arc::new(log), None)
+        };
+        let shard = ShardId::from("s");
+        let context = Context { stream: &stream, shard: &shard, at: AT, set_aside: false };
+        // Every one opens another hour.
+        let record = |n: u64| {
+            let hours = i64::try_from(n).unwrap();
+            let data = format!("{{\"n\":{n},\"timestamp\":\"{}\"}}", AT.plus(-3_600_000 * hours));
+            Record { data: data.into(), ..record(n) }
+        };
+        let records: Vec<Record> = (1..=20).map(record).collect();
+        let mut open = Open::default();
+        let taken = open.take(context, &records);
+        assert!((7..20).contains(&taken), "{taken}");
+        assert_eq!(open.take(context, &records[taken..]), 0, "until there was a commit");
+        let sealed = open.seal();
+        let rows: Tally = sealed.rows.iter().map(|rows| rows.tally).sum();
+        assert_eq!((rows.rows, sealed.invalid.len()), (6, taken - 6));
+        assert_eq!((sealed.read.rows, rows + sealed.invalid_tally), (taken as u64, sealed.read));
+        assert_eq!(sealed.position, Some(records[taken - 1].position.clone()));
+        assert_eq!(open.take(context, &records[taken..]), 20 - taken);
+    }
+
+    #[tokio::test]
+    async fn what_columns_refuse_is_a_letter_like_any_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = EmbeddedStream::open(folder.path(), "events", 1, Duration::from_secs(60)).unwrap();
+        let text = r#"{"$id":"r","type":"object","properties":{"n":{"type":"integer","maximum":6}}}"#;
+        let tables = Tables::one("events", Arc::new(TableSchema::load(text).unwrap()));
+        let book = Arc::new(TablesBook::fixed(tables));
+        let stream = StreamSettings { tables: book, ..stream_settings(Arc::new(log), None) };
+        let shard = ShardId::from("s");
+        let context = Context { stream: &stream, shard: &shard, at: AT, set_aside: false };
+        let mut open = Open::default();
+        let data = |n: u64| match n {
+            8 => "{\"n\":".to_owned(),
+            n => format!("{{\"n\":{n}}}"),
+        };
+        let records: Vec<Record> = (1..=9).map(|n| Record { data: data(n).into(), ..record(n) }).collect();
+        assert_eq!(open.take(context, &records), 9);
+        assert_eq!(open.take(context, &records[..0]), 0);
+        let mut sealed = open.seal();
+        let origins: Vec<&str> =
+            sealed.invalid.iter().map(|letter| letter.origin.sequence.as_str()).collect();
+        let wanted: Vec<Record> = [7, 8, 9].map(record).into();
+        assert_eq!(origins, wanted.iter().map(|one| one.position.sequence.as_str()).collect::<Vec<_>>());
+        assert!(sealed.invalid[0].reason.contains("maximum 6"), "{}", sealed.invalid[0].reason);
+        let rows = files(&mut sealed, &WriteOptions::default()).await[0].1;
+        assert_eq!((rows.rows, rows + sealed.invalid_tally), (6, sealed.read));
+    }
+
+    #[tokio::test]
     async fn a_new_version_of_the_tables_closes_what_is_open_and_is_taken_up_after() {
         let folder = tempfile::tempdir().unwrap();
         let log = EmbeddedStream::open(folder.path(), "events", 1, Duration::from_secs(60)).unwrap();
@@ -346,16 +454,16 @@ mod tests {
         let shard = ShardId::from("s");
         let context = Context { stream: &stream, shard: &shard, at: AT, set_aside: false };
         let mut open = Open::default();
-        assert!(open.append(context, &record(1)) && !open.is_outdated(&stream));
+        assert!(open.take(context, &[record(1)]) == 1 && !open.is_outdated(&stream));
         assert!(book.look().await.is_none(), "found once");
         book.settle(book.look().await.unwrap(), Ok(()));
         assert!(open.is_outdated(&stream), "the writer commits now");
-        assert!(open.append(context, &record(2)));
+        assert!(open.take(context, &[record(2)]) == 1);
         let lake = WriteOptions::default();
         let (mut sealed, first) = (open.seal(), tables("first").rest().schema.version().to_owned());
         assert_eq!(sealed.read.rows, 2);
         assert_eq!(files(&mut sealed, &lake).await, [(first, sealed.read)]);
-        assert!(open.append(context, &record(3)) && !open.is_outdated(&stream));
+        assert!(open.take(context, &[record(3)]) == 1 && !open.is_outdated(&stream));
         let (mut sealed, second) = (open.seal(), tables("second").rest().schema.version().to_owned());
         assert_eq!(files(&mut sealed, &lake).await, [(second, sealed.read)]);
     }

@@ -13,8 +13,10 @@ use shardmill_connectors::setsum::Tally;
 use super::Parts;
 use crate::standardise::{Builder, Table};
 
-/// Rows of a piece. In columns they take about ten times what they take encoded; a piece pays for the encoder that it needs.
+/// Rows of a piece. In columns they take more memory than encoded; a piece pays for the encoder that it needs.
 pub(super) const PIECE: usize = 4_096;
+/// Bytes of their texts that make a piece of fewer rows.
+pub(super) const PIECE_TEXTS: usize = 4 << 20;
 /// What an encoder holds besides the rows: pages and dictionaries of every column.
 const ENCODER_BYTES: u64 = 8 << 20;
 
@@ -31,6 +33,11 @@ impl<'a> Writing<'a> {
     /// How those of this shard are.
     pub(super) fn of(parts: &'a Parts) -> Self {
         Writing { lake: &parts.shared.lake.write, shard: &parts.name }
+    }
+
+    /// Whether what a builder has in columns is a piece.
+    pub(super) fn is_piece<X>(builder: &Builder<X>) -> bool {
+        builder.rows.len() >= PIECE || builder.rows.texts() >= PIECE_TEXTS
     }
 
     /// Encodes the rows that a builder has in columns.
@@ -65,7 +72,7 @@ pub struct Rows {
 impl Rows {
     /// All that a builder has; `None` when that is nothing.
     pub(super) fn of(builder: Builder<Option<Draft>>) -> Option<Rows> {
-        let Builder { table, hour, mut rows, tally, beside: draft } = builder;
+        let Builder { table, hour, mut rows, tally, beside: draft, .. } = builder;
         let last = (!rows.is_empty()).then(|| rows.finish());
         (tally.rows > 0).then_some(Rows { table, hour, tally, draft, last })
     }

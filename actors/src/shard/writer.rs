@@ -32,7 +32,7 @@ const TICK: Duration = Duration::from_millis(200);
 const QUIET: Duration = Duration::from_millis(500);
 /// Above this share of the node's builder budget, the writer commits what it holds.
 const CROWDED_PERCENT: u64 = 75;
-/// Records standardised before other tasks get their turn.
+/// Records standardised together, before other tasks get their turn.
 const SLICE: usize = 256;
 
 /// A commit on its way.
@@ -130,16 +130,17 @@ impl Writer {
             set_aside: batch.set_aside,
         };
         let writing = Writing::of(&self.parts);
-        for (index, record) in batch.records.iter().enumerate().skip(from) {
-            if !self.open.append(context, record) {
-                return Some(index);
-            }
+        let mut at = from;
+        for slice in batch.records[from..].chunks(SLICE) {
+            let taken = self.open.take(context, slice);
+            at += taken;
             if self.open.has_piece() {
                 self.open.encode(writing).await;
             }
-            if index % SLICE == SLICE - 1 {
-                tokio::task::yield_now().await;
+            if taken < slice.len() {
+                return Some(at);
             }
+            tokio::task::yield_now().await;
         }
         None
     }

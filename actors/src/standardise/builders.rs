@@ -27,6 +27,8 @@ pub struct Builder<X = ()> {
     pub tally: Tally,
     /// What its owner keeps beside.
     pub beside: X,
+    /// The numbers of the events that the last rows were made of, whose columns are still to be asked.
+    unasked: Vec<usize>,
 }
 
 /// Open rows by table and hour. There are few, so they are looked for one after the other.
@@ -101,31 +103,96 @@ impl<X: Default> Builders<X> {
         reading: &mut Reading,
         arrived: Arrived<'_>,
     ) -> Result<Option<&mut Builder<X>>, Refusal> {
+        let Some(place) = self.add(reading, arrived, 0)? else { return Ok(None) };
+        match self.ask(reading, |_| (arrived.data, arrived.identity)).pop() {
+            Some((_, refusal)) => Err(refusal),
+            None => Ok(self.open.get_mut(place)),
+        }
+    }
+
+    /// Appends an event, the `number`th of several whose columns are to be [asked](Builders::ask) together: the place of its builder.
+    /// `None`: as for [`Builders::append`].
+    ///
+    /// # Errors
+    /// It is no row; nothing was appended.
+    pub fn add(
+        &mut self,
+        reading: &mut Reading,
+        arrived: Arrived<'_>,
+        number: usize,
+    ) -> Result<Option<usize>, Refusal> {
         let placed = reading.place(arrived.data, arrived.origin.arrived_at)?;
-        let Some(builder) = self.builder(placed.table, placed.hour) else { return Ok(None) };
+        let Some(place) = self.place(placed.table, placed.hour) else { return Ok(None) };
+        let Some(builder) = self.open.get_mut(place) else { return Ok(None) }; // cannot be
         match placed.append(&mut builder.rows, arrived.origin) {
             Ok(()) => {
                 builder.tally.insert(arrived.identity);
-                Ok(Some(builder))
+                builder.unasked.push(number);
+                Ok(Some(place))
             }
             Err(rejection) => Err(Refusal { table: builder.table.clone(), rejection }),
         }
     }
 
-    fn builder(&mut self, table: &Arc<Table>, hour: Hour) -> Option<&mut Builder<X>> {
+    fn place(&mut self, table: &Arc<Table>, hour: Hour) -> Option<usize> {
         let is_it = |builder: &Builder<X>| {
             builder.hour == hour && (Arc::ptr_eq(&builder.table, table) || builder.table == *table)
         };
-        let place = match self.open.iter().position(is_it) {
-            Some(place) => place,
-            None if self.open.len() >= self.most => return None,
+        match self.open.iter().position(is_it) {
+            None if self.open.len() >= self.most => None,
             None => {
                 let rows = Rows::new(table.schema.clone());
                 let (table, tally, beside) = (table.clone(), Tally::default(), X::default());
-                self.open.push(Builder { table, hour, rows, tally, beside });
-                self.open.len() - 1
+                self.open.push(Builder { table, hour, rows, tally, beside, unasked: Vec::new() });
+                Some(self.open.len() - 1)
             }
+            found => found,
+        }
+    }
+}
+
+impl<X> Builders<X> {
+    /// Asks the columns of all rows that were [added](Builders::add) what only whole columns are asked, by the reading they were
+    /// added with. Events that their table does not take after all are taken out again: their numbers, and why.
+    ///
+    /// `event` knows the payload and the identity of each.
+    pub fn ask<'e>(
+        &mut self,
+        reading: &Reading,
+        event: impl Fn(usize) -> (&'e [u8], u128),
+    ) -> Vec<(usize, Refusal)> {
+        let mut refused = Vec::new();
+        for builder in self.open.iter_mut().filter(|builder| !builder.unasked.is_empty()) {
+            builder.ask(reading, &event, &mut refused);
+        }
+        refused
+    }
+}
+
+impl<X> Builder<X> {
+    fn ask<'e>(
+        &mut self,
+        reading: &Reading,
+        event: impl Fn(usize) -> (&'e [u8], u128),
+        refused: &mut Vec<(usize, Refusal)>,
+    ) {
+        let Some(from) = self.rows.len().checked_sub(self.unasked.len()) else {
+            // To carry on would let rows pass that nobody has asked.
+            unreachable!("rows are taken before their columns were asked");
         };
-        self.open.get_mut(place)
+        let mut out = Vec::new();
+        for row in reading.doubtful(&self.table, &self.rows, from) {
+            let number = self.unasked[row - from];
+            let (data, identity) = event(number);
+            // A rule may have doubted what is right.
+            let Err(rejection) = reading.check(&self.table, data) else { continue };
+            let mut one = Tally::default();
+            one.insert(identity);
+            self.tally = self.tally - one;
+            out.push(row);
+            refused.push((number, Refusal { table: self.table.clone(), rejection }));
+        }
+        self.rows.take_out(&out);
+        self.unasked.clear();
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! record ── Reading ──▶ Placed (table, hour, event) ── Builders ──▶ the open rows of that table and hour
-//!              │  ▲                    └─▶ Refusal (the table, and what it does not take)
+//!              │  ▲                    │                 └─ ask ──▶ whole columns: what is in doubt is checked once more
+//!              │  │                    └─▶ Refusal (the table, and what it does not take) ◀── and taken out
 //!              │  └─ Tables: which events go to which table, the mapping before   (in force: TablesBook)
 //!              └─▶ Refusal
 //! ```

@@ -79,14 +79,15 @@ pub struct Placed<'r> {
 /// What becomes a row.
 #[derive(Debug)]
 enum Ready<'r> {
-    /// The table takes it.
+    /// The table takes it, if its columns do.
     Read(Event<'r>),
     /// The table is still to be asked.
     Parsed(Object<'r>),
 }
 
 impl Placed<'_> {
-    /// Appends the event to rows of its table. A rejected one leaves no trace.
+    /// Appends the event to rows of its table, whose columns are still to be [asked](Reading::doubtful). A rejected one leaves no
+    /// trace.
     ///
     /// # Errors
     /// Why the table does not take it.
@@ -113,6 +114,26 @@ impl Reading {
     /// The tables it reads by.
     pub fn tables(&self) -> &Arc<Tables> {
         &self.tables
+    }
+
+    /// The rows of a table from `from` on whose events are to be [checked](Reading::check) once more, in ascending order.
+    pub(super) fn doubtful(&self, table: &Arc<Table>, rows: &Rows, from: usize) -> Vec<usize> {
+        let place = self.tables.all().iter().position(|one| Arc::ptr_eq(one, table) || one == table);
+        let reader = place.and_then(|place| self.readers.get(place));
+        // What nobody has a rule for is looked at one by one.
+        reader.map_or_else(|| (from..rows.len()).collect(), |reader| reader.doubtful(rows, from))
+    }
+
+    /// Whether an event, which was placed in this table, is a row of it.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(super) fn check(&self, table: &Table, data: &[u8]) -> Result<(), Rejection> {
+        let event = parse(data)?;
+        match self.tables.mapping().map(|mapping| mapping.change(&event)).transpose()?.flatten() {
+            None => table.schema.check(&event),
+            Some(made) => table.schema.check(&parse(made.as_bytes())?),
+        }
     }
 
     /// Where a record's event belongs.

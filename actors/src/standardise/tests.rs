@@ -1,12 +1,14 @@
 //! What goes where: every event ends in exactly one table and hour or is refused; the fast way agrees with the ordinary one; mapping
 //! comes before the table, and decides about nothing else.
 
+use arrow::record_batch::RecordBatch;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use shardmill_connectors::embedded::EmbeddedStream;
 use shardmill_connectors::fields::Fields;
 use shardmill_connectors::mapping::Mapping;
 use shardmill_connectors::schema::TableSchema;
+use shardmill_connectors::setsum::Tally;
 use shardmill_connectors::standardise::Rows;
 use tempfile::TempDir;
 
@@ -221,34 +223,70 @@ proptest! {
     #[test]
     fn every_event_ends_in_exactly_one_table_or_is_refused(
         events in prop::collection::vec((name(), -1..3_i64, timestamp()), 1..30), by_event in any::<bool>(), maps in any::<bool>(),
+        together in 2..12_usize,
     ) {
         let by = if by_event { PartitionBy::Event } else { PartitionBy::Arrival };
         // A mapping that does nothing to what counts here, but has every event go through it.
         let mapping = Mapping::compile(&json!({"constant": {"/mapped": true}})).unwrap();
         let tables = if maps { whole().mapped(mapping) } else { whole() };
         let (stream, _folder) = stream(by, tables);
-        let (mut reading, mut builders) = (Reading::of(&stream), Builders::<()>::unbounded());
+        let event = |(name, n, time): (Option<String>, i64, Value)| json!({"event": name, "n": n, "timestamp": time}).to_string();
+        let texts: Vec<String> = events.into_iter().map(event).collect();
+        let (outcomes, found) = asked_by(&stream, &texts, 1);
         let mut naive = std::collections::BTreeMap::new();
-        for (index, (name, n, time)) in events.into_iter().enumerate() {
-            let event = json!({"event": name, "n": n, "timestamp": time});
-            let text = event.to_string();
-            let origin = origin_of(index as u64, AT);
-            let outcome = builders.append(&mut reading, Arrived::new(text.as_bytes(), &origin)).map(|_| ());
+        for (index, (text, outcome)) in texts.iter().zip(&outcomes).enumerate() {
             let object = parse(text.as_bytes()).unwrap();
             let named = Fields::default().name(&object);
             let table = whole().get(wanted(named.as_deref())).unwrap().clone();
+            let origin = origin_of(index as u64, AT);
             let ordinary = hour(&stream, &object, AT)
                 .and_then(|hour| Rows::new(table.schema.clone()).append(&object, &origin).map(|()| hour));
             match ordinary {
                 Ok(hour) => {
-                    prop_assert_eq!(outcome, Ok(()), "{}", text);
-                    *naive.entry((table.name.clone(), hour)).or_insert(0_u64) += 1;
+                    prop_assert_eq!(outcome, &Ok(()), "{}", text);
+                    naive.entry((table.name.clone(), hour)).or_insert_with(Tally::default).insert(origin.identity());
                 }
-                Err(rejection) => prop_assert_eq!(outcome, Err(Refusal { table, rejection }), "{}", text),
+                Err(rejection) => prop_assert_eq!(outcome, &Err(Refusal { table, rejection }), "{}", text),
             }
         }
-        let found: Vec<_> = rows_of(builders).into_iter().filter(|(_, _, tally, _)| *tally > 0).collect();
-        let naive: Vec<_> = naive.into_iter().map(|((table, hour), n)| (table, hour, n, n as usize)).collect();
-        prop_assert_eq!(found, naive);
+        let books: Vec<_> = found.iter().map(|(table, hour, tally, _)| ((table.clone(), *hour), *tally)).collect();
+        prop_assert_eq!(books, naive.into_iter().collect::<Vec<_>>());
+        prop_assert_eq!((outcomes, found), asked_by(&stream, &texts, together), "asked together");
     }
+}
+
+/// What becomes of each event, and the books and rows of each table and hour that has some, when the columns of so many are asked
+/// together.
+#[allow(clippy::type_complexity)]
+fn asked_by(
+    stream: &StreamSettings,
+    texts: &[String],
+    together: usize,
+) -> (Vec<Result<(), Refusal>>, Vec<(String, Hour, Tally, RecordBatch)>) {
+    let (mut reading, mut builders) = (Reading::of(stream), Builders::<()>::unbounded());
+    let mut outcomes = vec![Ok(()); texts.len()];
+    for (chunk, texts) in texts.chunks(together).enumerate() {
+        let from = chunk * together;
+        let origin = |number: usize| origin_of((from + number) as u64, AT);
+        for (number, text) in texts.iter().enumerate() {
+            let origin = origin(number);
+            let arrived = Arrived::new(text.as_bytes(), &origin);
+            outcomes[from + number] = match together {
+                1 => builders.append(&mut reading, arrived).map(|there| assert!(there.is_some())),
+                _ => builders.add(&mut reading, arrived, number).map(|there| assert!(there.is_some())),
+            };
+        }
+        for (number, refusal) in
+            builders.ask(&reading, |number| (texts[number].as_bytes(), origin(number).identity()))
+        {
+            assert_eq!(std::mem::replace(&mut outcomes[from + number], Err(refusal)), Ok(()));
+        }
+    }
+    let one = |mut builder: Builder| {
+        let rows = builder.rows.finish();
+        assert_eq!(builder.tally.rows, rows.num_rows() as u64);
+        (builder.table.name.clone(), builder.hour, builder.tally, rows)
+    };
+    let all = builders.into_sorted().into_iter().map(one);
+    (outcomes, all.filter(|(_, _, tally, _)| tally.rows > 0).collect())
 }

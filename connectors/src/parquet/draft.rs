@@ -163,6 +163,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_ids_of_its_run_count() {
+        let bytes = async |options: &WriteOptions| {
+            let mut draft = Draft::new(batch(0, 1).schema(), options, &[]);
+            draft.write(batch(0, 5_000)).await;
+            draft.bytes()
+        };
+        let plain = WriteOptions { id_rows: 1 << 18, ..WriteOptions::default() };
+        let with_ids = WriteOptions { ids: Some("_sequence".to_owned()), ..plain.clone() };
+        let (without, with) = (bytes(&plain).await, bytes(&with_ids).await);
+        assert!(with >= without + 5_000 * 32, "{with} with, {without} without: a hash and a row of each");
+    }
+
+    #[tokio::test]
     async fn what_went_wrong_stays() {
         let objects = Memory::shared();
         let new = || Draft::new(batch(0, 1).schema(), &WriteOptions::default(), &[]);

@@ -269,6 +269,9 @@ impl Encoder {
     }
 }
 
+/// Rows of a page, at most. Engines skip by pages; smaller ones cost them more than they save.
+const PAGE_ROWS: usize = 20_000;
+
 /// The limits of a row group.
 #[derive(Debug, Clone, Copy)]
 struct Most {
@@ -370,9 +373,7 @@ fn properties(options: &WriteOptions) -> WriterPropertiesBuilder {
     let properties = WriterProperties::builder()
         .set_created_by(concat!("shardmill version ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_compression(codec(options.compression))
-        .set_data_page_row_count_limit(
-            std::env::var("SM_PAGE").ok().and_then(|v| v.parse().ok()).unwrap_or(20_000),
-        )
+        .set_data_page_row_count_limit(PAGE_ROWS)
         .set_dictionary_page_size_limit(dictionaries::LARGEST)
         .set_statistics_enabled(EnabledStatistics::Page);
     filters::on(properties, &options.bloom, options.row_group_rows)

@@ -154,6 +154,12 @@ impl Additional {
 }
 
 impl Bound {
+    /// Whether a whole number keeps to it.
+    #[allow(clippy::cast_precision_loss)] // the nearest double is what is asked for
+    pub(crate) fn takes(&self, number: i64) -> bool {
+        self.holds(&number.to_string(), Some(number as f64))
+    }
+
     /// Whether a number, as JSON text, keeps to it.
     fn holds(&self, raw: &str, nearest: Option<f64>) -> bool {
         // Rounding to doubles keeps the order, so two that differ decide; only equal ones need their digits compared.

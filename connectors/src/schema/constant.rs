@@ -57,6 +57,22 @@ impl Constant {
         constants.iter().any(|one| matches!(one, Constant::String(constant) if constant == text))
     }
 
+    /// The text that it is, if it is one.
+    pub(crate) fn text(&self) -> Option<&str> {
+        match self {
+            Constant::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The whole number of 64 bits that it is, if it is one.
+    pub(crate) fn whole(&self) -> Option<i64> {
+        match self {
+            Constant::Number(number) => number.exact(),
+            _ => None,
+        }
+    }
+
     /// Whether the value with this raw JSON text equals the constant. Looks no deeper than the constant is.
     pub(crate) fn equals(&self, raw: &str) -> bool {
         match (self, Kind::of(raw)) {

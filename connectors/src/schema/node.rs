@@ -85,6 +85,13 @@ pub(crate) enum Side {
     Below,
 }
 
+impl Side {
+    /// Whether numbers must be on its upper side.
+    pub(crate) fn is_lower(self) -> bool {
+        matches!(self, Side::AtLeast | Side::Above)
+    }
+}
+
 /// What an object must look like.
 #[derive(Debug, Default)]
 pub(crate) struct Shape {

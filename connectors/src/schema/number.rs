@@ -10,6 +10,11 @@ pub(crate) struct Decimal {
     point: i64,
 }
 
+/// The digits of a short number.
+const SHORT: usize = 15;
+/// The places that its point may be away from its digits.
+const SHORT_POINT: i64 = 16;
+
 /// What a number is as a 64-bit integer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Integer {
@@ -32,6 +37,13 @@ pub(crate) fn integer(text: &str) -> Integer {
 /// The double nearest to a JSON number, or `None` when it overflows.
 pub(crate) fn float(text: &str) -> Option<f64> {
     text.parse::<f64>().ok().filter(|number| number.is_finite())
+}
+
+/// The double nearest to a JSON number that is [short](Decimal::is_short); `None`: it may not be.
+#[inline]
+pub(crate) fn short(text: &str) -> Option<f64> {
+    let is_short = text.len() <= SHORT && text.bytes().all(|byte| byte != b'e' && byte != b'E');
+    if is_short { text.parse().ok() } else { None }
 }
 
 impl Decimal {
@@ -70,6 +82,20 @@ impl Decimal {
         let magnitude = places.fold(0i128, |sum, digit| sum * 10 + i128::from(digit - b'0'));
         let number = if self.negative { -magnitude } else { magnitude };
         i64::try_from(number).map_or(Integer::Beyond, Integer::Exact)
+    }
+
+    /// The whole number of 64 bits that it is, if it is one.
+    pub(crate) fn exact(&self) -> Option<i64> {
+        match self.integer() {
+            Integer::Exact(number) => Some(number),
+            Integer::Beyond | Integer::Fraction => None,
+        }
+    }
+
+    /// Whether the nearest doubles tell it from every other number that is short: up to fifteen digits survive the way to a double
+    /// and back (C's `DBL_DIG`), as long as doubles are normal.
+    pub(crate) fn is_short(&self) -> bool {
+        self.digits.len() <= SHORT && (-SHORT_POINT..=SHORT_POINT).contains(&self.point)
     }
 
     /// Whether it is a whole number, of whatever size.

@@ -1,5 +1,6 @@
 //! A column that grows by one cell at a time and knows the memory it holds.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -169,6 +170,71 @@ impl Column {
         })
     }
 
+    /// How many rows it has; those behind have no value.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether a row has a value.
+    pub(super) fn has(&self, row: usize) -> bool {
+        row < self.len && self.valid.as_ref().is_none_or(|valid| valid.get_bit(row))
+    }
+
+    /// The whole numbers of its rows; where a row has none, any. Empty for a column of something else.
+    pub(super) fn whole(&self) -> &[i64] {
+        match &self.values {
+            Values::Integer(values) => values,
+            _ => &[],
+        }
+    }
+
+    /// The same of doubles.
+    pub(super) fn numbers(&self) -> &[f64] {
+        match &self.values {
+            Values::Number(values) => values,
+            _ => &[],
+        }
+    }
+
+    /// Where the text of each row begins, and of the last one ends. Empty for a column of something else.
+    pub(super) fn ends(&self) -> &[i32] {
+        match &self.values {
+            Values::Text(_, offsets) => offsets,
+            _ => &[],
+        }
+    }
+
+    /// The text of a row; empty where it has none.
+    pub(super) fn bytes_of(&self, row: usize) -> &[u8] {
+        let Values::Text(bytes, offsets) = &self.values else { return &[] };
+        let at = |place: usize| offsets.get(place).and_then(|offset| usize::try_from(*offset).ok());
+        at(row).zip(at(row + 1)).and_then(|(from, to)| bytes.get(from..to)).unwrap_or_default()
+    }
+
+    /// Takes rows out, which come in ascending order; those behind move up.
+    pub(super) fn take_out(&mut self, rows: &[usize]) {
+        let rows = &rows[..rows.partition_point(|row| *row < self.len)];
+        let Some(first) = rows.first() else { return };
+        let ends = rows.iter().skip(1).copied().chain([self.len]);
+        let kept: Vec<Range<usize>> = rows.iter().zip(ends).map(|(row, end)| row + 1..end).collect();
+        if let Some(valid) = &mut self.valid {
+            let mut to = *first;
+            for row in kept.iter().cloned().flatten() {
+                let bit = valid.get_bit(row);
+                valid.set_bit(to, bit);
+                to += 1;
+            }
+            valid.truncate(to);
+        }
+        self.values.keep(*first, &kept);
+        self.len -= rows.len();
+    }
+
+    /// The bytes of its texts.
+    pub(super) fn texts(&self) -> usize {
+        self.values.text()
+    }
+
     /// The memory held.
     pub(super) fn bytes(&self) -> usize {
         self.values.bytes() + self.valid.as_ref().map_or(0, |valid| valid.capacity() / 8)
@@ -178,7 +244,38 @@ impl Column {
 /// Where the text ends that comes last.
 #[inline]
 fn offset(bytes: &[u8]) -> i32 {
-    i32::try_from(bytes.len()).unwrap_or(i32::MAX)
+    offset_of(bytes.len())
+}
+
+#[inline]
+fn offset_of(length: usize) -> i32 {
+    i32::try_from(length).unwrap_or(i32::MAX)
+}
+
+/// Moves what is kept up to `to`.
+fn keep<T: Copy>(values: &mut Vec<T>, mut to: usize, kept: &[Range<usize>]) {
+    for range in kept {
+        values.copy_within(range.clone(), to);
+        to += range.len();
+    }
+    values.truncate(to);
+}
+
+fn keep_texts((bytes, offsets): (&mut Vec<u8>, &mut Vec<i32>), first: usize, kept: &[Range<usize>]) {
+    let at = |offset: i32| usize::try_from(offset).unwrap_or_default();
+    let (mut row, mut end) = (first, at(offsets[first]));
+    for range in kept {
+        let (from, to) = (at(offsets[range.start]), at(offsets[range.end]));
+        bytes.copy_within(from..to, end);
+        let back = offset_of(from - end);
+        for place in range.clone() {
+            offsets[row + 1] = offsets[place + 1] - back;
+            row += 1;
+        }
+        end += to - from;
+    }
+    bytes.truncate(end);
+    offsets.truncate(row + 1);
 }
 
 impl Values {
@@ -191,6 +288,18 @@ impl Values {
             DataType::Timestamp(..) => Values::Time(Vec::new()),
             DataType::FixedSizeBinary(UUID) => Values::Uuid(Vec::new()),
             _ => Values::Text(Vec::new(), Vec::new()),
+        }
+    }
+
+    /// Keeps the rows before `first`, and of the others only these, in ascending order.
+    fn keep(&mut self, first: usize, kept: &[Range<usize>]) {
+        match self {
+            Values::Text(bytes, offsets) => keep_texts((bytes, offsets), first, kept),
+            Values::Integer(values) | Values::Time(values) => keep(values, first, kept),
+            Values::Number(values) => keep(values, first, kept),
+            Values::Boolean(values) => keep(values, first, kept),
+            Values::Date(values) => keep(values, first, kept),
+            Values::Uuid(values) => keep(values, first, kept),
         }
     }
 

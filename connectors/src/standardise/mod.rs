@@ -1,10 +1,16 @@
 //! Standardising: events to rows of typed columns.
 //!
 //! ```text
-//! text ── Reader ──▶ Event (a checked cell per member) ─────────────────────┐
+//! text ── Reader ──▶ Event (a cell of its type per member) ────────────────┐
 //!   └─ in doubt ──▶ Object ── Row::read ──▶ one checked cell per column ── Rows ──▶ columns ── finish ──▶ RecordBatch
-//!                                 └─▶ Rejection (nothing was touched yet, so a refused event leaves no trace)
+//!                                 │                                         │  ▲
+//!                                 │                                         ▼  │ take_out
+//!                                 │                              Reader::doubtful (what rules ask, of whole columns)
+//!                                 │                                         │ few rows: their events once more
+//!                                 └─▶ Rejection ◀── TableSchema::check ◀────┘
 //! ```
+//!
+//! An event that is refused leaves no trace: nothing was touched yet, or its row is taken out again.
 
 mod cell;
 mod column;
@@ -17,6 +23,7 @@ pub mod promote;
 mod reader;
 pub(crate) mod rejection;
 pub(crate) mod row;
+mod rule;
 #[cfg(test)]
 mod tests;
 pub(crate) mod time;
@@ -65,7 +72,7 @@ impl Rows {
         Ok(())
     }
 
-    /// Appends an event that a [`Reader`] of the same table has read.
+    /// Appends an event that a [`Reader`] of the same table has read. Some columns are still to be [asked](Reader::doubtful).
     pub fn append_read(&mut self, event: &Event<'_>, origin: &Origin) {
         for (place, cell) in event.cells() {
             if let Some(column) = self.columns.get_mut(place) {
@@ -91,6 +98,14 @@ impl Rows {
         self.len += 1;
     }
 
+    /// Takes rows out, which come in ascending order; those behind move up.
+    pub fn take_out(&mut self, rows: &[usize]) {
+        for column in &mut self.columns {
+            column.take_out(rows);
+        }
+        self.len -= rows.len();
+    }
+
     /// What the rows are made with.
     pub fn schema(&self) -> &TableSchema {
         &self.schema
@@ -104,6 +119,11 @@ impl Rows {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// The bytes of all texts in the rows.
+    pub fn texts(&self) -> usize {
+        self.columns.iter().map(Column::texts).sum()
     }
 
     /// The memory that the rows hold, spare capacity included.

@@ -1,5 +1,6 @@
 //! What a table's schema asks of each member of an event, in the form the fast reader wants it.
 
+use super::rule::rules;
 use crate::schema::node::Node;
 use crate::schema::types::Types;
 use crate::schema::{Column, ColumnKind, TableSchema};
@@ -22,13 +23,15 @@ pub(super) struct Member {
     pub(super) how: How,
 }
 
-/// What has to be done with a value.
+/// What has to be done with a value while it is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum How {
-    /// A string or null, nothing else is asked.
+    /// A string or null; the column is asked the rest.
     Text,
-    /// A string or null; of a string length, pattern, format and constants are asked.
-    Ruled,
+    /// A whole number; the column is asked the rest.
+    Whole,
+    /// A number; the column is asked the rest.
+    Number,
     /// JSON text of one of these types, nothing else is asked.
     Json(Types),
     /// Everything the schema says.
@@ -77,22 +80,26 @@ fn quoted(name: &str) -> Vec<u8> {
 }
 
 fn how(node: &Node, column: &Column) -> How {
-    let plain = !node.never && node.constants.is_empty() && !node.constrains_strings();
-    match column.kind {
-        ColumnKind::Text if plain => How::Text,
-        ColumnKind::Text if !node.never && node.types.is_none_or(|types| types.has(Types::STRING)) => {
-            How::Ruled
-        }
-        ColumnKind::Json
-            if plain && node.bounds.is_empty() && node.items.is_none() && node.shape.is_open() =>
-        {
-            let types = node.types.unwrap_or_else(Types::all);
-            // Whether a number is a whole one takes a look at it.
-            let by_kind = types.has(Types::NUMBER) || !types.has(Types::INTEGER);
-            if by_kind { How::Json(types) } else { How::Check }
-        }
+    if column.kind == ColumnKind::Json {
+        return json(node);
+    }
+    match (rules(node, column), column.kind) {
+        (Some(_), ColumnKind::Text) => How::Text,
+        (Some(_), ColumnKind::Integer) => How::Whole,
+        (Some(_), ColumnKind::Number) => How::Number,
         _ => How::Check,
     }
+}
+
+fn json(node: &Node) -> How {
+    let plain = !node.never && node.constants.is_empty() && !node.constrains_strings();
+    if !plain || !node.bounds.is_empty() || node.items.is_some() || !node.shape.is_open() {
+        return How::Check;
+    }
+    let types = node.types.unwrap_or_else(Types::all);
+    // Whether a number is a whole one takes a look at it.
+    let by_kind = types.has(Types::NUMBER) || !types.has(Types::INTEGER);
+    if by_kind { How::Json(types) } else { How::Check }
 }
 
 /// Whether a value that begins with this byte is of one of `types`; of numbers only what `how` lets through.

@@ -1,18 +1,25 @@
 //! Events read fast: once, from their text straight to the cells of their table, for all that events ordinarily are.
 //!
 //! What is read here is exactly what [`Row::read`](super::row::Row::read) would make of it, a test compares the two. Everything
-//! else is left to that one: broken text, an event that is refused (it explains why), names with escapes, names that come twice,
-//! values nested very deep. Producers write their fields in one order, so the name that followed last time is looked for first.
+//! else is left to that one: broken text, an event that lacks a member or has one of another type (it explains why), names with
+//! escapes, names that come twice, values nested very deep. Producers write their fields in one order, so the name that followed
+//! last time is looked for first.
+//!
+//! What is asked of texts and numbers beyond their type, how large or how long they are or which, is asked of whole columns
+//! afterwards ([`Reader::doubtful`]).
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::Rows;
 use super::cell::Cell;
 use super::column::Column;
 use super::plan::{How, Plan, is_of};
+use super::rule::Rules;
 use crate::json::scan::{Inside, Scanner};
 use crate::schema::TableSchema;
 use crate::schema::node::Additional;
+use crate::schema::number::short;
 use crate::schema::text::decode;
 
 /// Members beside the columns that are compared with each other; an event with more is left to others.
@@ -24,6 +31,7 @@ pub struct Reader {
     schema: Arc<TableSchema>,
     /// `None`: no event is read here.
     plan: Option<Plan>,
+    rules: Rules,
     scratch: Scratch,
 }
 
@@ -71,7 +79,7 @@ impl Read<'_> {
     }
 }
 
-/// An event that its table takes.
+/// An event that its table takes, if its columns do.
 #[derive(Debug)]
 pub struct Event<'r> {
     text: &'r str,
@@ -116,7 +124,14 @@ impl Reader {
             after: (1..=members).chain([0]).collect(),
             ..Scratch::default()
         };
-        Reader { schema, plan, scratch }
+        let rules = Rules::of(&schema);
+        Reader { schema, plan, rules, scratch }
+    }
+
+    /// Asks the columns what was not asked while events were read: the rows from `from` on, in ascending order, whose events are
+    /// to be [checked](TableSchema::check) once more. Few of them pass.
+    pub fn doubtful(&self, rows: &Rows, from: usize) -> Vec<usize> {
+        self.rules.doubtful(&self.schema, &rows.columns, from)
     }
 
     /// Reads an event; `None`: it has to be read in the ordinary way.
@@ -205,36 +220,35 @@ impl<'r> Reading<'r> {
         let first = scanner.peek()?;
         let how = self.plan.members.get(place)?.how;
         let slot = match how {
-            How::Text | How::Ruled if first == b'"' => {
+            How::Text if first == b'"' => {
                 let inside = scanner.string()?;
-                let text = match inside.escaped {
-                    false => Cow::Borrowed(self.text.get(inside.from..inside.to)?),
-                    true => decode(self.text.get(inside.from - 1..inside.to + 1)?)?,
-                };
-                if how == How::Ruled {
-                    self.schema.root().shape.properties.get(place)?.1.takes(&text).then_some(())?;
-                }
-                match text {
-                    Cow::Borrowed(_) => Slot::Text(inside.from, inside.to),
-                    decoded => self.decoded(decoded),
+                match inside.escaped {
+                    false => Slot::Text(inside.from, inside.to),
+                    true => self.decoded(decode(self.text.get(inside.from - 1..inside.to + 1)?)?),
                 }
             }
             How::Json(types) if first != b'n' && is_of(types, first) => {
                 let (from, to) = scanner.value()?;
                 Slot::Text(from, to)
             }
-            _ => match self.checked(scanner, place)? {
-                Some(slot) => slot,
-                None => return Some(()),
-            },
+            _ => {
+                let (from, to) = scanner.value()?;
+                let found = match number(how, self.text.get(from..to)?) {
+                    Some(cell) => Some(Slot::Other(cell)),
+                    None => self.checked((from, to), place)?,
+                };
+                match found {
+                    Some(slot) => slot,
+                    None => return Some(()),
+                }
+            }
         };
         self.scratch.cells.push((place, slot));
         Some(())
     }
 
     /// A value of which the schema asks something; `None` within: it is null.
-    fn checked(&mut self, scanner: &mut Scanner<'r>, place: usize) -> Option<Option<Slot>> {
-        let (from, to) = scanner.value()?;
+    fn checked(&mut self, (from, to): (usize, usize), place: usize) -> Option<Option<Slot>> {
         let raw = self.text.get(from..to)?;
         let (_, node) = self.schema.root().shape.properties.get(place)?;
         Some(match Cell::read(node, self.schema.columns().get(place)?, raw).ok()? {
@@ -277,5 +291,15 @@ impl<'r> Reading<'r> {
         extra.push(if extra.is_empty() { '{' } else { ',' });
         extra.extend(["\"", key, "\":", raw]);
         Some(())
+    }
+}
+
+/// A number as it ordinarily stands there.
+#[inline]
+fn number(how: How, raw: &str) -> Option<Cell<'static>> {
+    match how {
+        How::Whole => raw.parse().ok().map(Cell::Integer),
+        How::Number => short(raw).map(Cell::Number),
+        _ => None,
     }
 }

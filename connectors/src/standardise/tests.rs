@@ -200,3 +200,64 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #[test]
+    fn rows_taken_out_were_never_there(
+        events in prop::collection::vec((0..2_u8, any::<u8>()), 1..60),
+        out in prop::collection::vec(any::<bool>(), 60),
+        more in 0..3_u64,
+    ) {
+        // Members come and go, by themselves.
+        let event = |(kind, bits): (u8, u8)| {
+            let all = [
+                ("n", json!(bits)), ("x", json!(0.5)), ("b", json!(bits > 9)), ("at", json!("2026-11-20T10:00:00Z")),
+                ("day", json!("2026-11-20")), ("any", json!({"é": bits})), ("more", json!([bits])),
+                ("u", json!("2eb8aa08-aa98-11ea-b4aa-73b441d16380")),
+            ];
+            let there = all.into_iter().enumerate().filter(|(at, _)| bits >> at & 1 == u8::from(kind == 0));
+            let mut event: serde_json::Map<_, _> = there.map(|(_, (name, value))| (name.to_owned(), value)).collect();
+            event.insert("id".into(), json!(format!("ü{bits}")));
+            Value::Object(event).to_string()
+        };
+        let (mut all, mut few) = (Rows::new(schema()), Rows::new(schema()));
+        let events: Vec<String> = events.into_iter().map(event).collect();
+        for (event, is_out) in events.iter().zip(&out) {
+            append(&mut all, event).unwrap();
+            if !is_out {
+                append(&mut few, event).unwrap();
+            }
+        }
+        let out: Vec<usize> = (0..events.len()).filter(|row| out[*row]).collect();
+        all.take_out(&out);
+        for _ in 0..more {
+            append(&mut all, r#"{"id":"after","n":1,"any":1}"#).unwrap();
+            append(&mut few, r#"{"id":"after","n":1,"any":1}"#).unwrap();
+        }
+        prop_assert_eq!(all.len(), few.len());
+        prop_assert_eq!(all.finish(), few.finish());
+    }
+}
+
+#[test]
+fn columns_are_asked_in_one_go_and_only_those_rows_are_named_that_may_be_wrong() {
+    let schema = schema();
+    let (mut reader, mut rows) = (Reader::new(schema.clone()), Rows::new(schema));
+    let events = [
+        r#"{"id":"a","n":-1000}"#,
+        r#"{"id":"","n":null}"#,
+        r#"{"id":"b","n":-1001}"#,
+        r#"{"id":"é"}"#,
+        r#"{"id":"","n":-2000}"#,
+        r#"{"id":"c","n":7}"#,
+    ];
+    for event in events {
+        let read = reader.read(event.as_bytes()).expect("each value is of its type");
+        rows.append_read(&read, &origin(0));
+    }
+    assert_eq!(reader.doubtful(&rows, 0), [1, 2, 4]);
+    assert_eq!(reader.doubtful(&rows, 3), [4]);
+    rows.take_out(&[1, 2, 4]);
+    assert!(reader.doubtful(&rows, 0).is_empty());
+    assert_eq!(rows.finish().num_rows(), 3);
+}

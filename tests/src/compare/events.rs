@@ -166,7 +166,8 @@ mod tests {
         std::fs::create_dir_all(&out).unwrap();
         std::fs::write(data.join("a.ndjson"), "{\"n\":1.0,\"m\":1}\n{\"n\":2,\"m\":2}\n").unwrap();
         std::fs::write(data.join("b.txt"), "no event").unwrap();
-        let plan = Plan { events: 5, rounds: 1, segments: 1, seed: 1, only: Vec::new(), data: None };
+        let plan =
+            Plan { events: 5, rounds: 1, segments: 1, seed: 1, only: vec![], data: None, peers: vec![] };
         let found = Events::of_data(&plan, &data, &out).unwrap();
         let [events] = found.as_slice() else { panic!("{found:?}") };
         assert_eq!((events.count, events.first(9).unwrap().len()), (5, 5));
@@ -178,7 +179,8 @@ mod tests {
     #[test]
     fn generated_events_go_to_the_built_in_table() {
         let folder = tempfile::tempdir().unwrap();
-        let plan = Plan { events: 20, rounds: 1, segments: 1, seed: 1, only: Vec::new(), data: None };
+        let plan =
+            Plan { events: 20, rounds: 1, segments: 1, seed: 1, only: vec![], data: None, peers: vec![] };
         let events = Events::generate(&plan, folder.path()).unwrap();
         assert!(events.builtin && events.bytes > 20 * 400);
         assert_eq!(load(&events.schema_file).unwrap().columns(), events.schema.columns());

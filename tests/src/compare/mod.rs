@@ -47,6 +47,7 @@ use crate::harness::peers;
 /// # Errors
 /// What is missing, what a side said when it failed, or where sides have made different rows.
 pub async fn compare(plan: Plan) -> Result<Value, String> {
+    stream::peers(&plan)?; // before anything is measured
     let meter = Meter::new().await?;
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let works = works(&plan, &meter, folder.path()).await?;
@@ -76,7 +77,7 @@ async fn works(plan: &Plan, meter: &Meter, folder: &Path) -> Result<Vec<Value>, 
         }
     }
     if plan.has(Work::Stream) {
-        works.push(stream::run(&events, meter, (folder, rounds)).await?);
+        works.push(stream::run(plan, &events, meter, folder).await?);
     }
     if let Some(data) = plan.data.as_deref().filter(|_| plan.has(Work::Data)) {
         for events in Events::of_data(plan, data, folder)? {

@@ -25,12 +25,20 @@ pub struct Plan {
     /// Convert the *.ndjson files of this folder, too, each repeated until it has as many events
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// Streams are copied only by peers whose names contain one of these
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub peers: Vec<String>,
 }
 
 impl Plan {
     /// Whether this piece of work is to be done.
     pub(super) fn has(&self, work: Work) -> bool {
         self.only.is_empty() || self.only.contains(&work)
+    }
+
+    /// Whether streams are copied by this peer.
+    pub(super) fn has_peer(&self, name: &str) -> bool {
+        self.peers.is_empty() || self.peers.iter().any(|part| name.contains(part.as_str()))
     }
 
     /// How often, at least once.

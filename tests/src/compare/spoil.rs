@@ -131,7 +131,8 @@ mod tests {
     #[test]
     fn each_file_breaks_a_rule_of_its_schema_by_its_last_event() {
         let folder = tempfile::tempdir().unwrap();
-        let plan = Plan { events: 200, rounds: 1, segments: 1, seed: 1, only: Vec::new(), data: None };
+        let plan =
+            Plan { events: 200, rounds: 1, segments: 1, seed: 1, only: vec![], data: None, peers: vec![] };
         let mut events = Events::generate(&plan, folder.path()).unwrap();
         let schema = events.schema.clone();
         check(&events, &schema, folder.path(), &["string", "date-time", "object"]);

@@ -35,7 +35,7 @@ struct Size {
 /// What was measured in one run.
 #[derive(Debug, Default)]
 struct Measured {
-    lags: Vec<Lags>,
+    lags: Lags,
     peak: u64,
     refused: Value,
 }
@@ -45,7 +45,7 @@ pub async fn run(options: Options) -> Outcome {
     let size = match options.short {
         // Long enough that the start of a node, or a machine that stands still once, is less than a twentieth of it.
         true => Size { events: 12_000, per_second: 600, rounds: 1 },
-        false => Size { events: 40_000, per_second: 800, rounds: 3 },
+        false => Size { events: 40_000, per_second: 800, rounds: 2 },
     };
     let (mut pair, mut run) = (Measured::default(), Measured::default());
     for round in 1..=size.rounds {
@@ -110,7 +110,7 @@ async fn measure(size: Size, seed: u64, refusing: bool) -> Result<Measured, Stri
     node.stop().await?;
     whole(&setup, &book, &[&healthy, &other]).await?;
     let sent = book.values().map(|offered| offered.sent).collect();
-    let lags = vec![Lags { healthy: healthy.look(lag::arrivals), lake: lag::counts(sent, &looks.taken()) }];
+    let lags = Lags { healthy: healthy.look(lag::arrivals), lake: lag::counts(sent, &looks.taken()) };
     Ok(Measured { lags, peak, refused })
 }
 

@@ -21,6 +21,7 @@ mod aws_sqs;
 mod bloom;
 mod cli;
 mod cluster;
+mod commits;
 mod conformance;
 mod dedupe;
 mod erase;

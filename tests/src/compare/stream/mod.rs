@@ -25,6 +25,7 @@ use self::theirs::Theirs;
 use super::account::{Account, Meter};
 use super::agree::{Files, Questions};
 use super::events::Events;
+use super::plan::Plan;
 use super::turns::{self, Side};
 
 /// The stream.
@@ -37,11 +38,8 @@ const NOTE: &str = "the peers keep no checkpoint, read faster than Kinesis allow
                     the one over plain HTTP does not sign its requests";
 
 /// Compares.
-pub(super) async fn run(
-    events: &Events,
-    meter: &Meter,
-    (folder, rounds): (&Path, usize),
-) -> Result<Value, String> {
+pub(super) async fn run(plan: &Plan, events: &Events, meter: &Meter, folder: &Path) -> Result<Value, String> {
+    let peers = peers(plan)?;
     let servers = Arc::new(Servers::start().await?);
     eprintln!("  stream: filling it");
     fill::fill(&servers, events).await?;
@@ -58,7 +56,7 @@ pub(super) async fn run(
         folder: folder.clone(),
     };
     sides.push(Box::new(Beside { side: node, servers: servers.clone(), bucket: ours }));
-    for (name, script) in std::iter::once(PLAIN).chain(theirs::PEERS) {
+    for (name, script) in peers {
         let bucket = Bucket::create(&servers, &script.replace('_', "-"), "rows/").await?;
         buckets.push((name, bucket.clone()));
         let peer = match (name, script) {
@@ -67,7 +65,7 @@ pub(super) async fn run(
         };
         sides.push(Box::new(Beside { side: peer, servers: servers.clone(), bucket }));
     }
-    let done = turns::take("stream", events.count, &sides, rounds).await?;
+    let done = turns::take("stream", events.count, &sides, plan.rounds()).await?;
     let mut files = Vec::new();
     for (name, bucket) in buckets {
         let found = bucket.fetch(&folder.join(bucket.name())).await?;
@@ -76,6 +74,20 @@ pub(super) async fn run(
     let same = Questions::of(&events.schema).agree(&files, events.count).await?;
     let done = done.with("shards", json!(SHARDS)).with("same", same).with("note", json!(NOTE));
     Ok(done.with("input_bytes", json!(events.bytes)).json())
+}
+
+/// Who copies the stream beside us: names, and what their scripts are called.
+///
+/// # Errors
+/// The plan names one whom nobody knows.
+pub(super) fn peers(plan: &Plan) -> Result<Vec<(&'static str, &'static str)>, String> {
+    let all = [PLAIN].into_iter().chain(theirs::PEERS);
+    let is_unknown = |part: &&String| !all.clone().any(|(name, _)| name.contains(part.as_str()));
+    if let Some(unknown) = plan.peers.iter().find(is_unknown) {
+        let names: Vec<&str> = all.map(|(name, _)| name).collect();
+        return Err(format!("--peers {unknown}: there are {}", names.join("; ")));
+    }
+    Ok(all.filter(|(name, _)| plan.has_peer(name)).collect())
 }
 
 /// A side with an empty bucket, and with what the servers spend meanwhile.

@@ -6,8 +6,6 @@ mod cast;
 mod judge;
 mod stage;
 
-use std::slice;
-
 use serde_json::{Value, json};
 
 use self::cast::Trouble;
@@ -49,7 +47,7 @@ pub async fn run(options: Options) -> Outcome {
     let pair = measure(size, options.seed, false).await.map_err(|error| format!("all well: {error}"))?;
     tell("the storm");
     let run = measure(size, options.seed, true).await?;
-    let p95 = lag::p95(slice::from_ref(&pair.lags), slice::from_ref(&run.lags));
+    let p95 = lag::p95(&pair.lags, &run.lags);
     let (well, beside) = (pair.peak >> 20, run.peak >> 20);
     tell(format!("p95 lag {p95}; {well} MiB resident at most when all are well, {beside} MiB in the storm"));
     lag::alike(&p95, "five in trouble")?;
