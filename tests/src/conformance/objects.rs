@@ -10,13 +10,13 @@ use super::{check, rejected};
 /// What a server may not be able to do.
 #[derive(Debug, Clone, Copy)]
 pub struct Capabilities {
-    /// Of many that create an object at once, one is told that it did. moto looks first and writes then, and now and then tells it
-    /// two.
-    pub one_creator: bool,
+    /// Of many that create an object at once, or replace the same one, one is told that it did. moto looks first and writes then, and
+    /// now and then tells it two.
+    pub one_winner: bool,
 }
 
 /// Everything.
-pub const ALL: Capabilities = Capabilities { one_creator: true };
+pub const ALL: Capabilities = Capabilities { one_winner: true };
 
 /// Runs the suite; `make` gives a fresh, empty store.
 pub async fn objects(make: impl AsyncFn() -> Arc<dyn Objects>, can: Capabilities) {
@@ -206,7 +206,7 @@ async fn racing_creates([one, two]: [Arc<dyn Objects>; 2], can: Capabilities) {
                 winners.push(i.to_string());
             }
         }
-        assert!(winners.len() == 1 || !can.one_creator, "round {round}: one create wins, not {winners:?}");
+        assert!(winners.len() == 1 || !can.one_winner, "round {round}: one create wins, not {winners:?}");
         let kept = two.get(&format!("race/{round}/x")).await.unwrap();
         let theirs = winners.iter().any(|winner| kept == winner.as_bytes());
         assert!(theirs, "round {round}: the object is not the winner's");

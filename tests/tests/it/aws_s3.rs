@@ -56,12 +56,12 @@ async fn conform(session: &Session, options: &Options, can: Capabilities) {
         [objects(place.clone()), objects(place)]
     };
     conformance::objects::objects_shared(both, can).await;
-    conformance::documents::documents(async || documents(place())).await;
+    conformance::documents::documents(async || documents(place()), can).await;
     let both = async || {
         let place = place();
         [documents(place.clone()), documents(place)]
     };
-    conformance::documents::documents_shared(both).await;
+    conformance::documents::documents_shared(both, can).await;
     S3Objects::new(session, place(), options.clone()).probe().await.unwrap();
     S3Documents::new(session, place(), options.clone()).probe().await.unwrap();
 }
@@ -77,7 +77,7 @@ async fn moto_conforms() {
     let server = Moto::start().await.unwrap();
     // moto gives the CRC32 of an object in parts as its CRC64NVME, and the SDK rightly refuses that.
     let options = Options { checksum: Checksum::Crc32, ..Options::default() };
-    conform(&server.session(), &options, Capabilities { one_creator: false }).await;
+    conform(&server.session(), &options, Capabilities { one_winner: false }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

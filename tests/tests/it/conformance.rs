@@ -100,9 +100,9 @@ async fn embedded_stream() {
 #[tokio::test(flavor = "multi_thread")]
 async fn embedded_documents() {
     let dirs = Dirs::default();
-    conformance::documents::documents(async || dirs.fresh(documents)).await;
-    conformance::documents::documents_shared(async || dirs.fresh(|dir| [documents(dir), documents(dir)]))
-        .await;
+    conformance::documents::documents(async || dirs.fresh(documents), ALL).await;
+    let both = async || dirs.fresh(|dir| [documents(dir), documents(dir)]);
+    conformance::documents::documents_shared(both, ALL).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
