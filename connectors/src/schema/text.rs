@@ -6,10 +6,38 @@ use super::number;
 
 /// The string that this raw JSON string denotes; `None` when it holds half of a surrogate pair, which is no Unicode.
 pub(crate) fn decode(raw: &str) -> Option<Cow<'_, str>> {
-    if memchr::memchr(b'\\', raw.as_bytes()).is_some() {
-        return serde_json::from_str::<String>(raw).ok().map(Cow::Owned);
+    let inside = raw.get(1..raw.len().checked_sub(1)?)?;
+    match memchr::memchr(b'\\', inside.as_bytes()) {
+        None => Some(Cow::Borrowed(inside)),
+        Some(first) => unescaped(inside, first).or_else(|| serde_json::from_str(raw).ok()).map(Cow::Owned),
     }
-    raw.get(1..raw.len().checked_sub(1)?).map(Cow::Borrowed)
+}
+
+/// A string without its escapes, the first of which stands at `at`, in one block of memory; `None` when one of them is a code point.
+fn unescaped(inside: &str, mut at: usize) -> Option<String> {
+    let (mut text, mut rest) = (String::with_capacity(inside.len()), inside);
+    loop {
+        text.push_str(rest.get(..at)?);
+        text.push(match rest.as_bytes().get(at + 1)? {
+            b'"' => '"',
+            b'\\' => '\\',
+            b'/' => '/',
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'n' => '\n',
+            b'r' => '\r',
+            b't' => '\t',
+            _ => return None,
+        });
+        rest = rest.get(at + 2..)?;
+        match memchr::memchr(b'\\', rest.as_bytes()) {
+            Some(next) => at = next,
+            None => {
+                text.push_str(rest);
+                return Some(text);
+            }
+        }
+    }
 }
 
 /// Whether a string is one of the customary ways to write "no value" where only strings can be written.
@@ -56,7 +84,19 @@ pub(crate) fn is_plain_number(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn strings_are_what_they_denote(parts in prop::collection::vec(
+            prop_oneof!["[a-zé😀 /]{0,9}", r#"\\["\\/bfnrt]"#, r"\\u00[0-7][0-9a-f]", r"\\ud83d\\ude00", r"\\ud800"], 0..9,
+        )) {
+            let raw = format!("\"{}\"", parts.concat());
+            prop_assert_eq!(decode(&raw).map(Cow::into_owned), serde_json::from_str::<String>(&raw).ok(), "{}", raw);
+        }
+    }
 
     #[test]
     fn strings_decode() {
