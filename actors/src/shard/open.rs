@@ -275,15 +275,19 @@ fn place(letter: &Letter) -> (&Sequence, u64) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use async_trait::async_trait;
     use shardmill_connectors::embedded::{EmbeddedObjects, EmbeddedStream};
     use shardmill_connectors::failure::Failure;
     use shardmill_connectors::parquet::{self, WriteOptions};
     use shardmill_connectors::ports::Objects;
     use shardmill_connectors::schema::TableSchema;
+    use tempfile::TempDir;
 
     use super::super::rows::{PIECE, PIECE_TEXTS};
     use super::*;
+    use crate::shared::PartitionBy;
     use crate::standardise::{Source, Tables, TablesBook, Version};
     use crate::testing::stream_settings;
 
@@ -302,6 +306,24 @@ mod tests {
         async fn read(&self, known: Option<u64>) -> Result<Option<Version>, Failure> {
             Ok((known != Some(2)).then(|| Version { fingerprint: 2, tables: Ok(tables("second")) }))
         }
+    }
+
+    /// A stream of one table, whose properties are these; the folder is its log's.
+    fn stream_of(properties: &str) -> (StreamSettings, TempDir) {
+        let text = format!("{{\"$id\":\"r\",\"type\":\"object\",\"properties\":{{{properties}}}}}");
+        let tables = Tables::one("events", Arc::new(TableSchema::load(&text).unwrap()));
+        stream_by(Arc::new(TablesBook::fixed(tables)))
+    }
+
+    fn stream_by(tables: Arc<TablesBook>) -> (StreamSettings, TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let log = EmbeddedStream::open(folder.path(), "events", 1, Duration::from_secs(60)).unwrap();
+        (StreamSettings { tables, ..stream_settings(Arc::new(log), None) }, folder)
+    }
+
+    fn context(stream: &StreamSettings) -> Context<'_> {
+        static SHARD: LazyLock<ShardId> = LazyLock::new(|| ShardId::from("s"));
+        Context { stream, shard: &SHARD, at: AT, set_aside: false }
     }
 
     fn record(n: u64) -> Record {
@@ -333,11 +355,8 @@ mod tests {
 
     #[tokio::test]
     async fn pieces_of_many_rows_are_together_what_was_read() {
-        let folder = tempfile::tempdir().unwrap();
-        let log = EmbeddedStream::open(folder.path(), "events", 1, Duration::from_secs(60)).unwrap();
-        let stream = stream_settings(Arc::new(log), None);
-        let shard = ShardId::from("s");
-        let context = Context { stream: &stream, shard: &shard, at: AT, set_aside: false };
+        let (stream, _folder) = stream_of("");
+        let context = context(&stream);
         let lake = WriteOptions { row_group_rows: PIECE + 100, ..WriteOptions::default() };
         let (mut open, mut columns, mut bytes) = (Open::default(), 0, 0);
         for n in 1..=3 * PIECE as u64 + 7 {
@@ -362,11 +381,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_few_large_rows_are_a_piece_too() {
-        let folder = tempfile::tempdir().unwrap();
-        let log = EmbeddedStream::open(folder.path(), "events", 1, Duration::from_secs(60)).unwrap();
-        let stream = stream_settings(Arc::new(log), None);
-        let shard = ShardId::from("s");
-        let context = Context { stream: &stream, shard: &shard, at: AT, set_aside: false };
+        let (stream, _folder) = stream_of("");
+        let context = context(&stream);
         let lake = WriteOptions::default();
         let (mut open, mut pieces) = (Open::default(), 0);
         for n in 1..=10 {
@@ -385,19 +401,11 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_taken_before_there_is_no_room_is_asked_too() {
-        let folder = tempfile::tempdir().unwrap();
-        let log = EmbeddedStream::open(folder.path(), "events", 1, Duration::from_secs(60)).unwrap();
-        let text = r#"{"$id":"r","type":"object","properties":{"n":{"type":"integer","maximum":6},
-            "timestamp":{"type":"string","format":"date-time"}}}"#;
-        let tables = Tables::one("events", Arc::new(TableSchema::load(text).unwrap()));
-        let by = crate::shared::PartitionBy::Event;
-        let stream = StreamSettings {
-            tables: Arc::new(TablesBook::fixed(tables)),
-            partition_by: by,
-            ..stream_settings(Arc::new(log), None)
-        };
-        let shard = ShardId::from("s");
-        let context = Context { stream: &stream, shard: &shard, at: AT, set_aside: false };
+        let (mut stream, _folder) = stream_of(
+            r#""n":{"type":"integer","maximum":6},"timestamp":{"type":"string","format":"date-time"}"#,
+        );
+        stream.partition_by = PartitionBy::Event;
+        let context = context(&stream);
         // Every one opens another hour.
         let record = |n: u64| {
             let hours = i64::try_from(n).unwrap();
@@ -419,14 +427,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_columns_refuse_is_a_letter_like_any_other() {
-        let folder = tempfile::tempdir().unwrap();
-        let log = EmbeddedStream::open(folder.path(), "events", 1, Duration::from_secs(60)).unwrap();
-        let text = r#"{"$id":"r","type":"object","properties":{"n":{"type":"integer","maximum":6}}}"#;
-        let tables = Tables::one("events", Arc::new(TableSchema::load(text).unwrap()));
-        let book = Arc::new(TablesBook::fixed(tables));
-        let stream = StreamSettings { tables: book, ..stream_settings(Arc::new(log), None) };
-        let shard = ShardId::from("s");
-        let context = Context { stream: &stream, shard: &shard, at: AT, set_aside: false };
+        let (stream, _folder) = stream_of(r#""n":{"type":"integer","maximum":6}"#);
+        let context = context(&stream);
         let mut open = Open::default();
         let data = |n: u64| match n {
             8 => "{\"n\":".to_owned(),
@@ -447,12 +449,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_new_version_of_the_tables_closes_what_is_open_and_is_taken_up_after() {
-        let folder = tempfile::tempdir().unwrap();
-        let log = EmbeddedStream::open(folder.path(), "events", 1, Duration::from_secs(60)).unwrap();
         let book = Arc::new(TablesBook::followed(Arc::new(Second), tables("first"), 1));
-        let stream = StreamSettings { tables: book.clone(), ..stream_settings(Arc::new(log), None) };
-        let shard = ShardId::from("s");
-        let context = Context { stream: &stream, shard: &shard, at: AT, set_aside: false };
+        let (stream, _folder) = stream_by(book.clone());
+        let context = context(&stream);
         let mut open = Open::default();
         assert!(open.take(context, &[record(1)]) == 1 && !open.is_outdated(&stream));
         assert!(book.look().await.is_none(), "found once");

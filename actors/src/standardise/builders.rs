@@ -123,7 +123,7 @@ impl<X: Default> Builders<X> {
     ) -> Result<Option<usize>, Refusal> {
         let placed = reading.place(arrived.data, arrived.origin.arrived_at)?;
         let Some(place) = self.place(placed.table, placed.hour) else { return Ok(None) };
-        let Some(builder) = self.open.get_mut(place) else { return Ok(None) }; // cannot be
+        let builder = &mut self.open[place];
         match placed.append(&mut builder.rows, arrived.origin) {
             Ok(()) => {
                 builder.tally.insert(arrived.identity);

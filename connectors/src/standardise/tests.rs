@@ -241,23 +241,46 @@ proptest! {
 
 #[test]
 fn columns_are_asked_in_one_go_and_only_those_rows_are_named_that_may_be_wrong() {
-    let schema = schema();
-    let (mut reader, mut rows) = (Reader::new(schema.clone()), Rows::new(schema));
-    let events = [
-        r#"{"id":"a","n":-1000}"#,
-        r#"{"id":"","n":null}"#,
-        r#"{"id":"b","n":-1001}"#,
-        r#"{"id":"é"}"#,
-        r#"{"id":"","n":-2000}"#,
-        r#"{"id":"c","n":7}"#,
+    // None of these takes what a column holds where there is no value: nothing, or naught.
+    let schema = TableSchema::load(
+        r#"{"type":"object","properties":{
+            "whole":{"type":["integer","null"],"minimum":1,"maximum":9},
+            "among":{"type":["integer","null"],"enum":[null,3,5]},
+            "number":{"type":["number","null"],"minimum":0.5},
+            "length":{"type":["string","null"],"minLength":2,"maxLength":3},
+            "one_of":{"type":["string","null"],"enum":[null,"a","b"]},
+            "text":{"type":["string","null"],"pattern":"^x"}}}"#,
+    );
+    let schema = Arc::new(schema.unwrap());
+    let table = [
+        (r#"{"whole":1,"among":3,"number":0.5,"length":"ab","one_of":"a","text":"x"}"#, true),
+        ("{}", true),
+        (r#"{"whole":null,"among":null,"number":null,"length":null,"one_of":null,"text":null}"#, true),
+        (r#"{"whole":0}"#, false),
+        ("{}", true),
+        (r#"{"whole":10}"#, false),
+        (r#"{"among":4}"#, false),
+        (r#"{"number":0.4}"#, false),
+        (r#"{"length":"é"}"#, false),
+        (r#"{"length":"éüö"}"#, true),
+        (r#"{"length":"abcd"}"#, false),
+        (r#"{"one_of":"c"}"#, false),
+        (r#"{"one_of":""}"#, false),
+        (r#"{"text":"y"}"#, false),
+        ("{}", true),
     ];
-    for event in events {
+    let (mut reader, mut rows) = (Reader::new(schema.clone()), Rows::new(schema.clone()));
+    for (event, holds) in table {
         let read = reader.read(event.as_bytes()).expect("each value is of its type");
         rows.append_read(&read, &origin(0));
+        let object = Object::parse(event.as_bytes()).unwrap();
+        assert_eq!(schema.check(&object).is_ok(), holds, "{event}");
     }
-    assert_eq!(reader.doubtful(&rows, 0), [1, 2, 4]);
-    assert_eq!(reader.doubtful(&rows, 3), [4]);
-    rows.take_out(&[1, 2, 4]);
+    let broken = |from: usize| -> Vec<usize> { (from..table.len()).filter(|row| !table[*row].1).collect() };
+    for from in 0..=table.len() {
+        assert_eq!(reader.doubtful(&rows, from), broken(from), "from {from} on");
+    }
+    rows.take_out(&broken(0));
     assert!(reader.doubtful(&rows, 0).is_empty());
-    assert_eq!(rows.finish().num_rows(), 3);
+    assert_eq!(rows.finish().num_rows(), table.len() - broken(0).len());
 }

@@ -17,20 +17,16 @@ pub async fn documents(make: impl AsyncFn() -> Arc<dyn Documents>, can: Capabili
     check("listing", listing(&*make().await)).await;
     check("bodies", bodies(&*make().await)).await;
     check("keys", keys(&*make().await)).await;
-    if can.one_winner {
-        let store = make().await;
-        check("racing creates", racing_creates([store.clone(), store.clone()])).await;
-        check("racing changes", racing_changes([store.clone(), store])).await;
-    }
+    let store = make().await;
+    check("racing creates", racing_creates([store.clone(), store.clone()], can)).await;
+    check("racing changes", racing_changes([store.clone(), store], can)).await;
 }
 
 /// Runs what two handles of one store must do; `make` gives both.
 pub async fn documents_shared(make: impl AsyncFn() -> [Arc<dyn Documents>; 2], can: Capabilities) {
     check("seen by the other handle", seen_by_other(make().await)).await;
-    if can.one_winner {
-        check("racing creates of two handles", racing_creates(make().await)).await;
-        check("racing changes of two handles", racing_changes(make().await)).await;
-    }
+    check("racing creates of two handles", racing_creates(make().await, can)).await;
+    check("racing changes of two handles", racing_changes(make().await, can)).await;
 }
 
 async fn put(store: &dyn Documents, key: &str, body: &str, expected: Option<&Tag>) -> Tag {
@@ -167,7 +163,7 @@ async fn keys(store: &dyn Documents) {
     rejected(store.write("", Bytes::from_static(b"x"), None).await, "a document without a key");
 }
 
-async fn racing_creates([one, two]: [Arc<dyn Documents>; 2]) {
+async fn racing_creates([one, two]: [Arc<dyn Documents>; 2], can: Capabilities) {
     for round in 0..10 {
         let tasks: Vec<_> = (0..16)
             .map(|i| {
@@ -183,13 +179,15 @@ async fn racing_creates([one, two]: [Arc<dyn Documents>; 2]) {
                 winners.push((i, tag));
             }
         }
-        assert_eq!(winners.len(), 1, "round {round}: one create wins");
+        assert!(winners.len() == 1 || !can.one_winner, "round {round}: one create wins, not {winners:?}");
         let read = one.read(&format!("race/{round}")).await.unwrap().unwrap();
-        assert_eq!((&read.body[..], &read.tag), (winners[0].0.to_string().as_bytes(), &winners[0].1));
+        let is_read =
+            |(i, tag): &(usize, Tag)| i.to_string().as_bytes() == &read.body[..] && *tag == read.tag;
+        assert!(winners.iter().any(is_read), "round {round}: {read:?} is nobody's of {winners:?}");
     }
 }
 
-async fn racing_changes([one, two]: [Arc<dyn Documents>; 2]) {
+async fn racing_changes([one, two]: [Arc<dyn Documents>; 2], can: Capabilities) {
     const TASKS: u64 = 8;
     const EACH: u64 = 10;
     put(&*one, "counter", "0", None).await;
@@ -212,8 +210,11 @@ async fn racing_changes([one, two]: [Arc<dyn Documents>; 2]) {
     for task in tasks {
         task.await.unwrap();
     }
-    let expected = (TASKS * EACH).to_string();
-    assert_eq!(body(&*one, "counter").await, Some(expected), "a change was lost or made twice");
+    let (count, made) = (body(&*one, "counter").await.unwrap(), TASKS * EACH);
+    let count: u64 = count.parse().unwrap();
+    // Who looks first and writes then may lose changes; what it keeps, somebody has written.
+    let kept = if can.one_winner { made..=made } else { EACH..=made };
+    assert!(kept.contains(&count), "{made} changes were made, {count} are counted");
 }
 
 async fn seen_by_other([one, two]: [Arc<dyn Documents>; 2]) {

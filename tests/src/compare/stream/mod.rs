@@ -112,3 +112,32 @@ impl<S: Side> Side for Beside<S> {
         Ok(Account { beside: beside.collect(), bytes: self.bucket.bytes().await?, ..account })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(names: &[&str]) -> Result<Vec<&'static str>, String> {
+        let peers_wanted = names.iter().map(|name| (*name).to_owned()).collect();
+        let plan = Plan {
+            events: 1,
+            rounds: 1,
+            segments: 1,
+            seed: 1,
+            only: vec![],
+            data: None,
+            peers: peers_wanted,
+        };
+        peers(&plan).map(|peers| peers.into_iter().map(|(name, _)| name).collect())
+    }
+
+    #[test]
+    fn peers_are_chosen_by_parts_of_their_names() {
+        let all = chosen(&[]).unwrap();
+        assert_eq!(all.len(), 1 + theirs::PEERS.len());
+        assert_eq!(chosen(&["plain"]).unwrap(), [PLAIN.0]);
+        assert_eq!(chosen(&["polars", "plain"]).unwrap(), [all[0], all[2], all[3]]);
+        let error = chosen(&["plain", "spark"]).unwrap_err();
+        assert!(error.starts_with("--peers spark: there are ") && error.contains(all[3]), "{error}");
+    }
+}
