@@ -129,34 +129,38 @@ async fn execute(command: Command) -> ExitCode {
 
 /// Runs the proofs of these names.
 async fn prove(names: &[String], options: &Options, json: bool) -> ExitCode {
-    let mut all = true;
+    let mut broken = Vec::new();
     for name in names {
         let Some(proof) = PROOFS.iter().find(|proof| proof.name == name) else {
             let known: Vec<&str> = PROOFS.iter().map(|proof| proof.name).collect();
             eprintln!("error: there is no proof `{name}`; there are: {}", known.join(", "));
             return ExitCode::from(2);
         };
-        all &= run(proof, options.clone(), json).await;
+        broken.extend(
+            run(proof, options.clone(), json).await.err().map(|reason| format!("  {name}: {reason}")),
+        );
     }
-    if all { ExitCode::SUCCESS } else { ExitCode::from(1) }
+    if broken.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    // Said again at the end, where whoever has many of them run looks first.
+    eprintln!("{} of {} proofs do not hold:\n{}", broken.len(), names.len(), broken.join("\n"));
+    ExitCode::from(1)
 }
 
-/// Runs one proof and prints its outcome.
-async fn run(proof: &Proof, options: Options, json: bool) -> bool {
+/// Runs one proof and prints its outcome; the reason when it does not hold.
+async fn run(proof: &Proof, options: Options, json: bool) -> Result<(), String> {
     eprintln!("{}: {}", proof.name, proof.shows);
     let (started, seed) = (Instant::now(), options.seed);
     let outcome = (proof.run)(options).await;
     let seconds = started.elapsed().as_secs_f64();
-    let pass = outcome.is_ok();
-    let (figures, reason) = match outcome {
-        Ok(figures) => (figures, None),
-        Err(reason) => (json!({}), Some(reason)),
-    };
+    let (pass, reason) = (outcome.is_ok(), outcome.as_ref().err());
+    let figures = outcome.as_ref().cloned().unwrap_or_else(|_| json!({}));
     let result = json!({"name": proof.name, "pass": pass, "figures": figures, "seed": seed, "seconds": seconds, "reason": reason});
-    match (json, result["reason"].as_str()) {
+    match (json, reason) {
         (true, _) => println!("{result}"),
         (false, None) => println!("{} holds ({seconds:.1} s, seed {seed})\n{figures:#}", proof.name),
         (false, Some(reason)) => println!("{} DOES NOT HOLD (seed {seed}): {reason}", proof.name),
     }
-    pass
+    outcome.map(drop)
 }

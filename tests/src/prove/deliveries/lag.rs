@@ -21,39 +21,64 @@ pub struct Lags {
 }
 
 impl Lags {
-    /// Takes in those of another run.
-    pub fn extend(&mut self, other: Lags) {
-        self.healthy.extend(other.healthy);
-        self.lake.extend(other.lake);
+    /// The 95th percentiles: of the healthy destination and of the lake.
+    fn p95(&self) -> [i64; 2] {
+        [percentile(&self.healthy, 0.95), percentile(&self.lake, 0.95)]
     }
 }
 
-/// The 95th percentiles of a run, beside those of its pair, in which all were well.
-pub fn p95(pair: &Lags, run: &Lags) -> Value {
-    let p95 = |values: &Vec<i64>| percentile(values.clone(), 0.95);
-    json!({"healthy": {"alone": p95(&pair.healthy), "beside": p95(&run.healthy)},
-        "lake": {"alone": p95(&pair.lake), "beside": p95(&run.lake)}})
-}
+/// Pairs of runs: in one all were well, in the other one or more were not, and nobody else must notice.
+///
+/// A machine that stands still for a second shows in one run; what one destination does to another shows in each. So a pair that
+/// differs is measured again, and medians decide.
+#[derive(Debug, Default)]
+pub struct Pairs(Vec<[[i64; 2]; 2]>);
 
-/// What is allowed beside half as much again, for the figures.
-pub fn floors() -> Value {
-    json!({"healthy": FLOOR_MS, "lake": LAKE_FLOOR_MS})
-}
+impl Pairs {
+    /// Pairs there are at most.
+    const MOST: usize = 3;
 
-/// Neither the healthy destination nor the lake has noticed what they were beside of.
-pub fn alike(p95: &Value, what: &str) -> Result<(), String> {
-    for (who, floor) in [("healthy", FLOOR_MS), ("lake", LAKE_FLOOR_MS)] {
-        let of = |run: &str| p95[who][run].as_i64().unwrap_or(i64::MAX);
-        let (alone, beside) = (of("alone"), of("beside"));
-        if !is_alike(beside, alone, floor) {
-            return Err(format!("{who}: p95 lag {beside} ms beside {what}, {alone} ms without"));
+    /// Takes in a pair: whether another is to be measured.
+    pub fn add(&mut self, alone: &Lags, beside: &Lags) -> bool {
+        self.0.push([alone.p95(), beside.p95()]);
+        self.alike("").is_err() && self.0.len() < Self::MOST
+    }
+
+    /// For each of the two who must not notice: name, what is allowed beside half as much again, the medians of their p95.
+    fn medians(&self) -> [(&'static str, i64, [i64; 2]); 2] {
+        let median = |run: usize, who: usize| {
+            percentile(&self.0.iter().map(|pair| pair[run][who]).collect::<Vec<_>>(), 0.5)
+        };
+        [("healthy", FLOOR_MS, 0), ("lake", LAKE_FLOOR_MS, 1)]
+            .map(|(name, floor, who)| (name, floor, [median(0, who), median(1, who)]))
+    }
+
+    /// The figures.
+    pub fn figures(&self) -> Value {
+        let lags = |[alone, beside]: [i64; 2]| json!({"alone": alone, "beside": beside});
+        let medians = self.medians().map(|(name, _, p95)| (name.to_owned(), lags(p95)));
+        let floors = self.medians().map(|(name, floor, _)| (name.to_owned(), json!(floor)));
+        json!({"p95_ms": Value::Object(medians.into_iter().collect()), "pairs": self.0.len(),
+            "floor_ms": Value::Object(floors.into_iter().collect())})
+    }
+
+    /// Neither the healthy destination nor the lake has noticed what they were beside of.
+    pub fn alike(&self, what: &str) -> Result<(), String> {
+        for (who, floor, [alone, beside]) in self.medians() {
+            if !is_alike(beside, alone, floor) {
+                return Err(format!(
+                    "{who}: p95 lag {beside} ms beside {what}, {alone} ms without (pairs measured: {:?})",
+                    self.0
+                ));
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// The value that this share of `values` does not exceed; 0 without values.
-pub fn percentile(mut values: Vec<i64>, share: f64) -> i64 {
+pub fn percentile(values: &[i64], share: f64) -> i64 {
+    let mut values = values.to_vec();
     values.sort_unstable();
     #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     // a share of a length
@@ -106,7 +131,7 @@ mod tests {
             ((1..=20).collect(), 19),
         ];
         for (values, expected) in cases {
-            assert_eq!(percentile(values.clone(), 0.95), expected, "{values:?}");
+            assert_eq!(percentile(&values, 0.95), expected, "{values:?}");
         }
     }
 
@@ -141,14 +166,32 @@ mod tests {
         assert!(!is_alike(i64::MAX, 100, 20));
     }
 
+    fn lags(healthy: i64, lake: i64) -> Lags {
+        Lags { healthy: vec![healthy], lake: vec![lake] }
+    }
+
     #[test]
     fn both_lags_are_compared() {
-        let p95 = |healthy: i64, lake: i64| {
-            let pair = Lags { healthy: vec![100], lake: vec![400] };
-            super::p95(&pair, &Lags { healthy: vec![healthy], lake: vec![lake] })
-        };
-        assert_eq!(alike(&p95(150, 600), "others"), Ok(()));
-        assert!(alike(&p95(181, 400), "others").unwrap_err().contains("healthy"));
-        assert!(alike(&p95(100, 656), "others").unwrap_err().contains("lake"));
+        for (healthy, lake, differs) in [(150, 600, ""), (181, 400, "healthy"), (100, 656, "lake")] {
+            let mut pairs = Pairs::default();
+            assert_eq!(pairs.add(&lags(100, 400), &lags(healthy, lake)), !differs.is_empty());
+            match pairs.alike("others") {
+                Ok(()) => assert!(differs.is_empty()),
+                Err(error) => assert!(!differs.is_empty() && error.starts_with(differs), "{error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn one_pair_in_three_may_differ_and_not_two() {
+        let (well, slow) = (lags(100, 400), lags(900, 400));
+        let mut pairs = Pairs::default();
+        assert!(pairs.add(&well, &slow), "again");
+        assert!(!pairs.add(&well, &well) && pairs.alike("others").is_ok(), "the one that stood still");
+        assert_eq!(pairs.figures()["p95_ms"]["healthy"], json!({"alone": 100, "beside": 100}));
+        let mut pairs = Pairs::default();
+        assert!(pairs.add(&well, &slow) && pairs.add(&well, &slow));
+        assert!(!pairs.add(&well, &well), "three are enough");
+        assert!(pairs.alike("others").unwrap_err().contains("p95 lag 900 ms beside others, 100 ms without"));
     }
 }
