@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use shardmill_connectors::mapping::Mapping;
-use shardmill_connectors::parquet::WriteOptions;
+use shardmill_connectors::parquet::{Repeats, WriteOptions};
 use shardmill_connectors::routing::Patterns;
 use shardmill_connectors::schema::TableSchema;
 
@@ -19,17 +19,20 @@ pub struct Table {
     pub ids: Option<String>,
     /// The columns that get Bloom filters.
     pub bloom: BTreeSet<String>,
+    /// What its files have told of its columns so far.
+    pub repeats: Repeats,
 }
 
 impl Table {
     /// A table that is not de-duplicated and has no Bloom filters.
     pub fn new(name: impl Into<String>, schema: Arc<TableSchema>) -> Self {
-        Table { name: name.into(), schema, ids: None, bloom: BTreeSet::new() }
+        Table { name: name.into(), schema, ids: None, bloom: BTreeSet::new(), repeats: Repeats::default() }
     }
 
     /// How its files are written in a lake that writes like `lake`.
     pub fn write(&self, lake: &WriteOptions) -> WriteOptions {
-        WriteOptions { ids: self.ids.clone(), bloom: self.bloom.clone(), ..lake.clone() }
+        let (ids, bloom, repeats) = (self.ids.clone(), self.bloom.clone(), self.repeats.clone());
+        WriteOptions { ids, bloom, repeats, ..lake.clone() }
     }
 }
 

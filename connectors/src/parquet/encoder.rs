@@ -14,6 +14,7 @@ use parquet::schema::types::ColumnPath;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::copied::{Blank, Copied};
+use super::dictionaries::Seen;
 use super::groups::{self, Counting, Group};
 use super::ids::{Collecting, Packed, Run};
 use super::origin::Origins;
@@ -235,6 +236,9 @@ impl Encoder {
             return Err(Failure::crashed("a copied row group has fewer bytes than its footer says"));
         }
         let Some(open) = self.open.take() else { return Ok(()) };
+        for (place, seen) in &open.seen {
+            self.options.repeats.note(self.schema.field(*place).name(), seen);
+        }
         let chunks = open.columns.into_iter().map(|column| column.close().map_err(wrong));
         let chunks: Vec<_> = chunks.collect::<Result<_, _>>()?;
         let bytes: u64 = chunks.iter().map(|chunk| chunk.close().bytes_written).sum();
@@ -284,21 +288,26 @@ struct Open {
     columns: Vec<ArrowColumnWriter>,
     rows: usize,
     counting: Counting,
+    /// What is seen of the columns whose first values did not repeat, by their places.
+    seen: Vec<(usize, Seen)>,
 }
 
 impl Open {
     /// For rows that begin with those of `first`, which tell what gets a dictionary.
     fn new(schema: &SchemaRef, options: &WriteOptions, first: &RecordBatch) -> Result<Self, Failure> {
         let mut properties = properties(options);
-        for place in dictionaries::plain(first) {
-            let column = ColumnPath::from(schema.field(place).name().as_str());
-            properties = properties.set_column_dictionary_enabled(column, false);
+        let seemingly_plain = dictionaries::plain(first);
+        for name in seemingly_plain.iter().map(|place| schema.field(*place).name()) {
+            let has_dictionary = options.repeats.has(name);
+            let column = ColumnPath::from(name.as_str());
+            properties = properties.set_column_dictionary_enabled(column, has_dictionary);
         }
         // The library hands out column writers with a file only.
         let writer = columns::writer(std::io::sink(), schema, properties.build());
         let (_, factory) = writer.and_then(ArrowWriter::into_serialized_writer).map_err(wrong)?;
         let columns = factory.create_column_writers(0).map_err(wrong)?;
-        Ok(Open { columns, rows: 0, counting: Counting::default() })
+        let seen = seemingly_plain.into_iter().map(|place| (place, Seen::nothing())).collect();
+        Ok(Open { columns, rows: 0, counting: Counting::default(), seen })
     }
 
     /// About how many bytes it will have.
@@ -328,6 +337,9 @@ impl Open {
                 let missing = || Failure::crashed("encoding Parquet: a column has no writer");
                 writers.next().ok_or_else(missing)?.write(&leaf).map_err(wrong)?;
             }
+        }
+        for (place, seen) in &mut self.seen {
+            seen.add(batch.column(*place));
         }
         self.rows += batch.num_rows();
         Ok(())

@@ -28,6 +28,7 @@ pub mod write;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use dictionaries::Repeats;
 pub use draft::Draft;
 pub use ids::{Twice, listed_rows, twice};
 pub use merge::{

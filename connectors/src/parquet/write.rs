@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::aside;
 use super::copied::Copied;
+use super::dictionaries::Repeats;
 use super::encoder::Encoder;
 use super::filters;
 use super::ids::{self, Packed};
@@ -54,6 +55,9 @@ pub struct WriteOptions {
     pub id_rows: usize,
     /// The columns that get a Bloom filter in every row group that is encoded. Row groups that are copied keep what they have.
     pub bloom: BTreeSet<String>,
+    /// What row groups before have told of the table's columns.
+    #[serde(skip)]
+    pub repeats: Repeats,
 }
 
 impl Default for WriteOptions {
@@ -70,6 +74,7 @@ impl Default for WriteOptions {
             ids: None,
             id_rows: ids::MOST,
             bloom: BTreeSet::new(),
+            repeats: Repeats::default(),
         }
     }
 }

@@ -39,13 +39,6 @@ pub(crate) fn float(text: &str) -> Option<f64> {
     text.parse::<f64>().ok().filter(|number| number.is_finite())
 }
 
-/// The double nearest to a JSON number that is [short](Decimal::is_short); `None`: it may not be.
-#[inline]
-pub(crate) fn short(text: &str) -> Option<f64> {
-    let is_short = text.len() <= SHORT && text.bytes().all(|byte| byte != b'e' && byte != b'E');
-    if is_short { text.parse().ok() } else { None }
-}
-
 impl Decimal {
     /// Reads a JSON number.
     pub(crate) fn parse(text: &str) -> Decimal {

@@ -3,22 +3,43 @@
 use std::borrow::Cow;
 
 use super::number;
+use crate::json::scan;
 
 /// The string that this raw JSON string denotes; `None` when it holds half of a surrogate pair, which is no Unicode.
 pub(crate) fn decode(raw: &str) -> Option<Cow<'_, str>> {
     let inside = raw.get(1..raw.len().checked_sub(1)?)?;
-    match memchr::memchr(b'\\', inside.as_bytes()) {
-        None => Some(Cow::Borrowed(inside)),
-        Some(first) => unescaped(inside, first).or_else(|| serde_json::from_str(raw).ok()).map(Cow::Owned),
+    if memchr::memchr(b'\\', inside.as_bytes()).is_none() {
+        return Some(Cow::Borrowed(inside));
     }
+    let mut text = String::with_capacity(inside.len());
+    decode_to(raw, &mut text).then_some(Cow::Owned(text))
 }
 
-/// A string without its escapes, the first of which stands at `at`, in one block of memory; `None` when one of them is a code point.
-fn unescaped(inside: &str, mut at: usize) -> Option<String> {
-    let (mut text, mut rest) = (String::with_capacity(inside.len()), inside);
+/// Appends the string that a raw JSON string denotes; `false` when it denotes none: `text` is as it was.
+pub(crate) fn decode_to(raw: &str, text: &mut String) -> bool {
+    let before = text.len();
+    if raw.get(1..raw.len().saturating_sub(1)).and_then(|inside| unescape(inside, text)).is_some() {
+        return true;
+    }
+    text.truncate(before);
+    serde_json::from_str::<String>(raw).is_ok_and(|decoded| {
+        text.push_str(&decoded);
+        true
+    })
+}
+
+/// Appends a string without its escapes; `None` when one of them is a code point, and `text` may have a part of it.
+fn unescape(inside: &str, text: &mut String) -> Option<()> {
+    let mut rest = inside;
     loop {
+        // Between its quotes, a string holds nothing special but escapes.
+        let at = scan::plain(rest.as_bytes());
         text.push_str(rest.get(..at)?);
-        text.push(match rest.as_bytes().get(at + 1)? {
+        if at == rest.len() {
+            return Some(());
+        }
+        let [b'\\', escape, ..] = rest.as_bytes().get(at..)? else { return None };
+        text.push(match escape {
             b'"' => '"',
             b'\\' => '\\',
             b'/' => '/',
@@ -30,13 +51,6 @@ fn unescaped(inside: &str, mut at: usize) -> Option<String> {
             _ => return None,
         });
         rest = rest.get(at + 2..)?;
-        match memchr::memchr(b'\\', rest.as_bytes()) {
-            Some(next) => at = next,
-            None => {
-                text.push_str(rest);
-                return Some(text);
-            }
-        }
     }
 }
 

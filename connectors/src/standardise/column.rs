@@ -15,6 +15,8 @@ use super::cell::Cell;
 
 /// Bytes of a UUID.
 const UUID: i32 = 16;
+/// Bytes that are copied at once.
+const BLOCK: usize = 16;
 
 /// A column under construction. All start without any capacity: most columns of most shards' open hours stay small. A row without
 /// a value costs nothing until a later row has one, or the end.
@@ -58,7 +60,7 @@ impl Column {
     #[inline]
     pub(super) fn put(&mut self, row: usize, cell: &Cell<'_>) {
         match (&mut self.values, cell) {
-            (Values::Text(..), Cell::Text(text)) => return self.put_text(row, text),
+            (Values::Text(..), Cell::Text(text)) => return self.put_text(row, text.as_bytes()),
             (_, Cell::Null) => return,
             _ => self.begin(row),
         }
@@ -75,14 +77,36 @@ impl Column {
         self.is_there();
     }
 
-    /// Puts a text into `row`, which is beyond all that have one.
+    /// Puts a text, in UTF-8, into `row`, which is beyond all that have one.
     #[inline]
-    pub(super) fn put_text(&mut self, row: usize, text: &str) {
+    pub(super) fn put_text(&mut self, row: usize, text: &[u8]) {
         self.begin(row);
         if let Values::Text(bytes, offsets) = &mut self.values {
-            bytes.extend_from_slice(text.as_bytes());
+            bytes.extend_from_slice(text);
             offsets.push(offset(bytes));
             self.is_there();
+        }
+    }
+
+    /// Puts a part of a text, which begins and ends with whole characters.
+    #[inline]
+    pub(super) fn put_part(&mut self, row: usize, whole: &str, part: Range<u32>) {
+        let (from, to) = (part.start as usize, part.end as usize);
+        let whole = whole.as_bytes();
+        let block: Option<&[u8; BLOCK]> = whole.get(from..).and_then(<[u8]>::first_chunk);
+        match block {
+            Some(block) if to - from <= BLOCK => {
+                self.begin(row);
+                if let Values::Text(bytes, offsets) = &mut self.values {
+                    // Too much, and back again: that is cheaper than to copy a few bytes of which nobody knows how many.
+                    let end = bytes.len() + to - from;
+                    bytes.extend_from_slice(block);
+                    bytes.truncate(end);
+                    offsets.push(offset(bytes));
+                    self.is_there();
+                }
+            }
+            _ => self.put_text(row, whole.get(from..to).unwrap_or_default()),
         }
     }
 
@@ -145,7 +169,7 @@ impl Column {
     /// Takes the first `rows` rows, which are all; the next one is the first again.
     ///
     /// # Errors
-    /// Never, but that the types of Arrow know nothing of it.
+    /// A text is not UTF-8; whoever puts one has looked.
     pub(super) fn finish(&mut self, kind: &DataType, rows: usize) -> Result<ArrayRef, ArrowError> {
         self.begin(rows);
         let last = Extent { rows, bytes: self.values.text() };

@@ -74,11 +74,7 @@ impl Rows {
 
     /// Appends an event that a [`Reader`] of the same table has read. Some columns are still to be [asked](Reader::doubtful).
     pub fn append_read(&mut self, event: &Event<'_>, origin: &Origin) {
-        for (place, cell) in event.cells() {
-            if let Some(column) = self.columns.get_mut(place) {
-                cell.put(column, self.len);
-            }
-        }
+        event.put(&mut self.columns, self.len);
         self.end(event.extra(), origin);
     }
 
@@ -87,11 +83,11 @@ impl Rows {
         let (row, data) = (self.len, self.schema.columns().len());
         if let Some([rest, stream, shard, sequence, subsequence, arrived_at]) = self.columns.get_mut(data..) {
             if let Some(extra) = extra {
-                rest.put_text(row, extra);
+                rest.put_text(row, extra.as_bytes());
             }
-            stream.put_text(row, &origin.stream);
-            shard.put_text(row, &origin.shard);
-            sequence.put_text(row, origin.sequence.as_str());
+            stream.put_text(row, origin.stream.as_bytes());
+            shard.put_text(row, origin.shard.as_bytes());
+            sequence.put_text(row, origin.sequence.as_str().as_bytes());
             subsequence.put(row, &Cell::Integer(i64::try_from(origin.subsequence).unwrap_or(i64::MAX)));
             arrived_at.put(row, &Cell::Time(origin.arrived_at.0.saturating_mul(1000)));
         }

@@ -1,6 +1,7 @@
 //! What a table's schema asks of each member of an event, in the form the fast reader wants it.
 
 use super::rule::rules;
+use crate::json::scan::Name;
 use crate::schema::node::Node;
 use crate::schema::types::Types;
 use crate::schema::{Column, ColumnKind, TableSchema};
@@ -18,8 +19,8 @@ pub(super) struct Plan {
 /// A member that becomes a cell.
 #[derive(Debug)]
 pub(super) struct Member {
-    /// Its name as it stands in an event, with quotes; empty when it can only stand there with escapes.
-    pub(super) quoted: Vec<u8>,
+    /// Its name; `None` when it only stands in an event with escapes.
+    pub(super) name: Option<Name>,
     pub(super) how: How,
 }
 
@@ -51,31 +52,26 @@ impl Plan {
             .properties
             .iter()
             .zip(schema.columns())
-            .map(|((name, node), column)| Member { quoted: quoted(name), how: how(node, column) });
+            .map(|((name, node), column)| Member { name: Name::new(name), how: how(node, column) });
         let members: Vec<Member> = members.collect();
-        let longest = members.iter().map(|member| member.quoted.len()).max().unwrap_or_default();
+        let length = |member: &Member| member.name.as_ref().map(|name| name.bytes().len());
+        let longest = members.iter().filter_map(length).max().unwrap_or_default();
         let mut by_length = vec![Vec::new(); longest + 1];
-        for (place, member) in members.iter().enumerate().filter(|(_, member)| !member.quoted.is_empty()) {
-            by_length[member.quoted.len()].push(place);
+        for (place, member) in members.iter().enumerate() {
+            if let Some(length) = length(member) {
+                by_length[length].push(place);
+            }
         }
         Some(Plan { members, by_length, required: required? })
     }
 
     /// The place of the member with this name, which stands in its event without escapes.
     pub(super) fn place(&self, name: &str) -> Option<usize> {
-        let places = self.by_length.get(name.len() + 2)?;
+        let places = self.by_length.get(name.len())?;
         let is_it = |place: &usize| {
-            let quoted = &self.members[*place].quoted;
-            &quoted[1..quoted.len() - 1] == name.as_bytes()
+            self.members[*place].name.as_ref().is_some_and(|member| member.bytes() == name.as_bytes())
         };
         places.iter().copied().find(is_it)
-    }
-}
-
-fn quoted(name: &str) -> Vec<u8> {
-    match name.bytes().any(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)) {
-        true => Vec::new(),
-        false => format!("\"{name}\"").into_bytes(),
     }
 }
 

@@ -16,11 +16,10 @@ use super::cell::Cell;
 use super::column::Column;
 use super::plan::{How, Plan, is_of};
 use super::rule::Rules;
-use crate::json::scan::{Inside, Scanner};
+use crate::json::scan::{Inside, Number, Plain, Scanner};
 use crate::schema::TableSchema;
 use crate::schema::node::Additional;
-use crate::schema::number::short;
-use crate::schema::text::decode;
+use crate::schema::text::decode_to;
 
 /// Members beside the columns that are compared with each other; an event with more is left to others.
 const FEW: usize = 32;
@@ -38,9 +37,12 @@ pub struct Reader {
 /// What an event is read into.
 #[derive(Debug, Default)]
 struct Scratch {
-    cells: Vec<(usize, Slot)>,
-    /// Texts that had escapes.
-    decoded: Vec<String>,
+    /// Cells that are not null with their places, as far as `filled`; a member is one cell at most.
+    cells: Vec<(u32, Slot)>,
+    filled: usize,
+    /// Texts that had escapes, one behind the other.
+    decoded: String,
+    uuids: Vec<[u8; 16]>,
     extra: String,
     /// Where the names of `extra` stand in the event.
     names: Vec<Inside>,
@@ -52,31 +54,31 @@ struct Scratch {
     after: Vec<usize>,
 }
 
-/// The cell of a column, which borrows nothing.
-#[derive(Debug, Clone)]
+/// The cell of a column, which borrows nothing. Small: every value of every event goes through one.
+#[derive(Debug, Clone, Copy)]
 enum Slot {
-    /// Where it stands in the event.
-    Text(usize, usize),
-    /// Its place among the decoded ones.
-    Decoded(usize),
-    Other(Cell<'static>),
+    /// From where to where it stands in the event.
+    Text(u32, u32),
+    /// From where to where it stands in what was decoded.
+    Decoded(u32, u32),
+    Integer(i64),
+    Number(f64),
+    Boolean(bool),
+    Time(i64),
+    Date(i32),
+    /// Its place among the others.
+    Uuid(u32),
 }
 
-/// A cell as it was read.
-#[derive(Debug)]
-pub(super) enum Read<'e> {
-    Text(&'e str),
-    Other(&'e Cell<'static>),
-}
-
-impl Read<'_> {
-    #[inline]
-    pub(super) fn put(&self, column: &mut Column, row: usize) {
-        match self {
-            Read::Text(text) => column.put_text(row, text),
-            Read::Other(cell) => column.put(row, cell),
-        }
+impl Slot {
+    fn text(from: usize, to: usize) -> Slot {
+        Slot::Text(short(from), short(to))
     }
+}
+
+/// A place in an event; it is not as large as that it could not be told.
+fn short(place: usize) -> u32 {
+    u32::try_from(place).unwrap_or(u32::MAX)
 }
 
 /// An event that its table takes, if its columns do.
@@ -89,23 +91,34 @@ pub struct Event<'r> {
 impl Event<'_> {
     /// The moment in the column at `place`, in microseconds, when it has one.
     pub fn time(&self, place: usize) -> Option<i64> {
-        self.scratch.cells.iter().find_map(|(at, slot)| match slot {
-            Slot::Other(Cell::Time(micros)) if *at == place => Some(*micros),
+        self.cells().iter().find_map(|(at, slot)| match slot {
+            Slot::Time(micros) if *at as usize == place => Some(*micros),
             _ => None,
         })
     }
 
-    /// Every cell that is not null, by its place.
-    #[inline]
-    pub(super) fn cells(&self) -> impl Iterator<Item = (usize, Read<'_>)> {
-        self.scratch.cells.iter().map(|(place, slot)| {
-            let cell = match slot {
-                Slot::Text(from, to) => Read::Text(self.text.get(*from..*to).unwrap_or_default()),
-                Slot::Decoded(at) => Read::Text(self.scratch.decoded.get(*at).map_or("", String::as_str)),
-                Slot::Other(cell) => Read::Other(cell),
-            };
-            (*place, cell)
-        })
+    fn cells(&self) -> &[(u32, Slot)] {
+        self.scratch.cells.get(..self.scratch.filled).unwrap_or_default()
+    }
+
+    /// Puts every cell that is not null into its column.
+    pub(super) fn put(&self, columns: &mut [Column], row: usize) {
+        for (place, slot) in self.cells() {
+            let Some(column) = columns.get_mut(*place as usize) else { continue };
+            match *slot {
+                Slot::Text(from, to) => column.put_part(row, self.text, from..to),
+                Slot::Decoded(from, to) => column.put_part(row, &self.scratch.decoded, from..to),
+                Slot::Integer(number) => column.put(row, &Cell::Integer(number)),
+                Slot::Number(number) => column.put(row, &Cell::Number(number)),
+                Slot::Boolean(truth) => column.put(row, &Cell::Boolean(truth)),
+                Slot::Time(micros) => column.put(row, &Cell::Time(micros)),
+                Slot::Date(days) => column.put(row, &Cell::Date(days)),
+                Slot::Uuid(at) => {
+                    let uuid = self.scratch.uuids.get(at as usize).copied().unwrap_or_default();
+                    column.put(row, &Cell::Uuid(uuid));
+                }
+            }
+        }
     }
 
     /// A JSON object of the members that are no columns, if there are any.
@@ -120,6 +133,7 @@ impl Reader {
         let plan = Plan::of(&schema);
         let members = plan.as_ref().map_or(0, |plan| plan.members.len());
         let scratch = Scratch {
+            cells: vec![(0, Slot::Boolean(false)); members],
             seen: vec![0; members],
             after: (1..=members).chain([0]).collect(),
             ..Scratch::default()
@@ -136,6 +150,7 @@ impl Reader {
 
     /// Reads an event; `None`: it has to be read in the ordinary way.
     pub fn read<'r>(&'r mut self, data: &'r [u8]) -> Option<Event<'r>> {
+        u32::try_from(data.len()).ok()?;
         let (text, plan) = (std::str::from_utf8(data).ok()?, self.plan.as_ref()?);
         self.scratch.clear();
         let mut reading = Reading { schema: &self.schema, plan, scratch: &mut self.scratch, text };
@@ -146,8 +161,9 @@ impl Reader {
 
 impl Scratch {
     fn clear(&mut self) {
-        self.cells.clear();
+        self.filled = 0;
         self.decoded.clear();
+        self.uuids.clear();
         self.extra.clear();
         self.names.clear();
         self.turn += 1;
@@ -189,12 +205,13 @@ impl<'r> Reading<'r> {
     fn member(&mut self, scanner: &mut Scanner<'r>, before: usize) -> Option<usize> {
         (scanner.peek()? == b'"').then_some(())?;
         let expected = self.scratch.after.get(before).copied().unwrap_or_default();
-        let quoted = self.plan.members.get(expected).map_or(&b""[..], |member| &member.quoted);
-        if !quoted.is_empty() && scanner.takes_all(quoted) {
+        let name = self.plan.members.get(expected).and_then(|member| member.name.as_ref());
+        if name.is_some_and(|name| scanner.takes_name(name)) {
             self.cell(scanner, expected)?;
             return Some(expected);
         }
         let name = scanner.string().filter(|name| !name.escaped)?;
+        scanner.takes(b':').then_some(())?;
         match self.plan.place(self.text.get(name.from..name.to)?) {
             Some(place) => {
                 if let Some(after) = self.scratch.after.get_mut(before) {
@@ -210,9 +227,9 @@ impl<'r> Reading<'r> {
         }
     }
 
+    /// Reads the value of the member at `place`.
     #[inline]
     fn cell(&mut self, scanner: &mut Scanner<'r>, place: usize) -> Option<()> {
-        scanner.takes(b':').then_some(())?;
         let seen = self.scratch.seen.get_mut(place)?;
         if std::mem::replace(seen, self.scratch.turn) == self.scratch.turn {
             return None;
@@ -223,27 +240,31 @@ impl<'r> Reading<'r> {
             How::Text if first == b'"' => {
                 let inside = scanner.string()?;
                 match inside.escaped {
-                    false => Slot::Text(inside.from, inside.to),
-                    true => self.decoded(decode(self.text.get(inside.from - 1..inside.to + 1)?)?),
+                    false => Slot::text(inside.from, inside.to),
+                    true => self.decoded((inside.from - 1, inside.to + 1))?,
                 }
             }
             How::Json(types) if first != b'n' && is_of(types, first) => {
                 let (from, to) = scanner.value()?;
-                Slot::Text(from, to)
+                Slot::text(from, to)
+            }
+            How::Whole | How::Number if matches!(first, b'-' | b'0'..=b'9') => {
+                let Number { from, to, plain } = scanner.number()?;
+                match plain.and_then(|plain| ordinary(how, plain)) {
+                    Some(slot) => slot,
+                    None => self.checked((from, to), place)??,
+                }
             }
             _ => {
-                let (from, to) = scanner.value()?;
-                let found = match number(how, self.text.get(from..to)?) {
-                    Some(cell) => Some(Slot::Other(cell)),
-                    None => self.checked((from, to), place)?,
-                };
-                match found {
+                let found = scanner.value()?;
+                match self.checked(found, place)? {
                     Some(slot) => slot,
                     None => return Some(()),
                 }
             }
         };
-        self.scratch.cells.push((place, slot));
+        *self.scratch.cells.get_mut(self.scratch.filled)? = (short(place), slot);
+        self.scratch.filled += 1;
         Some(())
     }
 
@@ -254,21 +275,30 @@ impl<'r> Reading<'r> {
         Some(match Cell::read(node, self.schema.columns().get(place)?, raw).ok()? {
             Cell::Null => None,
             // Either the whole text or what is between its quotes.
-            Cell::Text(Cow::Borrowed(text)) if text.len() == raw.len() => Some(Slot::Text(from, to)),
-            Cell::Text(Cow::Borrowed(_)) => Some(Slot::Text(from + 1, to - 1)),
-            Cell::Text(Cow::Owned(text)) => Some(self.decoded(Cow::Owned(text))),
-            Cell::Integer(number) => Some(Slot::Other(Cell::Integer(number))),
-            Cell::Number(number) => Some(Slot::Other(Cell::Number(number))),
-            Cell::Boolean(truth) => Some(Slot::Other(Cell::Boolean(truth))),
-            Cell::Time(micros) => Some(Slot::Other(Cell::Time(micros))),
-            Cell::Date(days) => Some(Slot::Other(Cell::Date(days))),
-            Cell::Uuid(bytes) => Some(Slot::Other(Cell::Uuid(bytes))),
+            Cell::Text(Cow::Borrowed(text)) if text.len() == raw.len() => Some(Slot::text(from, to)),
+            Cell::Text(Cow::Borrowed(_)) => Some(Slot::text(from + 1, to - 1)),
+            Cell::Text(Cow::Owned(text)) => {
+                let begin = self.scratch.decoded.len();
+                self.scratch.decoded.push_str(&text);
+                Some(Slot::Decoded(short(begin), short(self.scratch.decoded.len())))
+            }
+            Cell::Integer(number) => Some(Slot::Integer(number)),
+            Cell::Number(number) => Some(Slot::Number(number)),
+            Cell::Boolean(truth) => Some(Slot::Boolean(truth)),
+            Cell::Time(micros) => Some(Slot::Time(micros)),
+            Cell::Date(days) => Some(Slot::Date(days)),
+            Cell::Uuid(bytes) => {
+                self.scratch.uuids.push(bytes);
+                Some(Slot::Uuid(short(self.scratch.uuids.len() - 1)))
+            }
         })
     }
 
-    fn decoded(&mut self, text: Cow<'_, str>) -> Slot {
-        self.scratch.decoded.push(text.into_owned());
-        Slot::Decoded(self.scratch.decoded.len() - 1)
+    /// Decodes the string with its quotes that stands there.
+    fn decoded(&mut self, (from, to): (usize, usize)) -> Option<Slot> {
+        let begin = self.scratch.decoded.len();
+        let done = decode_to(self.text.get(from..to)?, &mut self.scratch.decoded);
+        done.then(|| Slot::Decoded(short(begin), short(self.scratch.decoded.len())))
     }
 
     /// Reads a member that no column holds.
@@ -279,7 +309,6 @@ impl<'r> Reading<'r> {
             return None;
         }
         self.scratch.names.push(name);
-        scanner.takes(b':').then_some(())?;
         let (from, to) = scanner.value()?;
         let raw = self.text.get(from..to)?;
         match &self.schema.root().shape.additional {
@@ -294,12 +323,11 @@ impl<'r> Reading<'r> {
     }
 }
 
-/// A number as it ordinarily stands there.
+/// A number that is written in the ordinary way, for a column of its kind.
 #[inline]
-fn number(how: How, raw: &str) -> Option<Cell<'static>> {
+fn ordinary(how: How, number: Plain) -> Option<Slot> {
     match how {
-        How::Whole => raw.parse().ok().map(Cell::Integer),
-        How::Number => short(raw).map(Cell::Number),
-        _ => None,
+        How::Whole => number.whole().map(Slot::Integer),
+        _ => number.double().map(Slot::Number),
     }
 }
