@@ -171,7 +171,7 @@ struct Lines {
 
 impl Lines {
     fn of(source: File) -> Self {
-        Lines { source: BufReader::with_capacity(1 << 20, source), taken: 0, long: Vec::new() }
+        Lines { source: BufReader::with_capacity(1 << 17, source), taken: 0, long: Vec::new() }
     }
 
     fn next(&mut self) -> std::io::Result<Option<&[u8]>> {

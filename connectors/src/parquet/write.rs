@@ -233,6 +233,7 @@ impl fmt::Debug for FileWriter {
 mod tests {
     use std::sync::Arc;
 
+    use ::parquet::file::metadata::RowGroupMetaData;
     use ::parquet::file::reader::{FileReader, SerializedFileReader};
 
     use super::*;
@@ -275,21 +276,40 @@ mod tests {
         assert_eq!(with.clone().with_id_bytes(with.id_bytes(700)).id_rows, 700);
     }
 
-    #[tokio::test]
-    async fn only_columns_whose_values_repeat_get_a_dictionary() {
+    /// Writes a file; for each of its row groups, whether these columns have a dictionary.
+    async fn dictionaries(batch: &RecordBatch, options: &WriteOptions, columns: [&str; 2]) -> Vec<[bool; 2]> {
         let objects = Memory::shared();
-        let batch = rows(&(0..200).map(|i| ("s", "a", i)).collect::<Vec<_>>());
-        let options = WriteOptions::default();
-        let mut writer = FileWriter::create(&*objects, "f", batch.schema(), &options, &[]).await.unwrap();
-        writer.write(&batch).await.unwrap();
+        let mut writer = FileWriter::create(&*objects, "f", batch.schema(), options, &[]).await.unwrap();
+        writer.write(batch).await.unwrap();
         writer.finish().await.unwrap();
         let file = SerializedFileReader::new(objects.get("f").await.unwrap()).unwrap();
-        let group = file.metadata().row_group(0);
-        let of = |name: &str| {
+        let of = |group: &RowGroupMetaData, name: &str| {
             let mut columns = group.columns().iter();
-            columns.find(|column| column.column_path().string() == name).unwrap().dictionary_page_offset()
+            let column = columns.find(|column| column.column_path().string() == name).unwrap();
+            column.dictionary_page_offset().is_some()
         };
-        assert!(of("_shard").is_some() && of("_sequence").is_none());
+        let groups = file.metadata().row_groups().iter();
+        groups.map(|group| columns.map(|name| of(group, name))).collect()
+    }
+
+    #[tokio::test]
+    async fn only_columns_whose_values_repeat_get_a_dictionary() {
+        let batch = rows(&(0..200).map(|i| ("s", "a", i)).collect::<Vec<_>>());
+        let found = dictionaries(&batch, &WriteOptions::default(), ["_shard", "_sequence"]).await;
+        assert_eq!(found, [[true, false]]);
+    }
+
+    #[tokio::test]
+    async fn what_repeats_late_has_a_dictionary_from_the_next_row_group_of_the_table_on() {
+        let late = rows(&(0..25_000).map(|i| ("s", "a", i % 4_000)).collect::<Vec<_>>());
+        let options = WriteOptions { row_group_rows: 12_500, ..WriteOptions::default() };
+        let columns = ["_shard", "_sequence"];
+        assert_eq!(dictionaries(&late, &options, columns).await, [[true, false], [true, true]]);
+        let next = dictionaries(&late, &options.clone(), columns).await;
+        assert_eq!(next, [[true, true]; 2], "another file of the same table");
+        let never = rows(&(0..25_000).map(|i| ("s", "a", i)).collect::<Vec<_>>());
+        let found = dictionaries(&never, &options, columns).await;
+        assert_eq!(found, [[true, true], [true, false]], "until it repeats no more");
     }
 
     #[tokio::test]

@@ -16,7 +16,7 @@ use super::cell::Cell;
 /// Bytes of a UUID.
 const UUID: i32 = 16;
 /// Bytes that are copied at once.
-const BLOCK: usize = 16;
+pub(super) const BLOCK: usize = 16;
 
 /// A column under construction. All start without any capacity: most columns of most shards' open hours stay small. A row without
 /// a value costs nothing until a later row has one, or the end.
@@ -135,7 +135,8 @@ impl Column {
         let Extent { rows, bytes } = self.last;
         match &mut self.values {
             Values::Text(text, offsets) => {
-                text.reserve_exact(bytes);
+                // A little more than that mostly spares them to move.
+                text.reserve_exact(bytes + bytes / 8);
                 offsets.reserve_exact(rows + usize::from(rows > 0));
                 offsets.resize(1, 0);
             }
@@ -235,6 +236,16 @@ impl Column {
         at(row).zip(at(row + 1)).and_then(|(from, to)| bytes.get(from..to)).unwrap_or_default()
     }
 
+    /// The text of a row as [`short_text`] makes it; `None`: it is longer, or stands so near the end that it has to be compared otherwise.
+    #[inline]
+    pub(super) fn short_of(&self, row: usize) -> Option<ShortText> {
+        let Values::Text(bytes, offsets) = &self.values else { return None };
+        let (from, to) =
+            (usize::try_from(*offsets.get(row)?).ok()?, usize::try_from(*offsets.get(row + 1)?).ok()?);
+        let block = bytes.get(from..)?.first_chunk()?;
+        (to - from <= BLOCK).then(|| short_text(block, to - from))
+    }
+
     /// Takes rows out, which come in ascending order; those behind move up.
     pub(super) fn take_out(&mut self, rows: &[usize]) {
         let rows = &rows[..rows.partition_point(|row| *row < self.len)];
@@ -263,6 +274,16 @@ impl Column {
     pub(super) fn bytes(&self) -> usize {
         self.values.bytes() + self.valid.as_ref().map_or(0, |valid| valid.capacity() / 8)
     }
+}
+
+/// A text of at most sixteen bytes, to be compared at once: how long it is, and its bytes.
+pub(super) type ShortText = (usize, u128);
+
+/// The first `length` bytes of a block, sixteen at most.
+#[inline]
+pub(super) fn short_text(block: &[u8; BLOCK], length: usize) -> ShortText {
+    let beyond = u128::BITS - 8 * u32::try_from(length.min(BLOCK)).unwrap_or_default();
+    (length, u128::from_le_bytes(*block).checked_shl(beyond).unwrap_or_default())
 }
 
 /// Where the text ends that comes last.

@@ -3,7 +3,7 @@
 //! A rule passes no value that the schema refuses. It may doubt one that the schema takes, a number that was rounded on its way into
 //! the column: whoever asks has every row that is named here looked at by [`TableSchema::check`], which also explains.
 
-use super::column::Column;
+use super::column::{BLOCK, Column, ShortText, short_text};
 use crate::schema::constant::Constant;
 use crate::schema::node::{Bound, Node, Side};
 use crate::schema::types::Types;
@@ -165,8 +165,12 @@ impl Rule {
                 }
             }
             Rule::OneOf(texts) => {
-                let is_one = |row: &usize| texts.iter().any(|text| text.as_bytes() == column.bytes_of(*row));
-                rows.extend((from..column.len()).filter(|row| !is_one(row) && column.has(*row)));
+                let short: Vec<ShortText> = texts.iter().filter_map(|text| short(text)).collect();
+                let is_one = |row: usize| match column.short_of(row) {
+                    Some(found) => short.contains(&found),
+                    None => texts.iter().any(|text| text.as_bytes() == column.bytes_of(row)),
+                };
+                rows.extend((from..column.len()).filter(|row| !is_one(*row) && column.has(*row)));
             }
             Rule::Text => texts_of(column, |text| node.takes(text), from, rows),
         }
@@ -181,6 +185,13 @@ fn values<T>(column: &Column, values: &[T], holds: impl Fn(&T) -> bool, from: us
     }
     let broken = values.iter().enumerate().filter(|(_, value)| !holds(value)).map(|(at, _)| from + at);
     rows.extend(broken.filter(|row| column.has(*row)));
+}
+
+/// A text as a column has it, if it is short.
+fn short(text: &str) -> Option<ShortText> {
+    let mut block = [0; BLOCK];
+    block.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
+    Some(short_text(&block, text.len()))
 }
 
 fn texts_of(column: &Column, holds: impl Fn(&str) -> bool, from: usize, rows: &mut Vec<usize>) {
@@ -233,6 +244,24 @@ mod tests {
         ];
         for (property, wanted) in table {
             assert_eq!(of(property), wanted, "{property}");
+        }
+    }
+
+    #[test]
+    fn texts_are_one_of_several_whatever_their_length_and_what_stands_behind_them() {
+        let texts = ["", "a", "b", "ab", "fifteen bytes..", "sixteen bytes...", "seventeen bytes..", "é"];
+        for allowed in 0..texts.len() {
+            let mut column = Column::new(&arrow::datatypes::DataType::Utf8);
+            for (row, text) in texts.iter().enumerate() {
+                column.put_text(row, text.as_bytes());
+            }
+            let rule = Rule::OneOf(vec![texts[allowed].to_owned(), "another".to_owned()]);
+            let mut rows = Vec::new();
+            let text = r#"{"type":"object","properties":{"a":{"type":"string"}}}"#;
+            let schema = TableSchema::load(text).unwrap();
+            rule.ask(&column, &schema.root().shape.properties[0].1, 0, &mut rows);
+            let others: Vec<usize> = (0..texts.len()).filter(|row| *row != allowed).collect();
+            assert_eq!(rows, others, "{}", texts[allowed]);
         }
     }
 
