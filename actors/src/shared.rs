@@ -12,7 +12,7 @@ use shardmill_cluster::{Liveness, NodeId};
 use shardmill_connectors::failure::Failure;
 use shardmill_connectors::fields::Fields;
 use shardmill_connectors::hour::Hour;
-use shardmill_connectors::parquet::WriteOptions;
+use shardmill_connectors::parquet::{Repeats, WriteOptions};
 use shardmill_connectors::ports::{Catalog, Documents, Objects, Queue, Start, Stream};
 use shardmill_connectors::schema::TableSchema;
 use tokio::sync::watch;
@@ -371,7 +371,8 @@ impl Shared {
     /// How files of `table` are written: as the first stream says that writes it.
     pub fn write_of(&self, table: &str) -> WriteOptions {
         let known = self.streams.values().find_map(|stream| stream.tables.current().get(table).cloned());
-        known.map_or_else(|| self.lake.write.clone(), |table| table.write(&self.lake.write))
+        let unknown = || WriteOptions { repeats: Repeats::default(), ..self.lake.write.clone() };
+        known.map_or_else(unknown, |table| table.write(&self.lake.write))
     }
 
     /// Wakes the compactor of an hour, if it runs here.

@@ -72,12 +72,12 @@ enum Slot {
 
 impl Slot {
     fn text(from: usize, to: usize) -> Slot {
-        Slot::Text(short(from), short(to))
+        Slot::Text(offset(from), offset(to))
     }
 }
 
-/// A place in an event; it is not as large as that it could not be told.
-fn short(place: usize) -> u32 {
+/// A place in an event, which is shorter than 4 GiB: [`Reader::read`] sees to that.
+fn offset(place: usize) -> u32 {
     u32::try_from(place).unwrap_or(u32::MAX)
 }
 
@@ -263,7 +263,7 @@ impl<'r> Reading<'r> {
                 }
             }
         };
-        *self.scratch.cells.get_mut(self.scratch.filled)? = (short(place), slot);
+        *self.scratch.cells.get_mut(self.scratch.filled)? = (offset(place), slot);
         self.scratch.filled += 1;
         Some(())
     }
@@ -280,7 +280,7 @@ impl<'r> Reading<'r> {
             Cell::Text(Cow::Owned(text)) => {
                 let begin = self.scratch.decoded.len();
                 self.scratch.decoded.push_str(&text);
-                Some(Slot::Decoded(short(begin), short(self.scratch.decoded.len())))
+                Some(Slot::Decoded(offset(begin), offset(self.scratch.decoded.len())))
             }
             Cell::Integer(number) => Some(Slot::Integer(number)),
             Cell::Number(number) => Some(Slot::Number(number)),
@@ -289,7 +289,7 @@ impl<'r> Reading<'r> {
             Cell::Date(days) => Some(Slot::Date(days)),
             Cell::Uuid(bytes) => {
                 self.scratch.uuids.push(bytes);
-                Some(Slot::Uuid(short(self.scratch.uuids.len() - 1)))
+                Some(Slot::Uuid(offset(self.scratch.uuids.len() - 1)))
             }
         })
     }
@@ -298,7 +298,7 @@ impl<'r> Reading<'r> {
     fn decoded(&mut self, (from, to): (usize, usize)) -> Option<Slot> {
         let begin = self.scratch.decoded.len();
         let done = decode_to(self.text.get(from..to)?, &mut self.scratch.decoded);
-        done.then(|| Slot::Decoded(short(begin), short(self.scratch.decoded.len())))
+        done.then(|| Slot::Decoded(offset(begin), offset(self.scratch.decoded.len())))
     }
 
     /// Reads a member that no column holds.

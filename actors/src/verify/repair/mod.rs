@@ -15,7 +15,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use shardmill_cluster::{Liveness, Ownership};
 use shardmill_connectors::failure::Failure;
-use shardmill_connectors::parquet::WriteOptions;
+use shardmill_connectors::parquet::{Repeats, WriteOptions};
 
 use super::finding::{Action, Finding, Kind};
 use crate::shared::Ports;
@@ -34,7 +34,8 @@ pub struct Tools {
 impl Tools {
     /// How files of `table` are written.
     pub fn write_of(&self, table: &str) -> WriteOptions {
-        WriteOptions { bloom: self.bloom.get(table).cloned().unwrap_or_default(), ..self.write.clone() }
+        let bloom = self.bloom.get(table).cloned().unwrap_or_default();
+        WriteOptions { bloom, repeats: Repeats::default(), ..self.write.clone() }
     }
 }
 

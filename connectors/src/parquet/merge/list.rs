@@ -21,6 +21,7 @@ use super::sorted::{self, Sorted};
 use super::sources::Source;
 use super::{Dedupe, Listed, MergeError};
 use crate::failure::Failure;
+use crate::parquet::Repeats;
 use crate::parquet::ids::{Entry, Ids};
 use crate::parquet::origin;
 use crate::parquet::unify;
@@ -90,7 +91,9 @@ impl<'a> List<'a> {
         (dedupe, id_type): (&'a Dedupe, Option<DataType>),
         options: &WriteOptions,
     ) -> Self {
-        let options = WriteOptions { ids: None, bloom: BTreeSet::new(), ..options.clone() };
+        // Its columns are called as the table's are, and hold other values.
+        let repeats = Repeats::default();
+        let options = WriteOptions { ids: None, bloom: BTreeSet::new(), repeats, ..options.clone() };
         let pairs = Sorted::new(objects.clone(), format!("{}/pairs", dedupe.folder));
         List { objects, dedupe, id_type, options, pairs, file: None }
     }
