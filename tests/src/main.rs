@@ -129,16 +129,19 @@ async fn execute(command: Command) -> ExitCode {
 
 /// Runs the proofs of these names.
 async fn prove(names: &[String], options: &Options, json: bool) -> ExitCode {
-    let mut broken = Vec::new();
+    let mut proofs = Vec::new();
     for name in names {
         let Some(proof) = PROOFS.iter().find(|proof| proof.name == name) else {
             let known: Vec<&str> = PROOFS.iter().map(|proof| proof.name).collect();
             eprintln!("error: there is no proof `{name}`; there are: {}", known.join(", "));
             return ExitCode::from(2);
         };
-        broken.extend(
-            run(proof, options.clone(), json).await.err().map(|reason| format!("  {name}: {reason}")),
-        );
+        proofs.push(proof);
+    }
+    let mut broken = Vec::new();
+    for proof in proofs {
+        let reason = run(proof, options.clone(), json).await.err();
+        broken.extend(reason.map(|reason| format!("  {}: {reason}", proof.name)));
     }
     if broken.is_empty() {
         return ExitCode::SUCCESS;

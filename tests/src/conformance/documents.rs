@@ -212,8 +212,8 @@ async fn racing_changes([one, two]: [Arc<dyn Documents>; 2], can: Capabilities) 
     }
     let (count, made) = (body(&*one, "counter").await.unwrap(), TASKS * EACH);
     let count: u64 = count.parse().unwrap();
-    // Who looks first and writes then may lose changes; what it keeps, somebody has written.
-    let kept = if can.one_winner { made..=made } else { EACH..=made };
+    // Who looks first and writes then may lose changes, nearly all of them when it comes to the worst.
+    let kept = if can.one_winner { made..=made } else { 2..=made };
     assert!(kept.contains(&count), "{made} changes were made, {count} are counted");
 }
 

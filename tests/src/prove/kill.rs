@@ -23,8 +23,8 @@ late_grace = "1s"
 delete_grace = "1s"
 "#;
 
-/// What is asked of events: of their users, that their number does not end with a nine. A column is asked that, of many rows at once, and
-/// rows are taken out again: that, too, must not lose or double anything.
+/// Users whose number ends with a nine are refused. Their column is asked for many rows at once, and rows are taken out again: that, too,
+/// must not lose or double anything.
 const SCHEMA: &str = r#"{"$id": "strict", "type": "object", "properties": {
     "messageId": {"type": "string", "x-column": "message_id"},
     "userId": {"type": "string", "x-column": "user_id", "pattern": "[^9]$"},
@@ -74,7 +74,7 @@ pub async fn run(options: Options) -> Outcome {
     // Two users of each sender's twenty-five.
     let (refused, wanted) = (figures["dead_letters"].as_u64().unwrap_or_default(), events / 20);
     if refused < wanted {
-        return Err(format!("{refused} events were refused, less than {wanted}: the schema asked nothing"));
+        return Err(format!("{refused} events were refused, fewer than {wanted}: the schema asked nothing"));
     }
     Ok(
         json!({"events": events, "kills": killed, "kills_while_sending": while_sending, "acknowledged": sent.acknowledged.len(),

@@ -43,13 +43,14 @@ pub async fn run(options: Options) -> Outcome {
         true => Size { events: 6_000, keys: 48, shards: 2, per_second: 300 },
         false => Size { events: 200_000, keys: 500, shards: 4, per_second: 800 },
     };
-    let (mut pairs, mut seed) = (Pairs::default(), options.seed);
+    let (mut pairs, mut seed, mut peaks) = (Pairs::default(), options.seed, [0, 0]);
     let (well, storm) = loop {
         tell("all are well");
         let well = measure(size, seed, false).await.map_err(|error| format!("all well: {error}"))?;
         tell("the storm");
         let storm = measure(size, seed, true).await?;
         remembered(&well, &storm)?;
+        peaks = [peaks[0].max(well.peak), peaks[1].max(storm.peak)];
         let again = pairs.add(&well.lags, &storm.lags);
         tell(format!("lag: {}", pairs.figures()));
         if !again {
@@ -60,7 +61,7 @@ pub async fn run(options: Options) -> Outcome {
     pairs.alike("five in trouble")?;
     Ok(
         json!({"events": size.events, "keys": size.keys, "per_second": size.per_second, "lag": pairs.figures(),
-        "resident_bytes": {"all_well": well.peak, "storm": storm.peak}, "limit_bytes": LIMIT, "constant_bytes": CONSTANT,
+        "resident_bytes": {"all_well": peaks[0], "storm": peaks[1]}, "limit_bytes": LIMIT, "constant_bytes": CONSTANT,
         "all_well": well.figures, "storm": storm.figures}),
     )
 }
@@ -69,7 +70,7 @@ pub async fn run(options: Options) -> Outcome {
 fn remembered(well: &Measured, storm: &Measured) -> Result<(), String> {
     let [alone, most, allowed] = [well.peak, storm.peak, LIMIT + CONSTANT].map(|bytes| bytes >> 20);
     tell(format!("{alone} MiB resident at most when all are well, {most} MiB in the storm"));
-    if alone.max(most) > allowed {
+    if well.peak.max(storm.peak) > LIMIT + CONSTANT {
         return Err(format!(
             "{alone} MiB resident when all are well, {most} in the storm, {allowed} allowed"
         ));
