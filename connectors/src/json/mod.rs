@@ -7,7 +7,9 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+pub(crate) mod digits;
 pub mod edit;
+pub(crate) mod name;
 mod pairs;
 mod pointer;
 pub(crate) mod scan;

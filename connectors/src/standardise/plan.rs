@@ -1,7 +1,7 @@
 //! What a table's schema asks of each member of an event, in the form the fast reader wants it.
 
 use super::rule::rules;
-use crate::json::scan::Name;
+use crate::json::name::Name;
 use crate::schema::node::Node;
 use crate::schema::types::Types;
 use crate::schema::{Column, ColumnKind, TableSchema};

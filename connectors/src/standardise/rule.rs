@@ -204,7 +204,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::json::scan::{Plain, Scanner};
+    use crate::json::digits::Plain;
+    use crate::json::scan::Scanner;
 
     fn of(property: &str) -> Option<Vec<Rule>> {
         let text = format!(r#"{{"type":"object","properties":{{"a":{property}}}}}"#);

@@ -9,18 +9,14 @@ use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::deliveries::lag::{self, Lags, Pairs};
+use super::deliveries::lag::{self, Lags};
+use super::deliveries::pairs::{self, LIMIT, Measured};
 use super::deliveries::{self, Looks, PATIENCE, Webhook, check};
 use super::kill::CONFIG;
-use super::memory::CONSTANT;
 use super::{Options, Outcome, tell};
 use crate::harness::receiver::{Outage, Script};
 use crate::harness::{Book, Cli, Feed, Node, Receiver, Sampler, Setup};
 
-/// What the configuration allows.
-const LIMIT: u64 = 128 << 20;
-/// What a refusing destination may cost: the part of the limit that all lanes may hold, and as much again for the allocator.
-const REFUSING: u64 = LIMIT / 4;
 /// Bytes of padding in an event: the backlog of a full run is larger than the whole limit.
 const PADDING: usize = 4_096;
 
@@ -31,55 +27,14 @@ struct Size {
     per_second: u64,
 }
 
-/// What was measured in one run.
-#[derive(Debug)]
-struct Measured {
-    lags: Lags,
-    peak: u64,
-    refused: Value,
-}
-
 /// Runs the proof.
 pub async fn run(options: Options) -> Outcome {
     let size = match options.short {
         true => Size { events: 12_000, per_second: 600 },
         false => Size { events: 40_000, per_second: 800 },
     };
-    let (mut pairs, mut seed, mut peaks) = (Pairs::default(), options.seed, [0, 0]);
-    let refused = loop {
-        tell("all are well");
-        let well = measure(size, seed, false).await?;
-        tell("one destination refuses everything");
-        let beside = measure(size, seed, true).await?;
-        remembered(&well, &beside)?;
-        peaks = [peaks[0].max(well.peak), peaks[1].max(beside.peak)];
-        let again = pairs.add(&well.lags, &beside.lags);
-        tell(format!("lag: {}", pairs.figures()));
-        if !again {
-            break beside.refused;
-        }
-        seed = seed.wrapping_add(1);
-    };
-    pairs.alike("a refusing destination")?;
-    Ok(json!({"events": size.events, "per_second": size.per_second, "lag": pairs.figures(),
-        "resident_bytes": {"with_all_well": peaks[0], "with_one_refusing": peaks[1]}, "limit_bytes": LIMIT,
-        "constant_bytes": CONSTANT, "refusing_may_cost": REFUSING, "refusing": refused}))
-}
-
-/// Memory stays within the limit and its constant, and the refusing destination costs no more than it may.
-fn remembered(well: &Measured, beside: &Measured) -> Result<(), String> {
-    let [alone, most, allowed] = [well.peak, beside.peak, LIMIT + CONSTANT].map(|bytes| bytes >> 20);
-    tell(format!("{alone} MiB resident at most when all are well, {most} MiB beside one that refuses"));
-    if beside.peak > LIMIT + CONSTANT {
-        return Err(format!("{most} MiB resident, {allowed} allowed"));
-    }
-    if beside.peak > well.peak + REFUSING {
-        return Err(format!(
-            "{most} MiB resident beside a refusing destination, {alone} MiB without: {} MiB more are allowed",
-            REFUSING >> 20
-        ));
-    }
-    Ok(())
+    let compared = pairs::compare(options.seed, |seed, refusing| measure(size, seed, refusing)).await?;
+    Ok(json!({"events": size.events, "per_second": size.per_second, "pairs": compared}))
 }
 
 /// One run: lags of the healthy destination and of the lake, and the most memory.
@@ -112,7 +67,7 @@ async fn measure(size: Size, seed: u64, refusing: bool) -> Result<Measured, Stri
     whole(&setup, &book, &[&healthy, &other]).await?;
     let sent = book.values().map(|offered| offered.sent).collect();
     let lags = Lags { healthy: healthy.look(lag::arrivals), lake: lag::counts(sent, &looks.taken()) };
-    Ok(Measured { lags, peak, refused })
+    Ok(Measured { lags, peak, figures: refused })
 }
 
 /// Sends everything at an even pace. Half-way through, the refusing destination is not even there any more.

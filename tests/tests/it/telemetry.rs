@@ -14,6 +14,8 @@ use serde_json::json;
 use shardmill_actors::telemetry::{METRICS, SPANS};
 use shardmill_tests::harness::{Node, Setup, client};
 
+use crate::support::until;
+
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
@@ -68,6 +70,8 @@ async fn a_trace_leads_from_the_collector_to_the_lake() {
     node.drained(2, Duration::from_secs(30)).await.unwrap();
     node.tell("compact", &json!({})).await.unwrap();
     metrics_and_health(&node).await;
+    // A node that stops leaves what it has not yet delivered to the next.
+    until(&node, "destinations", |all| all[0]["delivered"].as_u64() > Some(0)).await;
     node.stop().await.unwrap();
     let dir = setup.data_dir.display().to_string();
     let redrive = ["dlq", "redrive", "--data-dir", &dir, "--json"];

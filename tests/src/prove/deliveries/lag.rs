@@ -1,94 +1,16 @@
 //! How far something is behind the sender: from arrivals, or from counts read now and then.
 
-use serde_json::{Value, json};
 use shardmill_connectors::Millis;
 
 use crate::harness::receiver::Record;
 
-/// Differences of lag below this are the machine's, not ours: a few turns of the scheduler on a machine that also runs the sender
-/// and the receivers.
-const FLOOR_MS: i64 = 30;
-/// The same for the lake, whose lag is known no better than the time between two looks.
-const LAKE_FLOOR_MS: i64 = FLOOR_MS + 25;
-
 /// How far those who must not notice what happens to others were behind, in milliseconds for each event.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Lags {
     /// A destination that is well.
     pub healthy: Vec<i64>,
     /// The lake.
     pub lake: Vec<i64>,
-}
-
-impl Lags {
-    /// The 95th percentiles in milliseconds: of the healthy destination and of the lake.
-    fn p95(&self) -> [i64; 2] {
-        [percentile(&self.healthy, 0.95), percentile(&self.lake, 0.95)]
-    }
-}
-
-/// Pairs of runs: in one all were well, in the other one or more were not, and nobody else must notice.
-///
-/// A machine that stands still for a second shows in one run; what one destination does to another shows in each. So when the first
-/// pair differs, others are measured until two of them say the same.
-#[derive(Debug, Default)]
-pub struct Pairs(Vec<Pair>);
-
-/// 95th percentiles in milliseconds, each when all were well and beside those that were not.
-#[derive(Debug, Clone, Copy)]
-struct Pair {
-    healthy: [i64; 2],
-    lake: [i64; 2],
-}
-
-impl Pair {
-    /// Who has noticed something.
-    fn differs(&self) -> Option<&'static str> {
-        let differs = |[alone, beside]: [i64; 2], floor: i64| !is_alike(beside, alone, floor);
-        match () {
-            () if differs(self.healthy, FLOOR_MS) => Some("healthy"),
-            () if differs(self.lake, LAKE_FLOOR_MS) => Some("lake"),
-            () => None,
-        }
-    }
-
-    fn figures(&self) -> Value {
-        let lags = |[alone, beside]: [i64; 2]| json!({"alone": alone, "beside": beside});
-        json!({"healthy": lags(self.healthy), "lake": lags(self.lake)})
-    }
-}
-
-impl Pairs {
-    /// Takes in a pair: whether another is to be measured.
-    pub fn add(&mut self, alone: &Lags, beside: &Lags) -> bool {
-        let ([healthy, lake], [healthy_beside, lake_beside]) = (alone.p95(), beside.p95());
-        self.0.push(Pair { healthy: [healthy, healthy_beside], lake: [lake, lake_beside] });
-        let differing = self.differing();
-        let alike = self.0.len() - differing;
-        differing == 1 && alike < 2
-    }
-
-    fn differing(&self) -> usize {
-        self.0.iter().filter(|pair| pair.differs().is_some()).count()
-    }
-
-    /// The figures: of every pair, and what is allowed beside half as much again.
-    pub fn figures(&self) -> Value {
-        let pairs: Vec<Value> = self.0.iter().map(Pair::figures).collect();
-        json!({"p95_ms": pairs, "floor_ms": {"healthy": FLOOR_MS, "lake": LAKE_FLOOR_MS}})
-    }
-
-    /// Neither the healthy destination nor the lake has noticed what they were beside of, in all pairs but one.
-    pub fn alike(&self, what: &str) -> Result<(), String> {
-        match self.0.iter().find_map(Pair::differs) {
-            Some(who) if self.differing() > 1 => Err(format!(
-                "{who}: p95 lag is longer beside {what}, in {} pairs of runs: {}",
-                self.differing(),
-                self.figures()
-            )),
-            _ => Ok(()),
-        }
-    }
 }
 
 /// The value that this share of `values` does not exceed; 0 without values.
@@ -124,11 +46,6 @@ pub fn counts(mut sent: Vec<Millis>, looks: &[(Millis, u64)]) -> Vec<i64> {
         }
     }
     lags
-}
-
-/// Whether the lag of a run is at most one and a half times that of its pair, and `floor_ms`.
-fn is_alike(run: i64, pair: i64, floor_ms: i64) -> bool {
-    run <= pair.saturating_mul(3) / 2 + floor_ms
 }
 
 #[cfg(test)]
@@ -172,46 +89,5 @@ mod tests {
         assert_eq!(counts(sent.clone(), &looks), [15, 13, 31]);
         assert_eq!(counts(sent, &looks[..3]), [15, 13, i64::MAX], "what was never seen is late for ever");
         assert!(counts(Vec::new(), &looks).is_empty());
-    }
-
-    #[test]
-    fn alike_is_at_most_half_as_much_again() {
-        assert!(is_alike(150, 100, 0) && !is_alike(151, 100, 0));
-        assert!(is_alike(23, 2, 20) && !is_alike(24, 2, 20));
-        assert!(!is_alike(i64::MAX, 100, 20));
-    }
-
-    #[test]
-    fn both_lags_are_compared() {
-        for (healthy, lake, differs) in
-            [(150, 600, None), (181, 400, Some("healthy")), (100, 656, Some("lake"))]
-        {
-            let pair = Pair { healthy: [100, healthy], lake: [400, lake] };
-            assert_eq!(pair.differs(), differs);
-        }
-    }
-
-    /// Alone and beside; whether another pair follows.
-    type Measured = (i64, i64, bool);
-
-    #[test]
-    fn a_pair_that_differs_is_measured_again_until_two_say_the_same() {
-        let lags = |healthy: i64| Lags { healthy: vec![healthy], lake: vec![400] };
-        // In the end, whether they are alike.
-        let cases: [(&[Measured], bool); 5] = [
-            (&[(100, 150, false)], true),
-            (&[(100, 181, true), (300, 900, false)], false),
-            (&[(100, 181, true), (100, 150, true), (100, 150, false)], true),
-            (&[(100, 181, true), (300, 450, true), (300, 900, false)], false),
-            (&[(100, 500, true), (1_000, 120, true), (100, 500, false)], false),
-        ];
-        for (measured, alike) in cases {
-            let mut pairs = Pairs::default();
-            for (alone, beside, again) in measured {
-                assert_eq!(pairs.add(&lags(*alone), &lags(*beside)), *again, "{measured:?}");
-            }
-            assert_eq!(pairs.alike("others").is_ok(), alike, "{measured:?}");
-            assert_eq!(pairs.figures()["p95_ms"].as_array().map(Vec::len), Some(measured.len()));
-        }
     }
 }

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod lag;
 mod looks;
+pub mod pairs;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

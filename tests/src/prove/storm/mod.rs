@@ -10,12 +10,8 @@ use serde_json::{Value, json};
 
 use self::cast::Trouble;
 use self::stage::Stage;
-use super::deliveries::lag::{Lags, Pairs};
-use super::memory::CONSTANT;
-use super::{Options, Outcome, tell};
-
-/// What the configuration allows.
-const LIMIT: u64 = 128 << 20;
+use super::deliveries::pairs::{self, Measured};
+use super::{Options, Outcome};
 
 /// How large a run is.
 #[derive(Debug, Clone, Copy)]
@@ -27,15 +23,6 @@ struct Size {
     per_second: u64,
 }
 
-/// What was measured in one run.
-#[derive(Debug)]
-struct Measured {
-    lags: Lags,
-    /// The most memory the node held, in bytes.
-    peak: u64,
-    figures: Value,
-}
-
 /// Runs the proof.
 pub async fn run(options: Options) -> Outcome {
     // HubSpot takes 11 requests a second, and an event of each key of a shard in one: few keys want few shards.
@@ -43,44 +30,8 @@ pub async fn run(options: Options) -> Outcome {
         true => Size { events: 6_000, keys: 48, shards: 2, per_second: 300 },
         false => Size { events: 200_000, keys: 500, shards: 4, per_second: 800 },
     };
-    let (mut pairs, mut seed, mut peaks) = (Pairs::default(), options.seed, [0, 0]);
-    let (well, storm) = loop {
-        tell("all are well");
-        let well = measure(size, seed, false).await.map_err(|error| format!("all well: {error}"))?;
-        tell("the storm");
-        let storm = measure(size, seed, true).await?;
-        remembered(&well, &storm)?;
-        peaks = [peaks[0].max(well.peak), peaks[1].max(storm.peak)];
-        let again = pairs.add(&well.lags, &storm.lags);
-        tell(format!("lag: {}", pairs.figures()));
-        if !again {
-            break (well, storm);
-        }
-        seed = seed.wrapping_add(1);
-    };
-    pairs.alike("five in trouble")?;
-    Ok(
-        json!({"events": size.events, "keys": size.keys, "per_second": size.per_second, "lag": pairs.figures(),
-        "resident_bytes": {"all_well": peaks[0], "storm": peaks[1]}, "limit_bytes": LIMIT, "constant_bytes": CONSTANT,
-        "all_well": well.figures, "storm": storm.figures}),
-    )
-}
-
-/// Memory stays within the limit and its constant, and trouble costs no more than all lanes together may hold.
-fn remembered(well: &Measured, storm: &Measured) -> Result<(), String> {
-    let [alone, most, allowed] = [well.peak, storm.peak, LIMIT + CONSTANT].map(|bytes| bytes >> 20);
-    tell(format!("{alone} MiB resident at most when all are well, {most} MiB in the storm"));
-    if well.peak.max(storm.peak) > LIMIT + CONSTANT {
-        return Err(format!(
-            "{alone} MiB resident when all are well, {most} in the storm, {allowed} allowed"
-        ));
-    }
-    if storm.peak > well.peak + LIMIT / 4 {
-        return Err(format!(
-            "{most} MiB resident in the storm, {alone} when all are well: something is kept that should not be"
-        ));
-    }
-    Ok(())
+    let compared = pairs::compare(options.seed, |seed, in_trouble| measure(size, seed, in_trouble)).await?;
+    Ok(json!({"events": size.events, "keys": size.keys, "per_second": size.per_second, "pairs": compared}))
 }
 
 /// One run: lags of the fine third party and of the lake, the most memory, and what became of everything.

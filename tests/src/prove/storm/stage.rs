@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::Size;
 use super::cast::{CAST, Player, Trouble, dress, token};
 use super::judge::{self, Letter, Sight};
-use super::{LIMIT, Measured, Size};
 use crate::harness::{Book, Cli, Feed, Node, Sampler, Setup};
 use crate::prove::deliveries::lag::{self, Lags};
+use crate::prove::deliveries::pairs::{LIMIT, Measured};
 use crate::prove::deliveries::{self, Looks, PATIENCE, State, check};
 use crate::prove::kill::CONFIG;
 use crate::prove::tell;
