@@ -93,15 +93,21 @@ impl Repeats {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(column)
     }
 
-    /// Takes in what was seen of a column.
-    pub(super) fn note(&self, column: &str, seen: &Seen) {
+    /// Takes in whether a column's values repeated; `None` when that could not be told.
+    pub(super) fn note(&self, column: &str, repeats: Option<bool>) {
         let mut columns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match seen.repeats() {
+        match repeats {
             Some(true) => columns.insert(column.to_owned()),
             Some(false) => columns.remove(column),
             None => false,
         };
     }
+}
+
+/// Whether a dictionary pays of so many values, `distinct` of them different: each is there twice in the mean. `None` for too few to
+/// tell.
+pub(super) fn repeats(values: u64, distinct: u64) -> Option<bool> {
+    (values >= ENOUGH).then_some(distinct.saturating_mul(2) <= values)
 }
 
 /// Bits of a sketch.
@@ -146,12 +152,12 @@ impl Seen {
         (all / empty).ln() * all * KEPT as f64
     }
 
-    /// Whether a dictionary would have paid: each value is there twice in the mean, and all of them fit.
-    #[allow(clippy::cast_precision_loss)] // an estimate
-    fn repeats(&self) -> Option<bool> {
-        let (values, distinct) = (self.values as f64, self.distinct());
-        let size = distinct * (self.bytes as f64 / values + 4.0);
-        (self.values >= ENOUGH).then_some(distinct * 2.0 <= values && size <= LARGEST as f64)
+    /// Whether a dictionary would have paid, and all values would have fitted.
+    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // an estimate
+    pub(super) fn repeats(&self) -> Option<bool> {
+        let distinct = self.distinct();
+        let size = distinct * (self.bytes as f64 / self.values as f64 + 4.0);
+        Some(repeats(self.values, distinct as u64)? && size <= LARGEST as f64)
     }
 }
 
@@ -209,11 +215,11 @@ mod tests {
         assert_eq!(seen(3_000_000, 3_000_000, 9).repeats(), Some(false), "more than can be counted");
         let (repeats, other) = (Repeats::default(), Repeats::default());
         let shared = repeats.clone();
-        repeats.note("c", &seen(100_000, 8_000, 9));
+        repeats.note("c", seen(100_000, 8_000, 9).repeats());
         assert!(shared.has("c") && !shared.has("d") && !other.has("c"));
-        repeats.note("c", &seen(4_000, 4_000, 9));
+        repeats.note("c", seen(4_000, 4_000, 9).repeats());
         assert!(shared.has("c"), "nothing new");
-        repeats.note("c", &seen(10_000, 10_000, 9));
+        repeats.note("c", seen(10_000, 10_000, 9).repeats());
         assert!(!shared.has("c"));
     }
 }

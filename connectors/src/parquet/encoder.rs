@@ -3,23 +3,18 @@
 use arrow::datatypes::{FieldRef, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
-use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::{ArrowColumnWriter, compute_leaves};
-use parquet::basic::ZstdLevel;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::file::writer::SerializedFileWriter;
-use parquet::schema::types::ColumnPath;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::copied::{Blank, Copied};
-use super::dictionaries::Seen;
-use super::groups::{self, Counting, Group};
+use super::groups::{self, Group};
 use super::ids::{Collecting, Packed, Run};
 use super::origin::Origins;
-use super::write::{Compression, Summary, WriteOptions};
-use super::{CHECKSUM, GROUPS, IDS, ROWS, SETSUM, checksum, columns, dictionaries, filters};
+use super::row_group::{Closed, Most, RowGroup, properties};
+use super::write::{Summary, WriteOptions};
+use super::{CHECKSUM, GROUPS, IDS, ROWS, SETSUM, checksum, columns};
 use crate::clock::Millis;
 use crate::failure::Failure;
 use crate::ports::Put;
@@ -49,7 +44,7 @@ pub(super) struct Encoder {
     schema: SchemaRef,
     options: WriteOptions,
     most: Most,
-    open: Option<Open>,
+    open: Option<RowGroup>,
     groups: Vec<Group>,
     /// Their rows.
     tally: Tally,
@@ -95,18 +90,18 @@ impl Encoder {
 
     /// The rows so far.
     pub(super) fn tally(&self) -> Tally {
-        self.tally + self.open.as_ref().map(|open| open.counting.tally()).unwrap_or_default()
+        self.tally + self.open.as_ref().map(RowGroup::tally).unwrap_or_default()
     }
 
     /// The bytes so far, and about what the row group being encoded will add.
     pub(super) fn size(&self) -> u64 {
-        self.bytes + self.owed + self.open.as_ref().map_or(0, Open::size) as u64
+        self.bytes + self.owed + self.open.as_ref().map_or(0, RowGroup::size) as u64
     }
 
     /// About how much memory it holds, in bytes.
     pub(super) fn memory(&self) -> usize {
         let ids = usize::try_from(self.options.id_bytes(self.tally().rows)).unwrap_or(usize::MAX);
-        self.open.as_ref().map_or(0, Open::memory).saturating_add(ids)
+        self.open.as_ref().map_or(0, RowGroup::memory).saturating_add(ids)
     }
 
     /// The row groups so far.
@@ -128,11 +123,15 @@ impl Encoder {
             let left = batch.num_rows() - from;
             let open = match &mut self.open {
                 Some(open) => open,
-                none => none.insert(Open::new(&self.schema, &self.options, &batch.slice(from, left))?),
+                none => none.insert(RowGroup::new(
+                    self.file.schema_descr(),
+                    &self.schema,
+                    &self.options,
+                    &batch.slice(from, left),
+                )?),
             };
             let taken = open.room(self.most).min(left);
-            open.write(&batch.slice(from, taken), &self.schema)?;
-            open.counting.add(&origins.slice(from, taken));
+            open.write(&batch.slice(from, taken), &origins.slice(from, taken), &self.schema)?;
             from += taken;
             if open.room(self.most) == 0 {
                 self.end_group()?;
@@ -236,21 +235,18 @@ impl Encoder {
             return Err(Failure::crashed("a copied row group has fewer bytes than its footer says"));
         }
         let Some(open) = self.open.take() else { return Ok(()) };
-        for (place, seen) in &open.seen {
-            self.options.repeats.note(self.schema.field(*place).name(), seen);
-        }
-        let chunks = open.columns.into_iter().map(|column| column.close().map_err(wrong));
-        let chunks: Vec<_> = chunks.collect::<Result<_, _>>()?;
-        let bytes: u64 = chunks.iter().map(|chunk| chunk.close().bytes_written).sum();
+        open.tell(&self.schema, &self.options.repeats);
+        let (chunks, group) = open.close()?;
+        let bytes: u64 = chunks.iter().map(Closed::size).sum();
         // Once, instead of moving what is there again and again.
         self.file.inner_mut().kept.reserve(usize::try_from(bytes).unwrap_or_default());
         let mut writer = self.file.next_row_group().map_err(wrong)?;
         for chunk in chunks {
-            chunk.append_to_row_group(&mut writer).map_err(wrong)?;
+            chunk.append_to(&mut writer).map_err(wrong)?;
         }
         writer.close().map_err(wrong)?;
         self.encoded.push(self.groups.len());
-        self.add(open.counting.finish());
+        self.add(group);
         Ok(())
     }
 
@@ -270,79 +266,6 @@ impl Encoder {
     fn kept(&mut self) -> Result<Vec<u8>, Failure> {
         self.file.flush().map_err(|error| wrong(error.into()))?;
         Ok(std::mem::take(&mut self.file.inner_mut().kept))
-    }
-}
-
-/// Rows of a page, at most. Engines skip by pages; smaller ones cost them more than they save.
-const PAGE_ROWS: usize = 20_000;
-
-/// The limits of a row group.
-#[derive(Debug, Clone, Copy)]
-struct Most {
-    rows: usize,
-    bytes: usize,
-}
-
-/// A row group that is being encoded.
-struct Open {
-    columns: Vec<ArrowColumnWriter>,
-    rows: usize,
-    counting: Counting,
-    /// What is seen of the columns whose first values did not repeat, by their places.
-    seen: Vec<(usize, Seen)>,
-}
-
-impl Open {
-    /// For rows that begin with those of `first`, which tell what gets a dictionary.
-    fn new(schema: &SchemaRef, options: &WriteOptions, first: &RecordBatch) -> Result<Self, Failure> {
-        let mut properties = properties(options);
-        let seemingly_plain = dictionaries::plain(first);
-        for name in seemingly_plain.iter().map(|place| schema.field(*place).name()) {
-            let has_dictionary = options.repeats.has(name);
-            let column = ColumnPath::from(name.as_str());
-            properties = properties.set_column_dictionary_enabled(column, has_dictionary);
-        }
-        // The library hands out column writers with a file only.
-        let writer = columns::writer(std::io::sink(), schema, properties.build());
-        let (_, factory) = writer.and_then(ArrowWriter::into_serialized_writer).map_err(wrong)?;
-        let columns = factory.create_column_writers(0).map_err(wrong)?;
-        let seen = seemingly_plain.into_iter().map(|place| (place, Seen::nothing())).collect();
-        Ok(Open { columns, rows: 0, counting: Counting::default(), seen })
-    }
-
-    /// About how many bytes it will have.
-    fn size(&self) -> usize {
-        self.columns.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum()
-    }
-
-    /// About how many bytes its pages, dictionaries and filters take.
-    fn memory(&self) -> usize {
-        self.columns.iter().map(ArrowColumnWriter::memory_size).sum()
-    }
-
-    /// How many more rows it can take: those it has tell how large they are.
-    fn room(&self, most: Most) -> usize {
-        let rows = most.rows.saturating_sub(self.rows);
-        match self.size().checked_div(self.rows) {
-            None | Some(0) => rows,
-            Some(each) => rows.min(most.bytes.saturating_sub(self.size()) / each),
-        }
-    }
-
-    /// Encodes rows. They are not counted yet.
-    fn write(&mut self, batch: &RecordBatch, schema: &SchemaRef) -> Result<(), Failure> {
-        let mut writers = self.columns.iter_mut();
-        for (field, column) in schema.fields().iter().zip(batch.columns()) {
-            for leaf in compute_leaves(field, column).map_err(wrong)? {
-                let missing = || Failure::crashed("encoding Parquet: a column has no writer");
-                writers.next().ok_or_else(missing)?.write(&leaf).map_err(wrong)?;
-            }
-        }
-        for (place, seen) in &mut self.seen {
-            seen.add(batch.column(*place));
-        }
-        self.rows += batch.num_rows();
-        Ok(())
     }
 }
 
@@ -372,25 +295,6 @@ fn same_columns(a: &SchemaRef, b: &SchemaRef) -> bool {
     a.fields().len() == b.fields().len() && a.fields().iter().zip(b.fields()).all(same)
 }
 
-/// The library's name of a compression.
-pub(super) fn codec(compression: Compression) -> parquet::basic::Compression {
-    match compression {
-        Compression::Zstd => parquet::basic::Compression::ZSTD(ZstdLevel::default()),
-        Compression::Snappy => parquet::basic::Compression::SNAPPY,
-        Compression::None => parquet::basic::Compression::UNCOMPRESSED,
-    }
-}
-
-fn properties(options: &WriteOptions) -> WriterPropertiesBuilder {
-    let properties = WriterProperties::builder()
-        .set_created_by(concat!("shardmill version ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_compression(codec(options.compression))
-        .set_data_page_row_count_limit(PAGE_ROWS)
-        .set_dictionary_page_size_limit(dictionaries::LARGEST)
-        .set_statistics_enabled(EnabledStatistics::Page);
-    filters::on(properties, &options.bloom, options.row_group_rows)
-}
-
-fn wrong(error: ParquetError) -> Failure {
+pub(super) fn wrong(error: ParquetError) -> Failure {
     Failure::crashed(format!("encoding Parquet: {error}"))
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use parquet::bloom_filter::Sbbf;
+use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::properties::{BloomFilterPosition, BloomFilterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
@@ -37,6 +38,22 @@ fn values(rows: usize) -> u64 {
 pub(super) fn memory(columns: usize, rows: usize) -> u64 {
     let bits = values(rows).saturating_mul(BITS);
     (columns as u64).saturating_mul((bits / 8).max(BLOCK).next_power_of_two())
+}
+
+/// An empty filter for a column of a row group of at most `rows` rows.
+pub(super) fn empty(rows: usize) -> Result<Sbbf, ParquetError> {
+    Sbbf::new_with_ndv_fpp(values(rows), FALSE)
+}
+
+/// A filter as it is written: no longer than what its values need.
+pub(super) fn folded(mut filter: Sbbf) -> Sbbf {
+    filter.fold_to_target_fpp(FALSE);
+    filter
+}
+
+/// The memory that a filter takes, in bytes.
+pub(super) fn held(filter: &Sbbf) -> usize {
+    filter.num_blocks() * BLOCK as usize
 }
 
 /// How a file is written whose row groups have at most `rows` rows, and filters for these columns.

@@ -7,6 +7,7 @@
 mod aside;
 mod checked;
 mod checksum;
+mod chunk;
 mod columns;
 mod copied;
 mod dictionaries;
@@ -20,6 +21,7 @@ pub mod merge;
 pub mod origin;
 pub mod promote;
 pub mod read;
+mod row_group;
 pub mod sift;
 pub mod unify;
 pub mod verify;

@@ -229,6 +229,13 @@ impl Column {
         }
     }
 
+    /// The texts of a row and all that follow, one behind the other.
+    pub(super) fn text_from(&self, row: usize) -> &[u8] {
+        let Values::Text(bytes, offsets) = &self.values else { return &[] };
+        let begin = offsets.get(row).and_then(|offset| usize::try_from(*offset).ok());
+        begin.and_then(|begin| bytes.get(begin..)).unwrap_or_default()
+    }
+
     /// The text of a row; empty where it has none.
     pub(super) fn bytes_of(&self, row: usize) -> &[u8] {
         let Values::Text(bytes, offsets) = &self.values else { return &[] };

@@ -18,13 +18,35 @@ pub(super) enum Rule {
     Among(Vec<i64>),
     /// Doubles from one to another.
     Number(f64, f64),
-    /// Texts of at least and at most so many bytes have as many characters as they should; others have to be counted.
-    Length(usize, usize),
+    /// Texts of so many characters.
+    Length(Characters),
     /// Texts that are among these.
     OneOf(Vec<String>),
     /// Texts, one by one, whatever is asked of them.
     Text,
 }
+
+/// How many characters a text has, at least and at most.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Characters {
+    least: usize,
+    most: usize,
+}
+
+impl Characters {
+    /// Whether texts have as many, told by where each begins and ends; `each` byte may be a character of its own, or so many of them.
+    fn have(self, ends: &[i32], each: usize) -> bool {
+        let least = self.least.saturating_mul(each).saturating_sub(each - 1);
+        let holds = |ends: &[i32]| {
+            let length = usize::try_from(ends[1] - ends[0]).unwrap_or_default();
+            (length >= least) & (length <= self.most)
+        };
+        ends.windows(2).fold(true, |all, ends| all & holds(ends))
+    }
+}
+
+/// Bytes that a character has at most.
+const WIDEST: usize = 4;
 
 /// What is asked of the columns of a table, by their places.
 #[derive(Debug)]
@@ -80,10 +102,9 @@ fn texts(node: &Node) -> Vec<Rule> {
     if !node.constants.is_empty() || node.pattern.is_some() || node.format.is_some() {
         return vec![Rule::Text];
     }
-    // A character has one to four bytes.
-    let bytes = |characters: u64| usize::try_from(characters).unwrap_or(usize::MAX);
-    let least = node.min_length.map_or(0, |least| bytes(least.saturating_mul(4)).saturating_sub(3));
-    vec![Rule::Length(least, node.max_length.map_or(usize::MAX, bytes))]
+    let count = |characters: u64| usize::try_from(characters).unwrap_or(usize::MAX);
+    let (least, most) = (node.min_length.map_or(0, count), node.max_length.map_or(usize::MAX, count));
+    vec![Rule::Length(Characters { least, most })]
 }
 
 fn whole(node: &Node) -> Vec<Rule> {
@@ -154,16 +175,7 @@ impl Rule {
                 let holds = |value: &f64| (*value >= *least) & (*value <= *most);
                 values(column, column.numbers(), holds, from, rows);
             }
-            Rule::Length(least, most) => {
-                let holds = |ends: &[i32]| {
-                    let length = usize::try_from(ends[1] - ends[0]).unwrap_or_default();
-                    (length >= *least) & (length <= *most)
-                };
-                let ends = column.ends().get(from..).unwrap_or_default();
-                if !ends.windows(2).fold(true, |all, ends| all & holds(ends)) {
-                    texts_of(column, |text| node.check_text(text).is_ok(), from, rows);
-                }
-            }
+            Rule::Length(characters) => lengths(column, *characters, node, from, rows),
             Rule::OneOf(texts) => {
                 let short: Vec<ShortText> = texts.iter().filter_map(|text| short(text)).collect();
                 let is_one = |row: usize| match column.short_of(row) {
@@ -185,6 +197,20 @@ fn values<T>(column: &Column, values: &[T], holds: impl Fn(&T) -> bool, from: us
     }
     let broken = values.iter().enumerate().filter(|(_, value)| !holds(value)).map(|(at, _)| from + at);
     rows.extend(broken.filter(|row| column.has(*row)));
+}
+
+/// Asks how long texts are. Their bytes tell, where they are characters or there are enough of them and not too many; otherwise the
+/// characters of each are counted.
+fn lengths(column: &Column, wanted: Characters, node: &Node, from: usize, rows: &mut Vec<usize>) {
+    let ends = column.ends().get(from..).unwrap_or_default();
+    if wanted.have(ends, WIDEST) {
+        return;
+    }
+    if !column.text_from(from).is_ascii() {
+        return texts_of(column, |text| node.check_text(text).is_ok(), from, rows);
+    }
+    let broken = ends.windows(2).enumerate().filter(|(_, ends)| !wanted.have(ends, 1));
+    rows.extend(broken.map(|(at, _)| from + at).filter(|row| column.has(*row)));
 }
 
 /// A text as a column has it, if it is short.
@@ -213,6 +239,42 @@ mod tests {
         rules(&schema.root().shape.properties[0].1, &schema.columns()[0])
     }
 
+    fn length(least: usize, most: usize) -> Rule {
+        Rule::Length(Characters { least, most })
+    }
+
+    #[test]
+    fn characters_are_counted_where_bytes_do_not_tell() {
+        let texts = [
+            None,
+            Some(""),
+            Some("a"),
+            Some("ab"),
+            Some("abc"),
+            Some("abcd"),
+            Some("é"),
+            Some("éé"),
+            Some("ééé"),
+        ];
+        let text = r#"{"type":"object","properties":{"a":{"type":"string","minLength":2,"maxLength":3}}}"#;
+        let schema = TableSchema::load(text).unwrap();
+        for part in [&texts[..], &texts[..6], &texts[6..], &texts[3..5]] {
+            let mut column = Column::new(&arrow::datatypes::DataType::Utf8);
+            for (row, text) in part.iter().enumerate() {
+                if let Some(text) = text {
+                    column.put_text(row, text.as_bytes());
+                }
+            }
+            for from in 0..part.len() {
+                let mut rows = Vec::new();
+                length(2, 3).ask(&column, &schema.root().shape.properties[0].1, from, &mut rows);
+                let fits = |text: &str| (2..=3).contains(&text.chars().count());
+                let broken = (from..part.len()).filter(|row| part[*row].is_some_and(|text| !fits(text)));
+                assert_eq!(rows, broken.collect::<Vec<_>>(), "{part:?} from {from}");
+            }
+        }
+    }
+
     #[test]
     fn what_is_asked_of_columns_is_what_the_schema_asks() {
         let table = [
@@ -235,8 +297,8 @@ mod tests {
             (r#"{"type":"number","minimum":1e300}"#, None),
             (r#"{"type":"number","enum":[0.1]}"#, None),
             (r#"{"type":"string"}"#, Some(vec![])),
-            (r#"{"type":"string","minLength":2}"#, Some(vec![Rule::Length(5, usize::MAX)])),
-            (r#"{"type":"string","maxLength":2}"#, Some(vec![Rule::Length(0, 2)])),
+            (r#"{"type":"string","minLength":2}"#, Some(vec![length(2, usize::MAX)])),
+            (r#"{"type":"string","maxLength":2}"#, Some(vec![length(0, 2)])),
             (r#"{"type":"string","maxLength":2,"pattern":"^a"}"#, Some(vec![Rule::Text])),
             (r#"{"type":"string","enum":["a","b"]}"#, Some(vec![Rule::OneOf(vec!["a".into(), "b".into()])])),
             (r#"{"type":"string","enum":["a","b"],"minLength":1}"#, Some(vec![Rule::Text])),

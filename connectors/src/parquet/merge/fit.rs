@@ -9,9 +9,9 @@ use parquet::schema::types::SchemaDescriptor;
 
 use crate::failure::Failure;
 use crate::parquet::columns;
-use crate::parquet::encoder;
 use crate::parquet::filters;
 use crate::parquet::read::FileReader;
+use crate::parquet::row_group;
 use crate::parquet::unify;
 use crate::parquet::write::Compression;
 
@@ -30,7 +30,7 @@ impl Target {
     pub(super) fn new(schema: &SchemaRef, compression: Compression) -> Result<Self, Failure> {
         let wrong = |error| Failure::crashed(format!("columns that Parquet cannot hold: {error}"));
         let columns = columns::columns(schema).map_err(wrong)?;
-        let codec = encoder::codec(compression).into();
+        let codec = row_group::codec(compression).into();
         Ok(Target { schema: schema.clone(), columns, codec })
     }
 
