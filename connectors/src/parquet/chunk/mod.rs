@@ -28,8 +28,9 @@ use parquet::schema::types::ColumnDescPtr;
 pub(super) use self::codec::Codec;
 use self::dictionary::Dictionary;
 use self::kind::Kind;
-use self::page::{Account, Open};
+use self::page::Open;
 use self::source::{Numbers, Source, Texts};
+use self::written::Footer;
 pub(super) use self::written::Written;
 use super::{dictionaries, filters};
 
@@ -70,12 +71,12 @@ pub(super) struct Settings {
 /// A column chunk that is being encoded.
 pub(super) struct Chunk {
     settings: Settings,
-    kind: Kind,
     dictionary: Option<Dictionary>,
     /// The dictionary that was given up, as its page.
     former: Option<CompressedPage>,
     open: Open,
-    pages: Vec<(CompressedPage, Account)>,
+    pages: Vec<CompressedPage>,
+    footer: Footer,
     /// Bytes of the pages.
     bytes: usize,
 }
@@ -90,11 +91,11 @@ impl Chunk {
     pub(super) fn new(data_type: &DataType, settings: Settings) -> Option<Self> {
         let kind = Kind::of(data_type)?;
         Some(Chunk {
-            kind,
             dictionary: settings.has_dictionary.then(|| Dictionary::new(kind, settings.limits.dictionary)),
             former: None,
             open: Open::new(1, kind),
             pages: Vec::new(),
+            footer: Footer::new(&settings.column, kind),
             bytes: 0,
             settings,
         })
@@ -141,8 +142,9 @@ impl Chunk {
     /// Ends the page.
     fn cut(&mut self, codec: &mut Codec) -> Result<(), ParquetError> {
         let is_nullable = self.settings.column.max_def_level() > 0;
-        let page = self.open.cut(is_nullable, self.dictionary.as_ref(), codec)?;
-        self.bytes += page.0.compressed_size();
+        let (page, account) = self.open.cut(is_nullable, self.dictionary.as_ref(), codec)?;
+        self.footer.describe(&account);
+        self.bytes += page.compressed_size();
         self.pages.push(page);
         Ok(())
     }
@@ -166,8 +168,7 @@ impl Chunk {
 
     /// Whether the dictionary that it began with pays; `None` when it has none, or few values were seen.
     pub(super) fn repeats(&self) -> Option<bool> {
-        let accounts = self.pages.iter().map(|(_, account)| account).chain([&self.open.account]);
-        let values: usize = accounts.map(|account| account.rows - account.nulls).sum();
+        let values = self.footer.values() + self.open.account.rows - self.open.account.nulls;
         match &self.dictionary {
             Some(dictionary) => dictionaries::repeats(values as u64, dictionary.len() as u64),
             None => self.settings.has_dictionary.then_some(false),
@@ -192,6 +193,7 @@ impl Chunk {
             self.cut(codec)?;
         }
         self.end_dictionary(codec)?;
-        Written::new(self.settings, self.kind, self.former, self.pages)
+        let pages = self.former.into_iter().chain(self.pages);
+        Written::new(self.footer, self.settings, pages.collect())
     }
 }

@@ -12,6 +12,7 @@ use parquet::file::metadata::{
     ColumnChunkMetaData, ColumnIndexBuilder, LevelHistogram, OffsetIndexBuilder, PageEncodingStats,
 };
 use parquet::file::writer::{SerializedPageWriter, SerializedRowGroupWriter, TrackedWrite};
+use parquet::schema::types::ColumnDescriptor;
 
 use super::Settings;
 use super::extremes::Extremes;
@@ -26,26 +27,21 @@ pub(in crate::parquet) struct Written {
 }
 
 impl Written {
-    /// Of a dictionary, if there is one, and the pages behind it.
+    /// Of all its pages, a dictionary's first, and what the footer says of those that are none.
     pub(super) fn new(
+        mut footer: Footer,
         settings: Settings,
-        kind: Kind,
-        dictionary: Option<CompressedPage>,
-        pages: Vec<(CompressedPage, Account)>,
+        pages: Vec<CompressedPage>,
     ) -> Result<Self, ParquetError> {
-        let mut footer = Footer::new(&settings, kind);
-        for (_, account) in &pages {
-            footer.describe(account);
-        }
-        let sizes = pages.iter().map(|(page, _)| page.compressed_size()).sum::<usize>();
+        let sizes = pages.iter().map(CompressedPage::compressed_size).sum::<usize>();
         let mut sink = TrackedWrite::new(Vec::with_capacity(sizes + pages.len() * 64));
         let mut writer = SerializedPageWriter::new(&mut sink);
-        for page in dictionary.into_iter().chain(pages.into_iter().map(|(page, _)| page)) {
+        for page in pages {
             let encoding = page.encoding();
             footer.place(encoding, &writer.write_page(page)?)?;
         }
         let bytes = Bytes::from(sink.into_inner()?);
-        let close = footer.finish(settings, kind, bytes.len() as u64)?;
+        let close = footer.finish(settings, bytes.len() as u64)?;
         Ok(Written { bytes, close })
     }
 
@@ -63,8 +59,9 @@ impl Written {
     }
 }
 
-/// What is said of a chunk and of each of its pages.
-struct Footer {
+/// What is said of a chunk and of each of its pages. Of long texts it keeps the beginnings, whatever the number of pages.
+pub(super) struct Footer {
+    kind: Kind,
     rows: usize,
     nulls: usize,
     value_bytes: usize,
@@ -74,7 +71,6 @@ struct Footer {
     ascends: bool,
     descends: bool,
     is_nullable: bool,
-    has_lengths: bool,
     columns: ColumnIndexBuilder,
     offsets: OffsetIndexBuilder,
     dictionary: Option<i64>,
@@ -84,8 +80,9 @@ struct Footer {
 }
 
 impl Footer {
-    fn new(settings: &Settings, kind: Kind) -> Self {
+    pub(super) fn new(column: &ColumnDescriptor, kind: Kind) -> Self {
         Footer {
+            kind,
             rows: 0,
             nulls: 0,
             value_bytes: 0,
@@ -93,9 +90,8 @@ impl Footer {
             last: Extremes::none(kind),
             ascends: true,
             descends: true,
-            is_nullable: settings.column.max_def_level() > 0,
-            has_lengths: kind == Kind::Text,
-            columns: ColumnIndexBuilder::new(settings.column.physical_type()),
+            is_nullable: column.max_def_level() > 0,
+            columns: ColumnIndexBuilder::new(column.physical_type()),
             offsets: OffsetIndexBuilder::new(),
             dictionary: None,
             first: None,
@@ -105,7 +101,7 @@ impl Footer {
     }
 
     /// Takes in what is known of the next page.
-    fn describe(&mut self, page: &Account) {
+    pub(super) fn describe(&mut self, page: &Account) {
         self.rows += page.rows;
         self.nulls += page.nulls;
         self.value_bytes += page.bytes;
@@ -126,7 +122,17 @@ impl Footer {
         let levels = self.levels(page.rows, page.nulls);
         self.columns.append_histograms(&None, &levels);
         self.offsets.append_row_count(count(page.rows));
-        self.offsets.append_unencoded_byte_array_data_bytes(self.has_lengths.then_some(count(page.bytes)));
+        self.offsets.append_unencoded_byte_array_data_bytes(self.lengths(page.bytes));
+    }
+
+    /// How many values the pages have.
+    pub(super) fn values(&self) -> usize {
+        self.rows - self.nulls
+    }
+
+    /// Bytes of values, which are told of texts alone.
+    fn lengths(&self, bytes: usize) -> Option<i64> {
+        (self.kind == Kind::Text).then_some(count(bytes))
     }
 
     /// How many rows have no value, and how many have one.
@@ -157,15 +163,10 @@ impl Footer {
         Ok(())
     }
 
-    fn finish(
-        mut self,
-        settings: Settings,
-        kind: Kind,
-        bytes: u64,
-    ) -> Result<ColumnCloseResult, ParquetError> {
+    fn finish(mut self, settings: Settings, bytes: u64) -> Result<ColumnCloseResult, ParquetError> {
         // That of which rows have a value is the first.
         let encodings = [Encoding::RLE].into_iter().chain(self.encodings.iter().map(|pages| pages.encoding));
-        let levels = self.levels(self.rows, self.nulls);
+        let (levels, lengths) = (self.levels(self.rows, self.nulls), self.lengths(self.value_bytes));
         let metadata = ColumnChunkMetaData::builder(settings.column)
             .set_compression(settings.compression)
             .set_encodings(encodings.collect())
@@ -175,8 +176,8 @@ impl Footer {
             .set_num_values(count(self.rows))
             .set_data_page_offset(self.first.unwrap_or_default())
             .set_dictionary_page_offset(self.dictionary)
-            .set_statistics(kind.statistics(&self.extremes, self.nulls as u64))
-            .set_unencoded_byte_array_data_bytes(self.has_lengths.then_some(count(self.value_bytes)))
+            .set_statistics(self.kind.statistics(&self.extremes, self.nulls as u64))
+            .set_unencoded_byte_array_data_bytes(lengths)
             .set_definition_level_histogram(levels)
             .build()?;
         self.columns.set_boundary_order(match (self.ascends, self.descends) {
