@@ -26,7 +26,8 @@ pub(super) async fn with<T: Send + 'static>(
     Ok((encoder, done?))
 }
 
-/// Computes something where it starves nobody.
+/// Computes something where it starves nobody but whoever waits together with it, in one task. Not for tasks that are tied to a thread
+/// (`LocalSet`) of a runtime of many.
 pub(super) async fn compute<T: Send + 'static>(
     what: &str,
     work: impl FnOnce() -> T + Send + 'static,

@@ -1,8 +1,9 @@
 //! A row group that is being encoded: a writer for each column, ours or the library's.
 
 use std::io::Write;
+use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, compute_leaves};
 use parquet::basic::ZstdLevel;
@@ -66,13 +67,10 @@ impl RowGroup {
         let name = |place: &usize| schema.field(*place).name();
         let plain: Vec<usize> =
             seemingly_plain.iter().filter(|place| !options.repeats.has(name(place))).copied().collect();
-        let library = library(schema, options, &plain).map_err(wrong)?;
-        let columns = library.into_iter().enumerate().map(|(leaf, library)| {
+        let mut library = library(schema, options, &plain).map_err(wrong)?.into_iter();
+        let columns = (0..file.num_columns()).map(|leaf| {
             let place = file.get_column_root_idx(leaf);
             let field = schema.field(place);
-            if !Chunk::takes(field.data_type()) {
-                return Ok(Column::Library(Box::new(library)));
-            }
             let has_filter = options.bloom.contains(field.name());
             let settings = Settings {
                 column: file.column(leaf),
@@ -81,10 +79,9 @@ impl RowGroup {
                 has_dictionary: !plain.contains(&place),
                 filter: has_filter.then(|| filters::empty(options.row_group_rows)).transpose()?,
             };
-            Ok(match Chunk::new(field.data_type(), settings) {
-                Some(ours) => Column::Ours(Box::new(ours)),
-                None => Column::Library(Box::new(library)),
-            })
+            let ours = Chunk::new(field.data_type(), settings).map(|chunk| Column::Ours(Box::new(chunk)));
+            let missing = || ParquetError::General(format!("{} has no writer", field.name()));
+            ours.or_else(|| Some(Column::Library(Box::new(library.next()?)))).ok_or_else(missing)
         });
         let columns: Vec<Column> = columns.collect::<Result<_, _>>().map_err(wrong)?;
         let seen = seemingly_plain.into_iter().map(|place| {
@@ -113,7 +110,7 @@ impl RowGroup {
             Column::Ours(chunk) => chunk.memory(),
             Column::Library(writer) => writer.memory_size(),
         };
-        self.columns.iter().map(memory).sum()
+        self.columns.iter().map(memory).sum::<usize>() + self.codec.memory()
     }
 
     /// Its rows.
@@ -213,18 +210,23 @@ impl Closed {
     }
 }
 
-/// The library's writers of all columns; those of `plain` have no dictionary.
+/// The library's writers of the columns that are left to it; those of `plain` have no dictionary.
 fn library(
     schema: &SchemaRef,
     options: &WriteOptions,
     plain: &[usize],
 ) -> Result<Vec<ArrowColumnWriter>, ParquetError> {
+    let left = schema.fields().iter().filter(|field| !Chunk::takes(field.data_type())).cloned();
+    let left: SchemaRef = Arc::new(Schema::new(left.collect::<Vec<_>>()));
+    if left.fields().is_empty() {
+        return Ok(Vec::new());
+    }
     let names = plain.iter().map(|place| ColumnPath::from(schema.field(*place).name().as_str()));
     let properties = names.fold(properties(options), |properties, column| {
         properties.set_column_dictionary_enabled(column, false)
     });
     // The library hands out column writers with a file only.
-    let writer = columns::writer(std::io::sink(), schema, properties.build())?;
+    let writer = columns::writer(std::io::sink(), &left, properties.build())?;
     let (_, factory) = writer.into_serialized_writer()?;
     factory.create_column_writers(0)
 }

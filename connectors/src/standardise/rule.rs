@@ -34,7 +34,7 @@ pub(super) struct Characters {
 }
 
 impl Characters {
-    /// Whether texts have as many, told by where each begins and ends; `each` byte may be a character of its own, or so many of them.
+    /// Whether texts have as many for sure, told by where each begins and ends, if a character has up to `each` bytes.
     fn have(self, ends: &[i32], each: usize) -> bool {
         let least = self.least.saturating_mul(each).saturating_sub(each - 1);
         let holds = |ends: &[i32]| {
@@ -206,11 +206,11 @@ fn lengths(column: &Column, wanted: Characters, node: &Node, from: usize, rows: 
     if wanted.have(ends, WIDEST) {
         return;
     }
-    if !column.text_from(from).is_ascii() {
-        return texts_of(column, |text| node.check_text(text).is_ok(), from, rows);
-    }
-    let broken = ends.windows(2).enumerate().filter(|(_, ends)| !wanted.have(ends, 1));
-    rows.extend(broken.map(|(at, _)| from + at).filter(|row| column.has(*row)));
+    let is_ascii = column.text_from(from).is_ascii();
+    let widest = if is_ascii { 1 } else { WIDEST };
+    let unsure = ends.windows(2).enumerate().filter(|(_, ends)| !wanted.have(ends, widest));
+    let unsure = unsure.map(|(at, _)| from + at).filter(|row| column.has(*row));
+    rows.extend(unsure.filter(|row| is_ascii || !takes(column, *row, |text| node.check_text(text).is_ok())));
 }
 
 /// A text as a column has it, if it is short.
@@ -221,8 +221,12 @@ fn short(text: &str) -> Option<ShortText> {
 }
 
 fn texts_of(column: &Column, holds: impl Fn(&str) -> bool, from: usize, rows: &mut Vec<usize>) {
-    let is_taken = |row: &usize| std::str::from_utf8(column.bytes_of(*row)).is_ok_and(&holds);
-    rows.extend((from..column.len()).filter(|row| column.has(*row) && !is_taken(row)));
+    rows.extend((from..column.len()).filter(|row| column.has(*row) && !takes(column, *row, &holds)));
+}
+
+/// Whether something holds for the text of a row.
+fn takes(column: &Column, row: usize, holds: impl Fn(&str) -> bool) -> bool {
+    std::str::from_utf8(column.bytes_of(row)).is_ok_and(holds)
 }
 
 #[cfg(test)]
@@ -258,7 +262,7 @@ mod tests {
         ];
         let text = r#"{"type":"object","properties":{"a":{"type":"string","minLength":2,"maxLength":3}}}"#;
         let schema = TableSchema::load(text).unwrap();
-        for part in [&texts[..], &texts[..6], &texts[6..], &texts[3..5]] {
+        for part in [&texts[..], &texts[..6], &texts[6..], &texts[6..7], &texts[3..5]] {
             let mut column = Column::new(&arrow::datatypes::DataType::Utf8);
             for (row, text) in part.iter().enumerate() {
                 if let Some(text) = text {

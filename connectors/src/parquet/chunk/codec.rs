@@ -30,6 +30,11 @@ impl Codec {
         Ok(Codec { room: Vec::new(), with })
     }
 
+    /// The memory of its room, in bytes.
+    pub(in crate::parquet) fn memory(&self) -> usize {
+        self.room.capacity()
+    }
+
     /// A page's bytes, compressed.
     pub(super) fn compress(&mut self, page: &[u8]) -> Result<Vec<u8>, ParquetError> {
         let most = match &self.with {

@@ -20,7 +20,7 @@ struct Entry {
 }
 
 /// Values in the order in which they came. A hash table of places with linear probing, never more than half full; its hash begins
-/// anywhere, so nobody can send values that all fall into one place.
+/// anywhere, so that it is hard to send values that all fall into one place.
 #[derive(Debug)]
 pub(super) struct Dictionary {
     kind: Kind,
@@ -84,7 +84,7 @@ impl Dictionary {
     }
 
     fn grow(&mut self) {
-        let mut slots = vec![0; self.slots.len() * 4];
+        let mut slots = vec![0; self.slots.len() * 2];
         let mask = slots.len() - 1;
         for (entry, place) in self.entries.iter().zip(1..) {
             let mut at = entry.hash as usize & mask;

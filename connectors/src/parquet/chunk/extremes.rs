@@ -65,16 +65,21 @@ impl Extremes {
         }
     }
 
-    /// The bounds as they are written: no less and no greater value is there.
-    pub(super) fn bounds(&self) -> Option<(Bound, Bound)> {
-        let (least, most) = self.known.clone()?;
-        let exact = |bytes| Bound { bytes, is_exact: true };
+    /// The bounds as they are written: no less and no greater value is there. Some texts have no upper bound that is short.
+    pub(super) fn bounds(&self) -> Option<(Bound, Option<Bound>)> {
+        let (least, most) = self.known.as_ref()?;
+        let exact = |bytes: &[u8]| Bound { bytes: bytes.to_vec(), is_exact: true };
         Some(match self.kind {
             Kind::Text => (cut(least), cut_up(most)),
-            Kind::Long => (exact(least), exact(most)),
+            Kind::Long => (exact(least), Some(exact(most))),
             // Zero has two signs, and readers compare as they like.
-            Kind::Double => (exact(zero(least, -0.0)), exact(zero(most, 0.0))),
+            Kind::Double => (exact(&zero(least, -0.0)), Some(exact(&zero(most, 0.0)))),
         })
+    }
+
+    /// The memory that they take, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.known.as_ref().map_or(0, |(least, most)| least.capacity() + most.capacity())
     }
 }
 
@@ -83,24 +88,22 @@ fn replace(old: &mut Vec<u8>, new: &[u8]) {
     old.extend_from_slice(new);
 }
 
-fn zero(number: Vec<u8>, signed: f64) -> Vec<u8> {
+fn zero(number: &[u8], signed: f64) -> Vec<u8> {
     let is_zero = number.first_chunk().is_some_and(|bytes| f64::from_le_bytes(*bytes) == 0.0);
-    if is_zero { signed.to_le_bytes().to_vec() } else { number }
+    if is_zero { signed.to_le_bytes().to_vec() } else { number.to_vec() }
 }
 
 /// The beginning of a text, as a lower bound of it.
-fn cut(mut text: Vec<u8>) -> Bound {
-    let length = beginning(&text).map_or(text.len(), str::len);
-    let is_exact = length == text.len();
-    text.truncate(length);
-    Bound { bytes: text, is_exact }
+fn cut(text: &[u8]) -> Bound {
+    let beginning = beginning(text).map_or(text, str::as_bytes);
+    Bound { bytes: beginning.to_vec(), is_exact: beginning.len() == text.len() }
 }
 
-/// A short upper bound of a text: its beginning, the last character replaced by the next.
-fn cut_up(text: Vec<u8>) -> Bound {
-    match beginning(&text).and_then(next) {
-        Some(bytes) => Bound { bytes, is_exact: false },
-        None => Bound { bytes: text, is_exact: true },
+/// A short upper bound of a text, if there is one: its beginning, the last character replaced by the next.
+fn cut_up(text: &[u8]) -> Option<Bound> {
+    match beginning(text) {
+        Some(beginning) => next(beginning).map(|bytes| Bound { bytes, is_exact: false }),
+        None => Some(Bound { bytes: text.to_vec(), is_exact: true }),
     }
 }
 
@@ -114,13 +117,15 @@ fn beginning(text: &[u8]) -> Option<&str> {
     (!whole.is_empty()).then_some(whole)
 }
 
-/// The least text of the same length or shorter that is greater than all that begin with `text`; of some there is none.
+/// A text that is greater than all that begin with `text`, and hardly longer. There is none above the last of all characters.
 fn next(text: &str) -> Option<Vec<u8>> {
     text.char_indices().rev().find_map(|(at, last)| {
-        let greater =
-            char::from_u32(u32::from(last) + 1).filter(|next| next.len_utf8() == last.len_utf8())?;
+        let next = match last {
+            '\u{d7ff}' => '\u{e000}', // no characters between
+            _ => char::from_u32(u32::from(last) + 1)?,
+        };
         let mut bound = text[..at].to_owned();
-        bound.push(greater);
+        bound.push(next);
         Some(bound.into_bytes())
     })
 }
@@ -129,7 +134,7 @@ fn next(text: &str) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    fn of(texts: &[&str]) -> (Bound, Bound) {
+    fn of(texts: &[&str]) -> (Bound, Option<Bound>) {
         let mut extremes = Extremes::none(Kind::Text);
         texts.iter().for_each(|text| extremes.add(text.as_bytes()));
         extremes.bounds().unwrap()
@@ -137,24 +142,21 @@ mod tests {
 
     #[test]
     fn long_texts_are_cut_to_what_is_still_a_bound() {
-        let (least, most) = of(&["b", "a", "c"]);
-        assert_eq!((least.bytes, most.bytes), (b"a".to_vec(), b"c".to_vec()));
-        assert!(least.is_exact && most.is_exact);
-        for last in ["a", "\u{7f}", "ä", "\u{7ff}", "€", "\u{d7ff}", "\u{ffff}", "😀", "\u{10ffff}"] {
+        let exact = |text: &str| Bound { bytes: text.into(), is_exact: true };
+        assert_eq!(of(&["b", "a", "c"]), (exact("a"), Some(exact("c"))));
+        for last in ["a", "\u{7f}", "ä", "\u{7ff}", "€", "\u{d7ff}", "\u{ffff}", "😀", "x\u{10ffff}"] {
             for before in [0, 1, 59, 60, 61, 62, 63, 64] {
                 let text = "x".repeat(before) + &last.repeat(70);
                 let (least, most) = of(&[&text]);
+                let most = most.unwrap();
                 assert!(least.bytes.as_slice() < text.as_bytes() && least.bytes.len() <= LONGEST);
-                assert!(most.bytes.as_slice() >= text.as_bytes(), "{last:?} after {before}");
-                assert!(
-                    std::str::from_utf8(&least.bytes).is_ok() && std::str::from_utf8(&most.bytes).is_ok()
-                );
-                assert_eq!(most.is_exact, most.bytes == text.as_bytes());
-                assert!(!least.is_exact && (most.is_exact || most.bytes.len() <= LONGEST));
+                assert!(most.bytes.as_slice() > text.as_bytes(), "{last:?} after {before}");
+                assert!(most.bytes.len() <= LONGEST + 3 && !least.is_exact && !most.is_exact);
+                assert!([&least, &most].iter().all(|bound| std::str::from_utf8(&bound.bytes).is_ok()));
             }
         }
-        let (_, most) = of(&[&"\u{10ffff}".repeat(70)]);
-        assert!(most.is_exact, "there is nothing greater that is shorter");
+        let (least, most) = of(&[&"\u{10ffff}".repeat(70)]);
+        assert!(least.bytes.len() == LONGEST && most.is_none(), "there is nothing greater that is short");
     }
 
     #[test]
@@ -163,7 +165,7 @@ mod tests {
             let mut extremes = Extremes::none(Kind::Double);
             numbers.iter().for_each(|number| extremes.add(&number.to_le_bytes()));
             let number = |bound: Bound| f64::from_le_bytes(*bound.bytes.first_chunk().unwrap());
-            extremes.bounds().map(|(least, most)| (number(least), number(most)))
+            extremes.bounds().map(|(least, most)| (number(least), number(most.unwrap())))
         };
         assert_eq!(bounds(&[3.0, -7.5, f64::NAN, 2.0]), Some((-7.5, 3.0)));
         assert_eq!(bounds(&[f64::NAN]), None);
@@ -173,7 +175,7 @@ mod tests {
         [5i64, -1, 300].iter().for_each(|number| longs.add(&number.to_le_bytes()));
         let (least, most) = longs.bounds().unwrap();
         assert_eq!(
-            (least.bytes, most.bytes),
+            (least.bytes, most.unwrap().bytes),
             ((-1i64).to_le_bytes().to_vec(), 300i64.to_le_bytes().to_vec())
         );
     }

@@ -56,6 +56,7 @@ impl Kind {
     /// What a chunk's statistics say.
     pub(super) fn statistics(self, extremes: &Extremes, nulls: u64) -> Statistics {
         let (least, most) = extremes.bounds().unzip();
+        let most = most.flatten();
         match self {
             Kind::Text => texts(least, most, nulls),
             Kind::Long => {

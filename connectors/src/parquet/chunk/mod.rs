@@ -39,7 +39,7 @@ use super::{dictionaries, filters};
 pub(super) struct Limits {
     /// Rows of a page.
     pub(super) rows: usize,
-    /// Bytes of a page of plain values.
+    /// Bytes of a page of plain values, about.
     pub(super) bytes: usize,
     /// Bytes of a dictionary; beyond, plain values follow.
     pub(super) dictionary: usize,
@@ -77,7 +77,7 @@ pub(super) struct Chunk {
     open: Open,
     pages: Vec<CompressedPage>,
     footer: Footer,
-    /// Bytes of the pages.
+    /// Bytes of the pages, and of the dictionary that was given up.
     bytes: usize,
 }
 
@@ -103,6 +103,12 @@ impl Chunk {
 
     /// Encodes rows.
     pub(super) fn write(&mut self, rows: &dyn Array, codec: &mut Codec) -> Result<(), ParquetError> {
+        if rows.null_count() > 0 && self.settings.column.max_def_level() == 0 {
+            let column = self.settings.column.path();
+            return Err(ParquetError::General(format!(
+                "{column} must have a value in every row, and has not"
+            )));
+        }
         if let Some(texts) = rows.as_string_opt::<i32>() {
             let source = Texts { offsets: texts.value_offsets(), bytes: texts.value_data() };
             return self.take(source, rows, codec);
@@ -171,7 +177,8 @@ impl Chunk {
         let values = self.footer.values() + self.open.account.rows - self.open.account.nulls;
         match &self.dictionary {
             Some(dictionary) => dictionaries::repeats(values as u64, dictionary.len() as u64),
-            None => self.settings.has_dictionary.then_some(false),
+            None if self.settings.has_dictionary => dictionaries::repeats(values as u64, values as u64),
+            None => None,
         }
     }
 
@@ -184,7 +191,8 @@ impl Chunk {
     /// The memory that it takes, in bytes.
     pub(super) fn memory(&self) -> usize {
         let filter = self.settings.filter.as_ref().map_or(0, filters::held);
-        self.bytes + self.open.memory() + self.dictionary.as_ref().map_or(0, Dictionary::memory) + filter
+        let dictionary = self.dictionary.as_ref().map_or(0, Dictionary::memory);
+        self.bytes + self.open.memory() + self.footer.memory() + dictionary + filter
     }
 
     /// Ends it.

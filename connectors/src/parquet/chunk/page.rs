@@ -128,7 +128,8 @@ impl Open {
     /// The memory that it takes, in bytes.
     pub(super) fn memory(&self) -> usize {
         let there = self.there.as_ref().map_or(0, BooleanBufferBuilder::capacity) / 8;
-        self.values.capacity() + self.places.capacity() * size_of::<u32>() + there
+        let places = self.places.capacity() * size_of::<u32>();
+        self.values.capacity() + places + there + self.account.extremes.memory()
     }
 
     /// Bytes of values that stand in it themselves.

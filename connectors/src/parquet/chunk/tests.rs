@@ -1,5 +1,6 @@
 //! What is encoded here against what the library makes of the same rows.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -10,7 +11,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use parquet::file::properties::WriterProperties;
 use proptest::prelude::*;
@@ -24,33 +25,36 @@ struct Way {
     compression: crate::parquet::Compression,
     has_dictionary: bool,
     has_filter: bool,
+    may_be_null: bool,
 }
 
 impl Way {
-    fn properties(&self) -> WriterProperties {
+    fn properties(&self, rows: usize) -> WriterProperties {
+        let filtered = self.has_filter.then(|| "c".to_owned()).into_iter().collect();
         let compression = crate::parquet::row_group::codec(self.compression);
-        WriterProperties::builder()
+        let properties = WriterProperties::builder()
             .set_compression(compression)
             .set_data_page_row_count_limit(self.limits.rows)
             .set_write_batch_size(self.limits.rows)
             .set_data_page_size_limit(self.limits.bytes)
             .set_dictionary_page_size_limit(self.limits.dictionary)
-            .set_dictionary_enabled(self.has_dictionary)
-            .set_bloom_filter_enabled(self.has_filter)
-            .build()
+            .set_dictionary_enabled(self.has_dictionary);
+        filters::on(properties, &filtered, rows).build()
     }
 }
 
 /// A column as the library writes it.
 fn theirs(schema: &SchemaRef, rows: &RecordBatch, way: Way) -> Bytes {
-    let mut writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(way.properties())).unwrap();
+    let mut writer =
+        ArrowWriter::try_new(Vec::new(), schema.clone(), Some(way.properties(rows.num_rows()))).unwrap();
     writer.write(rows).unwrap();
     writer.into_inner().unwrap().into()
 }
 
 /// The same as it is written here, in batches of so many rows.
 fn ours(schema: &SchemaRef, rows: &RecordBatch, way: Way, batch: usize) -> Bytes {
-    let writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(way.properties())).unwrap();
+    let writer =
+        ArrowWriter::try_new(Vec::new(), schema.clone(), Some(way.properties(rows.num_rows()))).unwrap();
     let (mut file, _) = writer.into_serialized_writer().unwrap();
     let settings = Settings {
         column: file.schema_descr().column(0),
@@ -72,9 +76,58 @@ fn ours(schema: &SchemaRef, rows: &RecordBatch, way: Way, batch: usize) -> Bytes
 }
 
 fn footer(file: &Bytes) -> Arc<ParquetMetaData> {
-    let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
+    // All that is said of pages' encodings, not only which there are.
+    let options = ArrowReaderOptions::new().with_encoding_stats_as_mask(false);
+    let options = options.with_page_index_policy(PageIndexPolicy::Required);
     let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file.clone(), options).unwrap();
     builder.metadata().clone()
+}
+
+/// Some rows, found by the page index.
+fn picked(file: &Bytes, picked: &[Range<usize>]) -> RecordBatch {
+    let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
+    let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file.clone(), options).unwrap();
+    let (schema, rows) = (builder.schema().clone(), builder.metadata().file_metadata().num_rows() as usize);
+    let selection = RowSelection::from_consecutive_ranges(picked.iter().cloned(), rows);
+    let reader = builder.with_row_selection(selection).build().unwrap();
+    let batches: Vec<_> = reader.map(Result::unwrap).collect();
+    arrow::compute::concat_batches(&schema, &batches).unwrap()
+}
+
+/// Every page can be found: they stand one behind the other, and some rows come from where they should.
+fn found(file: &Bytes, rows: &RecordBatch) {
+    let footer = footer(file);
+    let chunk = footer.row_group(0).column(0);
+    let pages = footer.offset_index().unwrap()[0][0].page_locations().clone();
+    let (mut at, end) = (chunk.data_page_offset(), chunk.byte_range().0 + chunk.byte_range().1);
+    for page in &pages {
+        assert_eq!(page.offset, at);
+        at += i64::from(page.compressed_page_size);
+    }
+    assert_eq!(at as u64, end);
+    assert_eq!(
+        chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset()) as u64,
+        chunk.byte_range().0
+    );
+    let last = pages.last().unwrap().first_row_index as usize;
+    let middle = pages[pages.len() / 2].first_row_index as usize;
+    for range in [last..rows.num_rows(), middle..rows.num_rows().min(middle + 2), 0..1] {
+        let some = rows.slice(range.start, range.len());
+        assert_eq!(data(&picked(file, &[range])), data(&some));
+    }
+}
+
+/// What is in a column, bit by bit: what is no number is not equal to itself.
+fn data(rows: &RecordBatch) -> Vec<Option<Vec<u8>>> {
+    let column = rows.column(0);
+    let value = |row: usize| match column.as_string_opt::<i32>() {
+        Some(texts) => texts.value(row).as_bytes().to_vec(),
+        None => {
+            let numbers = column.slice(row, 1).to_data();
+            numbers.buffers()[0].as_slice()[numbers.offset() * 8..][..8].to_vec()
+        }
+    };
+    (0..column.len()).map(|row| column.is_valid(row).then(|| value(row))).collect()
 }
 
 fn read(file: &Bytes) -> RecordBatch {
@@ -86,16 +139,20 @@ fn read(file: &Bytes) -> RecordBatch {
 
 /// The rows come back, and the footer says of them what the library says. `is_exact`: also of each page.
 fn same(column: ArrayRef, way: Way, batch: usize, is_exact: bool) {
-    let rows = RecordBatch::try_from_iter_with_nullable([("c", column, true)]).unwrap();
+    let is_nullable = way.may_be_null || column.null_count() > 0;
+    let rows = RecordBatch::try_from_iter_with_nullable([("c", column, is_nullable)]).unwrap();
     let (ours, theirs) = (ours(&rows.schema(), &rows, way, batch), theirs(&rows.schema(), &rows, way));
-    // Bits, not numbers: what is no number is not equal to itself.
-    assert_eq!(read(&ours).column(0).to_data(), read(&theirs).column(0).to_data());
+    assert_eq!(data(&read(&ours)), data(&rows));
+    found(&ours, &rows);
     let (our_footer, footer) = (footer(&ours), footer(&theirs));
     let (our, their) = (our_footer.row_group(0).column(0), footer.row_group(0).column(0));
     assert_eq!((our.statistics(), our.num_values()), (their.statistics(), their.num_values()));
     assert_eq!(our.unencoded_byte_array_data_bytes(), their.unencoded_byte_array_data_bytes());
     assert_eq!(our.definition_level_histogram(), their.definition_level_histogram());
     assert_eq!(our.compression(), their.compression());
+    if way.compression == crate::parquet::Compression::None {
+        assert_eq!(our.uncompressed_size(), our.compressed_size());
+    }
     if is_exact {
         assert_eq!(our.encodings_mask(), their.encodings_mask());
         assert_eq!(our.page_encoding_stats(), their.page_encoding_stats());
@@ -108,26 +165,17 @@ fn same(column: ArrayRef, way: Way, batch: usize, is_exact: bool) {
         assert_eq!(pages(&our_footer), pages(&footer));
     }
     if way.has_filter {
-        has_all(&ours, &rows);
+        assert_eq!(filter(&ours), filter(&theirs));
     }
 }
 
-/// Every value is in the filter.
-fn has_all(file: &Bytes, rows: &RecordBatch) {
+/// The bits of a column's filter.
+fn filter(file: &Bytes) -> Vec<u8> {
     let footer = footer(file);
-    let filter =
-        Sbbf::read_from_column_chunk(footer.row_group(0).column(0), file).unwrap().expect("a filter");
-    let column = rows.column(0);
-    for row in (0..rows.num_rows()).filter(|row| column.is_valid(*row)) {
-        let found = match column.as_string_opt::<i32>() {
-            Some(texts) => filter.check(texts.value(row)),
-            None => {
-                let data = column.to_data();
-                filter.check(&data.buffers()[0][row * 8..][..8])
-            }
-        };
-        assert!(found, "row {row}");
-    }
+    let filter = Sbbf::read_from_column_chunk(footer.row_group(0).column(0), file).unwrap();
+    let mut bits = Vec::new();
+    filter.expect("a filter").write_bitset(&mut bits).unwrap();
+    bits
 }
 
 /// Texts of all lengths, some of them alike in their first bytes, from a store of so many.
@@ -183,12 +231,13 @@ fn numbers() -> impl Strategy<Value = Vec<Option<u64>>> {
 fn ways() -> impl Strategy<Value = Way> {
     use crate::parquet::Compression::{None, Snappy, Zstd};
     let compression = prop_oneof![Just(None), Just(Snappy), Just(Zstd)];
-    (1..400usize, compression, any::<bool>(), any::<bool>()).prop_map(
-        |(rows, compression, has_dictionary, has_filter)| Way {
+    (1..400usize, compression, any::<[bool; 3]>()).prop_map(
+        |(rows, compression, [has_dictionary, has_filter, may_be_null])| Way {
             limits: Limits { rows, bytes: 1 << 20, dictionary: 1 << 20 },
             compression,
             has_dictionary,
             has_filter,
+            may_be_null,
         },
     )
 }
@@ -237,6 +286,7 @@ fn pages_and_dictionaries_keep_their_limits() {
             compression: crate::parquet::Compression::None,
             has_dictionary,
             has_filter: false,
+            may_be_null: false,
         };
         let file = ours(&rows.schema(), &rows, way, 50);
         let footer = footer(&file);
@@ -258,9 +308,54 @@ fn pages_and_dictionaries_keep_their_limits() {
         compression: crate::parquet::Compression::Snappy,
         has_dictionary: true,
         has_filter: false,
+        may_be_null: false,
     };
     let rows = rows.unwrap();
     let file = ours(&rows.schema(), &rows, way, 3);
     assert_eq!(read(&file), rows, "each text is larger than anything may be");
     assert_eq!(footer(&file).offset_index().unwrap()[0][0].page_locations().len(), 3);
+}
+
+#[test]
+fn a_value_that_must_be_there_and_is_not_is_an_error() {
+    let column: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None]));
+    let rows = RecordBatch::try_from_iter([("c", Arc::new(Int64Array::from(vec![1])) as ArrayRef)]).unwrap();
+    let writer = ArrowWriter::try_new(Vec::new(), rows.schema(), None).unwrap();
+    let (file, _) = writer.into_serialized_writer().unwrap();
+    let settings = Settings {
+        column: file.schema_descr().column(0),
+        compression: parquet::basic::Compression::UNCOMPRESSED,
+        limits: Limits::default(),
+        has_dictionary: true,
+        filter: None,
+    };
+    let mut chunk = Chunk::new(column.data_type(), settings).unwrap();
+    let mut codec = Codec::new(crate::parquet::Compression::None).unwrap();
+    let error = chunk.write(column.as_ref(), &mut codec).unwrap_err().to_string();
+    assert!(error.contains("must have a value in every row"), "{error}");
+}
+
+#[test]
+fn its_size_and_memory_are_known() {
+    let texts = StringArray::from_iter_values((0..1_000).map(|number| format!("{number:0>1000}")));
+    let rows = RecordBatch::try_from_iter([("c", Arc::new(texts.clone()) as ArrayRef)]).unwrap();
+    let writer = ArrowWriter::try_new(Vec::new(), rows.schema(), None).unwrap();
+    let (file, _) = writer.into_serialized_writer().unwrap();
+    for (has_dictionary, least) in [(true, 1_000_000), (false, 1_000_000)] {
+        let settings = Settings {
+            column: file.schema_descr().column(0),
+            compression: parquet::basic::Compression::UNCOMPRESSED,
+            limits: Limits { bytes: 100_000, ..Limits::default() },
+            has_dictionary,
+            filter: Some(filters::empty(100_000).unwrap()),
+        };
+        let mut chunk = Chunk::new(texts.data_type(), settings).unwrap();
+        let mut codec = Codec::new(crate::parquet::Compression::None).unwrap();
+        chunk.write(&texts, &mut codec).unwrap();
+        let (size, memory) = (chunk.size(), chunk.memory());
+        assert!((least..least + 50_000).contains(&size), "{size}");
+        assert!((size + (128 << 10)..3 * least).contains(&memory), "{memory}");
+        let written = chunk.close(&mut codec).unwrap().size();
+        assert!(written.abs_diff(size as u64) < 10_000, "{written} instead of {size}");
+    }
 }

@@ -107,7 +107,7 @@ impl Footer {
         self.value_bytes += page.bytes;
         self.extremes.add_all(&page.extremes);
         match page.extremes.bounds() {
-            Some((least, most)) => {
+            Some((least, Some(most))) => {
                 self.ascends &= page.extremes.are(Ordering::Greater, &self.last);
                 self.descends &= page.extremes.are(Ordering::Less, &self.last);
                 self.last = page.extremes.clone();
@@ -116,13 +116,18 @@ impl Footer {
             None if page.nulls == page.rows => {
                 self.columns.append(true, Vec::new(), Vec::new(), count(page.nulls));
             }
-            // All its values are no numbers: an index could not say so.
-            None => self.columns.to_invalid(),
+            // All its values are no numbers, or a text has no short bound: an index could not say so.
+            _ => self.columns.to_invalid(),
         }
         let levels = self.levels(page.rows, page.nulls);
         self.columns.append_histograms(&None, &levels);
         self.offsets.append_row_count(count(page.rows));
         self.offsets.append_unencoded_byte_array_data_bytes(self.lengths(page.bytes));
+    }
+
+    /// The memory that it takes beside a few numbers for each page, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.extremes.memory() + self.last.memory()
     }
 
     /// How many values the pages have.
